@@ -1,0 +1,55 @@
+# Every target makes its own environment from Python >= 3.11 alone and is quick when it exists.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all figures bench lint format clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@echo "make demo      the whole method on the shipped study, ending in an HTML report"
+	@echo "make test      ruff, mypy, doctests and tests (under five minutes)"
+	@echo "make test-all  the same and the long proofs by simulation"
+	@echo "make figures   regenerate figures/ with the scripts in analyses/"
+	@echo "make bench     the side-by-side measurements in benchmarks/"
+	@echo "make lint      ruff and mypy only"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version + "; set PYTHON=/path/to/a/newer/python")'
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/alliance-stats demo
+
+test: lint
+	@$(BIN)/python -m pytest -q -n 2
+	@echo "All checks passed: ruff, mypy, doctests and tests."
+
+test-all: lint
+	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+	@echo "All checks passed, long proofs included."
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+figures: $(READY)
+	@for script in analyses/[0-9]*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@echo "The figures are in figures/."
+
+bench: $(READY)
+	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache demo-report

@@ -1,0 +1,59 @@
+"""Measuring the therapeutic alliance: ruptures, repairs, chance, and what they mean for outcome and dropout.
+
+Everything public is imported from here (``import alliance_stats as als``); each name is loaded from its own
+module on first use, so that importing the package costs hardly more than importing pandas.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "schema": ("DataError",),
+    "tidying": ("tidy", "glance", "variances"),
+    "instruments": ("INSTRUMENTS", "Instrument", "read_instrument"),
+    "mixed": ("fit_mixed", "icc", "compare"),
+    "load": ("read_sessions",),
+    "score": ("score_items",),
+    "rupture": (
+        "RULES",
+        "Rule",
+        "calibrate",
+        "chance_level",
+        "describe_ruptures",
+        "detect_latent",
+        "detect_ruptures",
+        "evaluate_detection",
+        "explain",
+        "summarise_patients",
+    ),
+    "features": ("lag", "mark_ruptures", "split_within_between"),
+    "dropout": ("dropout_intervals", "fit_dropout"),
+    "simulate": ("simulate_study",),
+    "figures": (
+        "plot_incidence",
+        "plot_onset_aligned",
+        "plot_patient",
+        "plot_prevalence",
+        "plot_terms",
+        "save_figure",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'alliance_stats' has no attribute {name!r}")
+    value = getattr(import_module(f"alliance_stats.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULE_OF]

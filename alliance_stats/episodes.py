@@ -1,0 +1,77 @@
+"""The state of on-off episodes over an integer time line: arrays in, arrays out; knows nothing of therapy.
+
+Used wherever "what was known at time t" is needed, so that lagged covariates are built in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class EpisodeStates(NamedTuple):
+    """What is known at each query, one entry per row (all counts include the time asked about).
+
+    Attributes
+    ----------
+    n_started, n_closed : int arrays
+        Episodes begun, and ended, at or before the time.
+    is_open : bool array
+        Some episode has begun and not ended.
+    since_start : float array
+        Time since the latest start; NaN before the first.
+    since_closed : float array
+        Time since the latest end; NaN before the first.
+    """
+
+    n_started: IntArray
+    n_closed: IntArray
+    is_open: BoolArray
+    since_start: FloatArray
+    since_closed: FloatArray
+
+
+def episode_states(series: Any, time: Any, *, episode_series: Any, start: Any, end: Any) -> EpisodeStates:
+    """The state of every series at the times asked about.
+
+    Parameters
+    ----------
+    series, time : (n,) arrays of int
+        The series (0, 1, ...) and the time of each query, in any order.
+    episode_series, start : (m,) arrays of int
+        The series each episode belongs to and when it begins.
+    end : (m,) array of float
+        When it ends; NaN if never observed.
+
+    Examples
+    --------
+    >>> states = episode_states([0] * 5, [1, 2, 3, 4, 5], episode_series=[0], start=[2], end=[4.0])
+    >>> states.is_open.tolist(), states.n_closed.tolist()
+    ([False, True, True, False, False], [0, 0, 0, 1, 1])
+    """
+    series, time = np.asarray(series, dtype=np.int64), np.asarray(time, dtype=np.int64)
+    owner, start = np.asarray(episode_series, dtype=np.int64), np.asarray(start, dtype=np.int64)
+    end = np.asarray(end, dtype=np.float64)
+    ended = ~np.isnan(end)
+    n_started, latest_start = _count_and_latest(series, time, owner, start)
+    n_closed, latest_end = _count_and_latest(series, time, owner[ended], end[ended].astype(np.int64))
+    return EpisodeStates(n_started, n_closed, n_started > n_closed, time - latest_start, time - latest_end)
+
+
+def _count_and_latest(series: IntArray, time: IntArray, owner: IntArray, when: IntArray) -> tuple[IntArray, FloatArray]:
+    """How many marks of its own series stand at or before each query, and the time of the last of them."""
+    if not len(when) or not len(time):
+        return np.zeros(len(time), dtype=np.int64), np.full(len(time), np.nan)
+    low = min(int(time.min()), int(when.min()))
+    span = max(int(time.max()), int(when.max())) - low + 1
+    marks = np.sort(owner * span + (when - low))
+    position = np.searchsorted(marks, series * span + (time - low), side="right")
+    first = np.searchsorted(marks, series * span, side="left")
+    count = position - first
+    latest = np.where(count > 0, marks[position - 1] % span + low, np.nan)
+    return count.astype(np.int64), latest
