@@ -240,13 +240,13 @@ def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64
 
 def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.intp]] | None:
     """The order that sorts by patient and session, None where it stands already; raises on a duplicate."""
-    try:
-        codes = pd.factorize(table[PATIENT], sort=True)[0]
-    except TypeError as error:
-        raise DataError(
-            "'patient' mixes numbers and text, which have no common order.",
-            remedy="Read the ids as text (or all as numbers).",
-        ) from error
+    patient = table[PATIENT]
+    if patient.dtype == object and pd.api.types.infer_dtype(patient).startswith("mixed"):
+        first = type(patient.iloc[0])
+        other = [not isinstance(value, first) for value in patient]
+        remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
+        _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
+    codes = pd.factorize(patient, sort=True)[0]
     session = table[SESSION].to_numpy()
     step, same = np.diff(session), np.diff(codes)
     order = None
