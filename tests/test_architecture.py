@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alliance_stats"
 FLOORS = {
-    **dict.fromkeys(["schema", "instruments"], 0),
-    **dict.fromkeys(["tidying", "episodes", "mixed", "hazard"], 1),
+    "schema": 0,  # the ground everything may stand on
+    **dict.fromkeys(["instruments", "patterns", "tidying", "episodes", "mixed", "hazard"], 1),
     **dict.fromkeys(
         ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "figures"],
         2,

@@ -72,7 +72,7 @@ class Instrument:
     >>> from alliance_stats.instruments import INSTRUMENTS
     >>> wai = INSTRUMENTS["WAI-SR"]
     >>> wai.low, wai.high, wai.subscales["bond"], wai.total_range
-    (1, 5, (3, 5, 7, 9), (1.0, 5.0))
+    (1, 5, (3, 5, 7, 9), (1, 5))
     """
 
     name: str
