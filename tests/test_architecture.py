@@ -12,7 +12,7 @@ FLOORS = {
     "schema": 0,  # the ground everything may stand on
     **dict.fromkeys(["instruments", "patterns", "tidying", "episodes", "mixed", "hazard"], 1),
     **dict.fromkeys(
-        ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "figures"],
+        ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "courses", "figures"],
         2,
     ),
     **dict.fromkeys(["multiverse", "power", "report"], 3),

@@ -1,0 +1,146 @@
+"""Tables of a study's courses: around a rupture's onset, by session number, and the distribution of scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.schema import EVENTS_COLUMNS, PATIENT, SESSION, STATUSES, check_sessions, require_columns
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+_BARS = 40
+_MOST_BARS = 100
+
+
+def onset_aligned(
+    sessions: pd.DataFrame, events: pd.DataFrame, *, score: str, before: int = 3, after: int = 6, level: float = 0.95
+) -> pd.DataFrame:
+    """The mean course around the onset of a rupture, in points from its baseline, by the rupture's status.
+
+    Ruptures of one patient are not independent: the interval is that of a mean with the patients as clusters
+    (sandwich variance with the factor G/(G-1), t with G-1 degrees of freedom for G patients). Offsets at which
+    nobody was rated have no row.
+
+    Parameters
+    ----------
+    sessions, events : DataFrame
+        SESSIONS with the column `score`, and EVENTS found in it.
+    score : str
+        The measure.
+    before, after : int
+        How many sessions to show on either side of the onset.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        ``status, offset, n_ruptures, n_patients, mean, ci_low, ci_high``; the interval is missing where fewer than
+        two patients contribute.
+
+    Examples
+    --------
+    >>> sessions = pd.DataFrame({"patient": [1, 1, 1], "session": [1, 2, 3], "alliance": [5.0, 3.0, 6.0]})
+    >>> events = pd.DataFrame({"patient": [1], "event": [1], "onset": [2], "nadir": [2], "repaired_at": [3],
+    ...     "status": ["repaired"], "baseline": [5.0], "nadir_score": [3.0], "repair_score": [6.0], "drop": [2.0],
+    ...     "drop_units": [2.0], "sessions_to_repair": [1], "score": ["alliance"], "rule": ["by hand"]})
+    >>> onset_aligned(sessions, events, score="alliance")[["status", "offset", "n_ruptures", "mean"]]
+         status  offset  n_ruptures  mean
+    0  repaired      -1           1   0.0
+    1  repaired       0           1  -2.0
+    2  repaired       1           1   1.0
+    """
+    table = check_sessions(sessions, [score])
+    require_columns(events, EVENTS_COLUMNS, table_name="events")
+    rated = table.loc[table[score].notna(), [PATIENT, SESSION, score]]
+    pairs = events[[PATIENT, "event", "onset", "status", "baseline"]].merge(rated, on=PATIENT, how="inner")
+    pairs = pairs.assign(offset=pairs[SESSION] - pairs["onset"], gap=pairs[score] - pairs["baseline"])
+    pairs = pairs.loc[pairs["offset"].between(-before, after)]
+    rows = [
+        {
+            "status": status,
+            "offset": offset,
+            "n_ruptures": len(cell),
+            "n_patients": cell[PATIENT].nunique(),
+            **_clustered_mean(cell["gap"].to_numpy(dtype=np.float64), pd.factorize(cell[PATIENT])[0], level),
+        }
+        for status in STATUSES
+        for offset, cell in pairs.loc[pairs["status"] == status].groupby("offset", sort=True)
+    ]
+    columns = ["status", "offset", "n_ruptures", "n_patients", "mean", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def prevalence_by_session(
+    sessions: pd.DataFrame, events: pd.DataFrame, *, score: str, level: float = 0.95
+) -> pd.DataFrame:
+    """The share of rated patients whose rupture begins at each session number, with Wilson's (1927) interval.
+
+    Returns
+    -------
+    DataFrame
+        ``session, n_rated, n_onsets, share, ci_low, ci_high``, one row per session number with a rating.
+    """
+    from scipy.special import ndtri
+
+    table = check_sessions(sessions, [score])
+    require_columns(events, [PATIENT, "onset"], table_name="events")
+    n_rated = table.loc[table[score].notna()].groupby(SESSION).size()
+    n_onsets = events.groupby("onset").size().reindex(n_rated.index, fill_value=0)
+    n, share = n_rated.to_numpy(dtype=np.float64), (n_onsets / n_rated).to_numpy(dtype=np.float64)
+    z2 = float(ndtri(0.5 + level / 2)) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return pd.DataFrame(
+        {
+            SESSION: n_rated.index.to_numpy(dtype=np.int64),
+            "n_rated": n_rated.to_numpy(dtype=np.int64),
+            "n_onsets": n_onsets.to_numpy(dtype=np.int64),
+            "share": share,
+            "ci_low": np.clip(middle - half, 0.0, 1.0),
+            "ci_high": np.clip(middle + half, 0.0, 1.0),
+        }
+    )
+
+
+def score_distribution(sessions: pd.DataFrame, *, score: str) -> pd.DataFrame:
+    """How often each score was given: one bar per possible value, or 40 equal bars where the values have no grid.
+
+    Returns
+    -------
+    DataFrame
+        ``low, high, value, n, share``: the bar's edges, the one value it stands for (missing where it groups
+        several), the number of ratings and their share of all ratings.
+    """
+    values = check_sessions(sessions, [score])[score].dropna().to_numpy()
+    if len(values) == 0:
+        columns = {"low": [], "high": [], "value": [], "n": np.array([], dtype=np.int64), "share": []}
+        return pd.DataFrame(columns)
+    distinct = np.unique(np.round(values, 9))  # means of items are equal only to rounding
+    step = float(np.diff(distinct).min()) if len(distinct) > 1 else 1.0
+    place = (distinct - distinct[0]) / step
+    if place[-1] <= _MOST_BARS and np.allclose(place, np.round(place), atol=1e-3):
+        n = np.bincount(np.round((values - distinct[0]) / step).astype(np.int64))
+        middle = distinct[0] + step * np.arange(len(n))
+        low, high = middle - step / 2, middle + step / 2
+    else:
+        n, edges = np.histogram(values, bins=_BARS)
+        low, high, middle = edges[:-1], edges[1:], np.full(_BARS, np.nan)
+    table = {"low": low, "high": high, "value": middle, "n": n.astype(np.int64), "share": n / len(values)}
+    return pd.DataFrame(table)
+
+
+def _clustered_mean(values: FloatArray, cluster: Any, level: float) -> dict[str, float]:
+    """Mean with the t interval of its cluster-robust standard error."""
+    from scipy.special import stdtrit
+
+    mean, n_clusters = float(values.mean()), int(cluster.max()) + 1
+    if n_clusters < 2:
+        return {"mean": mean, "ci_low": np.nan, "ci_high": np.nan}
+    sums = np.bincount(cluster, weights=values - mean)
+    error = np.sqrt(n_clusters / (n_clusters - 1) * float(sums @ sums)) / len(values)
+    half = float(stdtrit(n_clusters - 1, 0.5 + level / 2)) * error
+    return {"mean": mean, "ci_low": mean - half, "ci_high": mean + half}

@@ -1,0 +1,22 @@
+"""Figures: tables in, Axes out, nothing computed; `save_figure` writes the same bytes twice.
+
+Every function draws on `ax` where one is given and otherwise on a new figure, in the package's own style
+(:mod:`alliance_stats.figures.style`), which never leaks into the user's settings.
+"""
+
+from alliance_stats.figures.attendance import plot_attendance
+from alliance_stats.figures.courses import plot_distribution, plot_onset_aligned, plot_prevalence
+from alliance_stats.figures.patients import plot_patient, plot_patients
+from alliance_stats.figures.saving import save_figure
+from alliance_stats.figures.terms import plot_terms
+
+__all__ = [
+    "plot_attendance",
+    "plot_distribution",
+    "plot_onset_aligned",
+    "plot_patient",
+    "plot_patients",
+    "plot_prevalence",
+    "plot_terms",
+    "save_figure",
+]

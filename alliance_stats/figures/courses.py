@@ -1,0 +1,163 @@
+"""Figures of a whole study's courses: around the onset, by session number, and the distribution of scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.figures.style import COLOURS, STATUS_COLOURS, WIDTH, new_axes, styled, whole_ticks
+from alliance_stats.schema import require_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DASHES = {"repaired": "-", "unrepaired": "--", "censored": ":"}
+_MARKERS = {"repaired": "o", "unrepaired": "s", "censored": "D"}
+
+
+def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes | None = None) -> Axes:
+    """The mean course around the onset of a rupture, with its interval, one line for each status.
+
+    The groups are formed by what came *after* the onset, so that the figure describes courses and does not compare
+    the effects of repair.
+
+    Parameters
+    ----------
+    course : DataFrame
+        As from `onset_aligned`: ``status, offset, n_ruptures, mean, ci_low, ci_high``, in points from the baseline.
+    score : str
+        What the points are of, for the label of the axis.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    require_columns(course, ["status", "offset", "n_ruptures", "mean", "ci_low", "ci_high"], table_name="course")
+    with styled():
+        ax = new_axes(ax)
+        ax.axhline(0, color=COLOURS["blue"], linewidth=1.0, linestyle="--")
+        ax.axvline(0, color=COLOURS["light"], linewidth=3.0, zorder=0)
+        for status, rows in course.groupby("status", sort=False):
+            name = str(status)
+            n = int(rows["n_ruptures"].max())
+            colour = STATUS_COLOURS.get(name, COLOURS["ink"])
+            ax.fill_between(rows["offset"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.18, linewidth=0)
+            ax.plot(
+                rows["offset"],
+                rows["mean"],
+                color=colour,
+                linestyle=_DASHES.get(name, "-"),
+                marker=_MARKERS.get(name, "o"),
+                label=f"{name} (n = {n})",
+            )
+        ax.set(xlabel="Sessions from the onset of the rupture", ylabel=f"{score}, points from baseline")
+        whole_ticks(ax)
+        if len(course):
+            ax.legend(loc="lower right", title="ruptures")
+    return ax
+
+
+def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """The share of rated patients whose rupture begins at each session, beside what chance alone would give.
+
+    Parameters
+    ----------
+    prevalence : DataFrame
+        As from `prevalence_by_session`: ``session, n_rated, share, ci_low, ci_high``; drawn too where they are
+        there: ``expected, expected_low, expected_high``, the share under the null without ruptures.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    require_columns(prevalence, ["session", "n_rated", "share", "ci_low", "ci_high"], table_name="prevalence")
+    with styled():
+        ax = new_axes(ax)
+        if "expected" in prevalence:
+            known = prevalence.loc[prevalence["expected"].notna()]
+            ax.fill_between(
+                known["session"],
+                100 * known["expected_low"],
+                100 * known["expected_high"],
+                color=COLOURS["light"],
+                linewidth=0,
+            )
+            ax.plot(
+                known["session"],
+                100 * known["expected"],
+                color=COLOURS["grey"],
+                linestyle="--",
+                label="expected by chance (95 % of draws)",
+            )
+        shares = 100 * prevalence[["share", "ci_low", "ci_high"]]
+        ax.errorbar(
+            prevalence["session"],
+            shares["share"],
+            yerr=[
+                (shares["share"] - shares["ci_low"]).clip(lower=0),
+                (shares["ci_high"] - shares["share"]).clip(lower=0),
+            ],
+            fmt="o",
+            color=COLOURS["blue"],
+            ecolor=COLOURS["sky"],
+            elinewidth=0.8,
+            markersize=4.0,
+            label="observed (95 % CI)",
+        )
+        ax.set(xlabel="Session", ylabel="Patients with an onset (% of those rated)")
+        # Intervals of the last sessions, with few patients left, would squeeze all others to the ground.
+        tallest = np.nanmax([shares["share"].max(), 1.0])
+        ax.set_ylim(0, min(100.0, 2.5 * tallest))
+        whole_ticks(ax)
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+    return ax
+
+
+def plot_distribution(
+    distribution: pd.DataFrame,
+    *,
+    score: str = "score",
+    floor: float | None = None,
+    ceiling: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """How the scores of all sessions are distributed, with the shares at the ends of the scale marked.
+
+    Parameters
+    ----------
+    distribution : DataFrame
+        As from `score_distribution`: ``low, high, value, n, share``, one row per bar.
+    score : str
+        The measure, for the label of the axis.
+    floor, ceiling : float, optional
+        The lowest and highest possible score; the bar that holds it is coloured and its share written out.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    require_columns(distribution, ["low", "high", "value", "n", "share"], table_name="distribution")
+    with styled():
+        ax = new_axes(ax, size=(WIDTH, 2.8))
+        percent = 100 * distribution["share"]
+        at_end = pd.Series(False, index=distribution.index)
+        for end in (floor, ceiling):
+            if end is not None:
+                at_end |= np.isclose(distribution["value"].astype(float), end)
+        ax.bar(
+            distribution["low"],
+            percent,
+            width=distribution["high"] - distribution["low"],
+            align="edge",
+            color=np.where(at_end, COLOURS["orange"], COLOURS["sky"]),
+            edgecolor="white",
+            linewidth=0.5,
+        )
+        for value, height in zip(distribution.loc[at_end, "value"], percent.loc[at_end], strict=True):
+            ax.annotate(
+                f"{height:.1f} %",
+                (value, height),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+        ax.set(xlabel=score, ylabel="Ratings (%)")
+        ax.margins(y=0.12)
+    return ax

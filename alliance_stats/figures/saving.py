@@ -1,0 +1,93 @@
+"""Writing a figure so that a second run gives the same bytes and a killed run leaves no half-written file."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alliance_stats.figures.style import styled
+from alliance_stats.schema import require_choice
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""What matplotlib would otherwise write into a file: the time and its own version."""
+
+
+def save_figure(
+    figure: Axes | Figure,
+    path: str | os.PathLike[str],
+    *,
+    formats: Sequence[str] = ("png", "svg"),
+    dpi: int = 200,
+) -> list[Path]:
+    """Write `figure` beside `path` in each of `formats`; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : Axes or Figure
+        What to write; of an Axes, its whole figure.
+    path : path
+        Where to, without suffix (a suffix that is one of the formats known here is taken off); its folder is
+        made if need be.
+    formats : sequence of {"png", "svg", "pdf"}
+        The kinds of file.
+    dpi : int
+        Resolution of the PNG, dots per inch.
+
+    Returns
+    -------
+    list of Path
+        The files written, one per format.
+
+    Raises
+    ------
+    ValueError
+        For an unknown format.
+    """
+    for name in formats:
+        require_choice(name, list(_METADATA), name="formats")
+    whole = _figure_of(figure)
+    target = Path(path)
+    stem = target.with_suffix("") if target.suffix.lstrip(".") in _METADATA else target
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in formats:
+        buffer = io.BytesIO()
+        with styled():
+            whole.savefig(buffer, format=name, dpi=dpi, metadata=_METADATA[name])
+        written.append(_write_whole(stem.with_name(f"{stem.name}.{name}"), buffer.getvalue()))
+    return written
+
+
+def _figure_of(figure: Axes | Figure) -> Figure:
+    from matplotlib.figure import Figure
+
+    whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
+    if not isinstance(whole, Figure):
+        raise TypeError(f"figure must be a matplotlib Axes or Figure, not {type(figure).__name__}.")
+    return whole
+
+
+def _write_whole(path: Path, content: bytes) -> Path:
+    """Write beside the target and move into place, so that `path` is never half a file."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path

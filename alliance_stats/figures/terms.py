@@ -1,0 +1,78 @@
+"""A forest of coefficients from any fitted model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
+from alliance_stats.schema import require_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_terms(
+    terms: pd.DataFrame,
+    *,
+    ratio: bool = False,
+    labels: Mapping[str, str] | None = None,
+    xlabel: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Coefficients with their intervals, one line each, from top to bottom in the order of the table.
+
+    Parameters
+    ----------
+    terms : DataFrame
+        TERMS, as from `tidy`: ``term, estimate, ci_low, ci_high``; an optional column ``model`` sets apart several
+        models, drawn side by side in different colours and markers.
+    ratio : bool
+        Show ``exp(estimate)`` on a logarithmic axis (odds ratios, hazard ratios) with the line of no effect at 1.
+    labels : mapping, optional
+        Words for terms.
+    xlabel : str, optional
+        The label of the axis, with units; "Coefficient" or "Ratio" with the interval's name by default.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+    """
+    require_columns(terms, ["term", "estimate", "ci_low", "ci_high"], table_name="terms")
+    names = list(dict.fromkeys(terms["term"]))
+    models = list(dict.fromkeys(terms["model"])) if "model" in terms else [None]
+    colours = [COLOURS[name] for name in ("blue", "vermillion", "green", "purple", "orange")]
+    with styled():
+        ax = new_axes(ax, size=(WIDTH, 0.9 + 0.34 * max(len(names), 1) + 0.1 * len(models)))
+        for k, model in enumerate(models):
+            rows = terms if model is None else terms.loc[terms["model"] == model]
+            heights = np.array([names.index(term) for term in rows["term"]], dtype=float)
+            heights += 0.22 * (k - (len(models) - 1) / 2)
+            shown = rows[["estimate", "ci_low", "ci_high"]].astype(float)
+            shown = np.exp(shown) if ratio else shown
+            colour, marker = colours[k % len(colours)], "osD^v"[k % 5]
+            ax.hlines(heights, shown["ci_low"], shown["ci_high"], color=colour, linewidth=1.4)
+            ax.plot(shown["estimate"], heights, marker, color=colour, label=None if model is None else str(model))
+        ax.axvline(1.0 if ratio else 0.0, color=COLOURS["grey"], linewidth=0.8, linestyle="--", zorder=0)
+        if ratio:
+            _log_axis(ax)
+        words = labels or {}
+        ax.set_yticks(range(len(names)), [words.get(str(name), str(name)) for name in names])
+        ax.set_ylim(max(len(names), 1) - 0.4, -0.6)
+        ax.tick_params(axis="y", length=0)
+        ax.set_xlabel(xlabel or ("Ratio (95 % CI)" if ratio else "Coefficient (95 % CI)"))
+        if models != [None]:
+            ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
+
+
+def _log_axis(ax: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 16 * low else (1.0, 2.0, 5.0)
+    ax.xaxis.set_major_locator(LogLocator(base=10, subs=steps))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
