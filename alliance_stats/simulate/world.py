@@ -1,0 +1,111 @@
+"""The parameters of a simulated study, checked once: every number that decides what the study looks like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+RESOLUTIONS = ("past", "to", "short", "never")
+"""How a rupture ends: above the level it fell from, at it, part of the way up, or not at all."""
+
+POINTS_SPAN = 4.0
+"""Alliance parameters are in points of a 1-to-5 item; another instrument's range is stretched to this span."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The parameters of :func:`alliance_stats.simulate_study`, which documents them; raises where one is impossible."""
+
+    n_patients: int
+    n_therapists: int
+    n_sessions: float
+    sessions_sd: float
+    max_sessions: int
+    alliance_mean: float
+    alliance_sd: float
+    within_share: float
+    therapist_share: float
+    growth: float
+    growth_sd: float
+    autocorrelation: float
+    tails: float | None
+    reliability: float
+    halo: float
+    subscale_sd: float
+    bounded: bool
+    rater_agreement: float
+    rater_gap: float
+    rupture_rate: float
+    rupture_prone: float
+    rupture_depth: float
+    rupture_depth_sd: float
+    rupture_length: float
+    fall_sessions: int
+    repair: tuple[float, float, float, float]
+    repair_gain: float
+    partial_recovery: float
+    symptom_start: float
+    symptom_sd: float
+    symptom_slope: float
+    symptom_slope_sd: float
+    symptom_noise: float
+    symptom_carry: float
+    symptom_therapist_sd: float
+    alliance_effect: float
+    level_effect: float
+    rupture_effect: float
+    repair_effect: float
+    symptom_feedback: float
+    dropout: float
+    dropout_rupture: float
+    dropout_repair: float
+    dropout_level: float
+    dropout_therapist_sd: float
+    dropout_lag: int
+    transferred: float
+    ongoing: float
+    therapist_change: float
+    missed: float
+    missed_rupture: float
+    late: float
+    missing: float
+    missing_rupture: float
+
+    def __post_init__(self) -> None:
+        for name in ("n_patients", "n_therapists", "max_sessions", "fall_sessions"):
+            _require(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("within_share", "therapist_share", "halo", "rupture_prone", "partial_recovery", "rupture_rate"):
+            _require(self, name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        for name in ("transferred", "ongoing", "therapist_change", "missed", "late", "missing"):
+            _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        for name in ("missed_rupture", "missing_rupture"):
+            _require(self, name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        deviations = [item.name for item in fields(self) if item.name.endswith("_sd")]
+        for name in (*deviations, "symptom_noise"):
+            _require(self, name, getattr(self, name) >= 0, "at least 0")
+        _require(self, "n_sessions", 1 <= self.n_sessions <= self.max_sessions, f"from 1 to {self.max_sessions}")
+        _require(self, "alliance_sd", self.alliance_sd > 0, "above 0")
+        _require(self, "reliability", 0 < self.reliability <= 1, "above 0 and at most 1")
+        _require(self, "dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
+        _require(self, "dropout_lag", self.dropout_lag in (0, 1), "0 or 1")
+        _require(self, "rupture_length", self.rupture_length >= 1, "at least 1")
+        _require(self, "tails", self.tails is None or self.tails > 2, "None or above 2 degrees of freedom")
+        for name in ("autocorrelation", "symptom_carry"):
+            _require(self, name, abs(getattr(self, name)) < 1, "between -1 and 1")
+        _require(self, "therapist_share", self.within_share + self.therapist_share <= 1, "at most 1 - within_share")
+        agreement = abs(self.rater_agreement) <= self.reliability
+        _require(self, "rater_agreement", agreement, "no further from 0 than the reliability")
+        four = len(self.repair) == 4 and min(self.repair) >= 0 and abs(sum(self.repair) - 1) < 1e-9
+        _require(self, "repair", four, f"four shares ({', '.join(RESOLUTIONS)}) that sum to 1")
+        within = self.alliance_sd * (self.within_share > 0 or self.reliability < 1)
+        has_unit = self.rupture_rate == 0 or within > 0
+        _require(self, "rupture_rate", has_unit, "0 where scores never vary within a patient (depth has no unit)")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every parameter by its name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+def _require(world: World, name: str, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}={getattr(world, name)!r} must be {allowed}.")
