@@ -1,0 +1,207 @@
+"""The command line: ``alliance-stats check | score | detect | report STUDY.toml`` and ``alliance-stats demo``.
+
+Exit status: 0, all went well; 1, the command ran and found problems in the data; 2, wrong usage or input that cannot
+be read. Errors are one line on stderr. Nothing heavy is imported until a command needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OK, PROBLEMS, UNUSABLE = 0, 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    if options.debug:
+        return int(options.run(options))
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing was left half-written.", 130)
+    except BrokenPipeError:  # the reader of a pipe (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or type(error).__name__}.", UNUSABLE)
+    except MemoryError:
+        return _fail("not enough memory for this study.", UNUSABLE)
+    except ValueError as error:
+        from alliance_stats.report import StudyError
+        from alliance_stats.schema import DataError
+
+        return _fail(str(error), PROBLEMS if isinstance(error, DataError) and not isinstance(error, StudyError) else 2)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from alliance_stats.report import check_study
+
+    problems = check_study(options.study)
+    if problems.empty:
+        print(f"{options.study}: no problems found.")
+        return OK
+    _print_table(problems)
+    serious = int((problems["severity"] == "error").sum())
+    print(f"{options.study}: {len(problems)} problem(s), {serious} of them error(s).")
+    return PROBLEMS
+
+
+def _score(options: argparse.Namespace) -> int:
+    from alliance_stats.report import score_study
+
+    return _write_table(score_study(options.study), options.out)
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from alliance_stats.report import detect_study
+
+    return _write_table(detect_study(options.study), options.out)
+
+
+def _report(options: argparse.Namespace) -> int:
+    return _make_report(options.study, options.out)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from alliance_stats.report import demo_study
+
+    study = demo_study()
+    print("The shipped study is simulated: 12 therapists and their patients, none of them real.")
+    return _make_report(study, options.out)
+
+
+def _make_report(study: Path, out: Path) -> int:
+    from alliance_stats.report import write_report
+
+    progress = _Progress()
+    try:
+        written = write_report(study, out, progress=progress)
+    finally:
+        progress.close()
+    for sentence in written.headline:
+        print(sentence)
+    for note in written.notes:
+        print(f"note: {_one_line(note)}", file=sys.stderr)
+    print(f"Report:   {_shown(out / 'report.html')}")
+    print(f"Tables:   {_shown(out / 'tables')} ({written.n_tables} CSV files)")
+    print(f"Figures:  {_shown(out / 'figures')} ({written.n_figures} figures, PNG and SVG)")
+    print(f"Manifest: {_shown(out / 'manifest.json')}")
+    return PROBLEMS if written.n_undone else OK
+
+
+class _Progress:
+    """A bar on stderr, and only where stderr is a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = sys.stderr.isatty()
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        if self._shown:
+            full = round(24 * done / total)
+            sys.stderr.write(f"\r[{'#' * full}{'.' * (24 - full)}] {step:<40.40}")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r" + " " * 70 + "\r")
+            sys.stderr.flush()
+            self._shown = False
+
+
+def _write_table(table: pd.DataFrame, out: Path | None) -> int:
+    if out is None:
+        sys.stdout.write(table.to_csv(index=False))
+        return OK
+    from alliance_stats.report import write_table
+
+    write_table(table, out)
+    print(f"{_shown(out)}: {len(table)} rows.")
+    return OK
+
+
+def _print_table(problems: pd.DataFrame) -> None:
+    """One problem a line, with its place in front: made for reading and for ``grep``."""
+    for row in problems.to_dict("records"):
+        place = ", ".join(
+            f"{name} {row[name]}" for name in ("row", "patient", "session", "column") if not _empty(row.get(name))
+        )
+        value = "" if _empty(row.get("value")) else f" {row['value']!r}:"
+        print(_one_line(f"{row['severity']}: {place + ':' if place else ''}{value} {row['problem']} {row['remedy']}"))
+
+
+def _empty(value: object) -> bool:
+    return value is None or value == "" or bool(value != value) if not _is_na(value) else True
+
+
+def _is_na(value: object) -> bool:
+    return type(value).__name__ in {"NAType", "NaTType"}
+
+
+def _shown(path: Path) -> str:
+    """A path as the user wrote it, with ``./`` before a relative one."""
+    return str(path) if path.is_absolute() else f".{os.sep}{path}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"alliance-stats: {_one_line(message)}", file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors of usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UNUSABLE, f"{self.prog}: {_one_line(message)}. See {self.prog} --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="alliance-stats",
+        description="Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and"
+        " dropout. A study is described by one TOML file.",
+        epilog="Exit status: 0 all well, 1 problems found in the data, 2 wrong usage or unreadable input.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add(commands, "check", _check, "list every problem in the study's files at once")
+    score = _add(commands, "score", _score, "score the items and write the sessions as CSV")
+    detect = _add(commands, "detect", _detect, "find ruptures and repairs and write them as CSV")
+    for command in (score, detect):
+        command.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write (default: print it)")
+    report = _add(commands, "report", _report, "run the whole path and write an HTML report, tables and figures")
+    report.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+    demo = commands.add_parser("demo", help="the whole path on the simulated study that is shipped")
+    demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-report"), help="default: demo-report")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction[_Parser], name: str, run: object, help: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    command.add_argument("study", type=Path, metavar="STUDY.toml", help="the study file")
+    command.set_defaults(run=run)
+    return command
+
+
+class _Version(argparse.Action):
+    """Read the version only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from alliance_stats import __version__
+
+        print(f"alliance_stats {__version__}")
+        parser.exit(OK)

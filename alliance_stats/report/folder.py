@@ -1,0 +1,115 @@
+"""A folder of results that is there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alliance_stats.report.study import StudyError
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target` to write into; it becomes `target` when the block ends without an error.
+
+    A run that fails leaves nothing; one that is killed outright leaves `target` as it was (and a hidden folder that
+    the next run removes). An earlier report at `target` is replaced, but only if everything in it is listed in its
+    own manifest: a file that somebody else put there is never lost.
+
+    Raises
+    ------
+    StudyError
+        If `target` is a file, or a folder with files that no report wrote.
+    OSError
+        If the folder cannot be written.
+    """
+    target = target.absolute()
+    refuse_foreign(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    partial = target.with_name(f".{target.name}.partial-{socket.gethostname()}-{os.getpid()}")
+    partial.mkdir()
+    try:
+        yield partial
+        _move_into_place(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_foreign(target: Path) -> None:
+    """Raise unless `target` may be written: absent, empty, or holding nothing but an earlier report."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise StudyError(f"{target} is a file.", remedy="Choose another folder for --out.")
+    found = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
+    foreign = sorted(found - _written_by_report(target))
+    if foreign:
+        raise StudyError(
+            f"{target} holds {len(foreign)} file(s) that no report wrote, such as {foreign[0]!r}.",
+            remedy="Choose another folder for --out, or move them away.",
+        )
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _written_by_report(target: Path) -> set[str]:
+    try:
+        manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
+        return {MANIFEST, *(str(output["file"]) for output in manifest["outputs"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _move_into_place(partial: Path, target: Path) -> None:
+    if not target.exists():
+        partial.rename(target)
+        return
+    old = partial.with_name(partial.name.replace(".partial-", ".replaced-"))
+    target.rename(old)
+    try:
+        partial.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what runs of this machine that are dead left beside `target`; put back a report they had moved away."""
+    for kind in ("replaced", "partial"):
+        prefix = f".{target.name}.{kind}-{socket.gethostname()}-"
+        for path in sorted(target.parent.iterdir()):
+            process = path.name.removeprefix(prefix)
+            if not path.name.startswith(prefix) or not process.isdigit() or _alive(int(process)):
+                continue
+            if kind == "replaced" and not target.exists():
+                path.rename(target)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True  # signal 0 would end the process there; better an old folder than a broken run
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,121 @@
+"""The HTML page: one self-contained file, everything that came from data escaped, no outside resource."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from alliance_stats.report.numbers import number, p_value
+
+Format = Callable[[Any], str]
+
+
+@dataclass
+class Section:
+    """A section of the page: its heading and, in order, the HTML of what stands in it.
+
+    The methods escape what they are given; `blocks` holds HTML only.
+    """
+
+    anchor: str
+    heading: str
+    blocks: list[str] = field(default_factory=list)
+
+    def paragraph(self, text: str, *, css: str = "") -> None:
+        """Add running text."""
+        self.blocks.append(f"<p{_css(css)}>{escape(text)}</p>")
+
+    def subheading(self, text: str) -> None:
+        """Add a heading within the section."""
+        self.blocks.append(f"<h3>{escape(text)}</h3>")
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Add remarks that must not be overlooked."""
+        items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+        self.blocks.append(f'<ul class="notes">{items}</ul>')
+
+    def table(
+        self,
+        table: pd.DataFrame,
+        caption: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        formats: Mapping[str, Format] | None = None,
+        file: str = "",
+    ) -> None:
+        """Add a table; `labels` choose and name the columns, `formats` print a column's values."""
+        self.blocks.append(_table(table, caption, labels or {}, formats or {}, file))
+
+    def figure(self, svg: bytes, caption: str, *, alt: str, file: str) -> None:
+        """Add a figure, embedded as SVG; `file` names it on disk, without suffix."""
+        data = base64.b64encode(svg).decode("ascii")
+        saved = f" <code>{escape(file)}.png, .svg</code>"
+        self.blocks.append(
+            f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{escape(alt)}">'
+            f"<figcaption>{escape(caption)}{saved}</figcaption></figure>"
+        )
+
+    def tiles(self, values: Mapping[str, str]) -> None:
+        """Add the few numbers to see first."""
+        items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in values.items())
+        self.blocks.append(f'<dl class="tiles">{items}</dl>')
+
+    def boxed(self, text: str) -> None:
+        """Add a paragraph set apart, made to be copied."""
+        self.blocks.append(f'<div class="methods"><p>{escape(text)}</p></div>')
+
+    def folded(self, summary: str, text: str) -> None:
+        """Add preformatted text behind a heading to click on."""
+        self.blocks.append(f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>")
+
+
+def page(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    links = "".join(f'<a href="#{part.anchor}">{escape(part.heading)}</a>' for part in sections)
+    body = "\n".join(
+        f'<section id="{part.anchor}">\n<h2>{escape(part.heading)}</h2>\n' + "\n".join(part.blocks) + "\n</section>"
+        for part in sections
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
+        f'<header>\n<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n</header>\n'
+        f"<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _table(
+    table: pd.DataFrame, caption: str, labels: Mapping[str, str], formats: Mapping[str, Format], file: str
+) -> str:
+    columns = [name for name in labels if name in table] or list(table.columns)
+    numeric = {name: pd.api.types.is_numeric_dtype(table[name].dtype) or name in formats for name in columns}
+    printers = {name: formats.get(name, p_value if name == "p_value" else number) for name in columns}
+    head = "".join(
+        f'<th scope="col"{_css("n" if numeric[name] else "")}>{escape(str(labels.get(name, name)))}</th>'
+        for name in columns
+    )
+    rows = []
+    for values in table[columns].itertuples(index=False, name=None):
+        cells = (
+            f"<td{_css('n' if numeric[name] else '')}>{escape(printers[name](value))}</td>"
+            for name, value in zip(columns, values, strict=True)
+        )
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    saved = f" <code>{escape(file)}</code>" if file else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f"<caption>{escape(caption)}{saved}</caption>"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _css(name: str) -> str:
+    return f' class="{name}"' if name else ""

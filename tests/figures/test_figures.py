@@ -1,0 +1,242 @@
+"""Figures show what the tables say (their artists are read back), and are written with the same bytes twice."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import alliance_stats as als
+from alliance_stats.figures.style import COLOURS, styled
+
+SESSIONS = pd.DataFrame(
+    {
+        "patient": ["a"] * 7 + ["b"] * 3,
+        "session": [1, 2, 3, 4, 6, 7, 8, 1, 2, 3],
+        "attendance": ["attended"] * 3 + ["late"] + ["attended"] * 3 + ["attended", "cancelled", "no-show"],
+        "alliance": [5.0, 5.5, 3.0, 4.0, np.nan, 6.0, 5.0, 4.0, np.nan, np.nan],
+    }
+)
+EVENTS = pd.DataFrame(
+    {
+        "patient": ["a"],
+        "event": [1],
+        "onset": [3],
+        "nadir": [3],
+        "repaired_at": pd.array([7], dtype="Int64"),
+        "status": ["repaired"],
+        "baseline": [5.5],
+        "nadir_score": [3.0],
+        "repair_score": [6.0],
+        "drop": [2.5],
+        "drop_units": [2.5],
+        "sessions_to_repair": pd.array([4], dtype="Int64"),
+        "score": ["alliance"],
+        "rule": ["by hand"],
+    }
+)
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def points(ax, marker):
+    """Where the drawn points of one marker stand (legend samples are empty)."""
+    lines = [line for line in ax.lines if line.get_marker() == marker and len(line.get_xdata())]
+    return [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
+
+
+def test_a_patient_shows_scores_onset_baseline_and_repair(ax):
+    assert als.plot_patient(SESSIONS, EVENTS, patient="a", score="alliance", ax=ax) is ax
+    assert points(ax, "o") == [(1, 5), (2, 5.5), (3, 3), (4, 4), (7, 6), (8, 5)]
+    assert points(ax, "v") == [(3, 3)]
+    assert points(ax, "^") == [(7, 6)]
+    baseline = next(line for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata()))
+    assert list(baseline.get_xdata()) == [2.5, 7]
+    assert list(baseline.get_ydata()) == [5.5, 5.5]
+    solid = next(line for line in ax.lines if line.get_linestyle() == "-")
+    broken = np.isnan(np.asarray(solid.get_ydata(), dtype=float))
+    assert list(np.asarray(solid.get_xdata())[broken]) == [5, 6], "the line breaks where nothing was rated"
+
+
+def test_an_undecided_rupture_is_hollow_and_has_no_repair(ax):
+    censored = EVENTS.assign(repaired_at=pd.array([pd.NA], dtype="Int64"), status="censored")
+    als.plot_patient(SESSIONS, censored, patient="a", score="alliance", ax=ax)
+    mark = next(line for line in ax.lines if line.get_marker() == "v" and len(line.get_xdata()))
+    assert mark.get_markerfacecolor() == "white"
+    assert points(ax, "^") == []
+
+
+def test_small_multiples_share_their_limits_and_may_hide_ids():
+    axes = Figure().subplots(1, 2)
+    drawn = als.plot_patients(
+        SESSIONS, EVENTS, patients=["b", "a"], score="alliance", labels={"a": "P1", "b": "P2"}, axes=axes
+    )
+    assert [panel.get_title(loc="left") for panel in drawn] == ["P2", "P1"]
+    assert drawn[0].get_ylim() == drawn[1].get_ylim()
+    assert drawn[0].get_xlim() == drawn[1].get_xlim()
+
+
+def test_an_unknown_patient_is_named(ax):
+    with pytest.raises(als.DataError, match="no patient 'c'"):
+        als.plot_patient(SESSIONS, EVENTS, patient="c", score="alliance", ax=ax)
+
+
+def test_onset_aligned_draws_the_table(ax):
+    course = als.onset_aligned(SESSIONS, EVENTS, score="alliance")
+    als.plot_onset_aligned(course, score="alliance", ax=ax)
+    assert points(ax, "o") == [(-2, -0.5), (-1, 0), (0, -2.5), (1, -1.5), (4, 0.5), (5, -0.5)]
+    assert "repaired (n = 1)" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_prevalence_draws_observed_beside_expected(ax):
+    prevalence = als.prevalence_by_session(SESSIONS, EVENTS, score="alliance")
+    expected = prevalence.assign(expected=0.1, expected_low=0.05, expected_high=0.2)
+    als.plot_prevalence(expected, ax=ax)
+    assert dict(points(ax, "o"))[3] == 100.0
+    chance = next(line for line in ax.lines if line.get_linestyle() == "--")
+    assert set(chance.get_ydata()) == {10.0}
+    assert ax.get_ylabel() == "Patients with an onset (% of those rated)"
+
+
+def test_prevalence_counts_and_wilson_interval_by_hand():
+    sessions = pd.DataFrame({"patient": range(10), "session": 1, "alliance": 3.0})
+    events = pd.DataFrame({"patient": [0, 1], "onset": [1, 1]})
+    row = als.prevalence_by_session(sessions, events, score="alliance").iloc[0]
+    assert (row["n_rated"], row["n_onsets"], row["share"]) == (10, 2, 0.2)
+    assert row["ci_low"] == pytest.approx(0.0566822, abs=1e-6)  # Wilson for 2 of 10
+    assert row["ci_high"] == pytest.approx(0.5098375, abs=1e-6)
+
+
+def test_onset_aligned_interval_is_clustered_by_patient():
+    """Twice the same patient's information must not narrow the interval."""
+    rng = np.random.default_rng(3)
+    frames, events = [], []
+    for patient in range(8):
+        score = 5 + rng.normal(size=6).round(2)
+        frames.append(pd.DataFrame({"patient": patient, "session": range(1, 7), "alliance": score}))
+        events.append(EVENTS.assign(patient=patient, onset=3, baseline=5.0))
+    once = als.onset_aligned(pd.concat(frames), pd.concat(events), score="alliance")
+    doubled = pd.concat(events + [event.assign(event=2) for event in events])
+    twice = als.onset_aligned(pd.concat(frames), doubled, score="alliance")
+    columns = ["mean", "ci_low", "ci_high"]
+    pd.testing.assert_frame_equal(once[columns], twice[columns])
+    values = np.array([frame["alliance"].iloc[2] - 5.0 for frame in frames])
+    at_onset = once.loc[once["offset"] == 0].iloc[0]
+    half = 2.364624 * values.std(ddof=1) / np.sqrt(8)  # one rupture each: the ordinary t interval
+    assert at_onset["ci_high"] - at_onset["mean"] == pytest.approx(half, rel=1e-6)
+
+
+def test_distribution_marks_the_ends_of_the_scale(ax):
+    sessions = pd.DataFrame({"patient": 1, "session": range(1, 9), "alliance": [7, 7, 7, 6.5, 6.5, 6, 5, 2.5]})
+    table = als.score_distribution(sessions, score="alliance")
+    assert table["n"].sum() == 8
+    assert table.loc[table["value"] == 7, "share"].item() == 3 / 8
+    als.plot_distribution(table, score="alliance", floor=1, ceiling=7, ax=ax)
+    assert [text.get_text() for text in ax.texts] == ["37.5 %"]
+    coloured = [bar for bar in ax.patches if bar.get_facecolor() == mpl.colors.to_rgba(COLOURS["orange"])]
+    assert [bar.get_x() + bar.get_width() / 2 for bar in coloured] == [7]
+
+
+def test_scores_without_a_grid_fall_into_equal_bars():
+    rng = np.random.default_rng(0)
+    sessions = pd.DataFrame({"patient": 1, "session": range(500), "alliance": rng.normal(size=500)})
+    table = als.score_distribution(sessions, score="alliance")
+    assert len(table) == 40
+    assert table["value"].isna().all()
+    assert table["n"].sum() == 500
+
+
+@pytest.mark.parametrize("scores", [[3.0, 3.0], [np.nan, np.nan], [np.nan, 4.0]])
+def test_distribution_of_constant_or_empty_scores(ax, scores):
+    sessions = pd.DataFrame({"patient": 1, "session": [1, 2], "alliance": scores})
+    table = als.score_distribution(sessions, score="alliance")
+    als.plot_distribution(table, ceiling=7, ax=ax)
+    assert table["n"].sum() == np.isfinite(scores).sum()
+
+
+def test_attendance_colours_each_cell_by_its_state(ax):
+    als.plot_attendance(
+        SESSIONS, score="alliance", endings=pd.DataFrame({"patient": ["b"], "ending": ["dropout"]}), ax=ax
+    )
+    cells = ax.images[0].get_array().filled(-1)
+    #            rated=0 late=1 held=2 cancelled=3 no-show=4 no record=5, -1 after the end
+    assert cells[0].tolist() == [0, 0, 0, 1, 5, 2, 0, 0]
+    assert cells[1].tolist() == [0, 3, 4, -1, -1, -1, -1, -1]
+    assert points(ax, "x") == [(3.85, 1)]
+
+
+def test_terms_show_estimates_and_intervals_in_the_order_of_the_table(ax):
+    terms = pd.DataFrame(
+        {"term": ["late", "early"], "estimate": [0.5, -0.2], "ci_low": [0.1, -0.4], "ci_high": [0.9, 0.0]}
+    )
+    als.plot_terms(terms, labels={"late": "Late sessions"}, ax=ax)
+    assert points(ax, "o") == [(0.5, 0), (-0.2, 1)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Late sessions", "early"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1], "the first term stands on top"
+
+
+def test_terms_as_ratios_stand_on_a_log_axis_around_one(ax):
+    terms = pd.DataFrame({"term": ["x"], "estimate": [np.log(2.0)], "ci_low": [0.0], "ci_high": [np.log(4.0)]})
+    als.plot_terms(terms, ratio=True, ax=ax)
+    assert ax.get_xscale() == "log"
+    assert points(ax, "o")[0] == (pytest.approx(2.0), 0)
+
+
+def test_functions_never_change_their_tables_nor_the_settings(ax):
+    sessions, events, before = SESSIONS.copy(), EVENTS.copy(), dict(mpl.rcParams)
+    als.plot_patient(sessions, events, patient="a", score="alliance", ax=ax)
+    als.plot_attendance(sessions, score="alliance", ax=Figure().subplots())
+    pd.testing.assert_frame_equal(sessions, SESSIONS)
+    pd.testing.assert_frame_equal(events, EVENTS)
+    assert dict(mpl.rcParams) == before
+
+
+DRAW_AND_SAVE = """
+import sys, pandas as pd, alliance_stats as als
+import matplotlib; matplotlib.use("Agg")
+sessions = pd.DataFrame({"patient": ["a"] * 3, "session": [1, 2, 3], "alliance": [5.0, 3.0, 4.0]})
+events = pd.DataFrame({"patient": [], "onset": [], "repaired_at": [], "status": [], "baseline": []})
+ax = als.plot_patient(sessions, events, patient="a", score="alliance")
+als.save_figure(ax, sys.argv[1], formats=["png", "svg", "pdf"])
+"""
+
+
+def test_the_same_figure_gives_the_same_bytes_in_another_process(tmp_path):
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-c", DRAW_AND_SAVE, str(tmp_path / name)], check=True)
+    for suffix in ("png", "svg", "pdf"):
+        first, second = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("one", "two"))
+        assert len(first) > 1000
+        assert first == second
+    assert b"dc:date" not in (tmp_path / "one.svg").read_bytes()
+
+
+def test_the_users_settings_do_not_change_the_bytes(tmp_path):
+    with styled():
+        figure = Figure()
+        figure.subplots().plot([1, 2])
+    (plain,) = als.save_figure(figure, tmp_path / "plain", formats=["svg"])
+    with mpl.rc_context({"svg.hashsalt": None, "savefig.facecolor": "red", "svg.fonttype": "none"}):
+        (changed,) = als.save_figure(figure, tmp_path / "changed", formats=["svg"])
+    assert plain.read_bytes() == changed.read_bytes()
+
+
+def test_a_failing_save_leaves_no_file_and_the_old_one_whole(tmp_path, monkeypatch):
+    target = tmp_path / "figure.png"
+    target.write_bytes(b"old")
+    monkeypatch.setattr("os.fdopen", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        als.save_figure(Figure(), target, formats=["png"])
+    assert [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+    assert target.read_bytes() == b"old"
+
+
+def test_an_unknown_format_is_refused_with_the_nearest(tmp_path):
+    with pytest.raises(ValueError, match="Did you mean 'png'"):
+        als.save_figure(Figure(), tmp_path / "x", formats=["pnk"])
