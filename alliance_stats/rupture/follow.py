@@ -1,0 +1,117 @@
+"""Follow every fall to its repair, or to the end: all patients in step, one rated session at a time; arrays only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from alliance_stats.rupture.criterion import Judged
+from alliance_stats.rupture.rule import Rule
+from alliance_stats.rupture.series import BoolArray, FloatArray, IntArray, Series
+
+REPAIRED, UNREPAIRED, CENSORED = 0, 1, 2
+"""Indices into :data:`alliance_stats.schema.STATUSES`."""
+
+
+class Ruptures(NamedTuple):
+    """Ruptures in order of patient and onset; positions are those of the ratings in the series.
+
+    Attributes
+    ----------
+    onset, nadir : (m,) int arrays
+        The rating at which it began, and the lowest rating while it was open.
+    repaired : (m,) int array
+        The rating that repaired it; -1 if none did.
+    resumed : (m,) int array
+        The first rating that no longer belonged to it.
+    status : (m,) int array
+        REPAIRED, UNREPAIRED or CENSORED.
+    """
+
+    onset: IntArray
+    nadir: IntArray
+    repaired: IntArray
+    resumed: IntArray
+    status: IntArray
+
+
+def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
+    """The ruptures and repairs of all patients.
+
+    Parameters
+    ----------
+    judged : Judged
+        The criterion at every rated session.
+    fires : (n,) bool array, optional
+        Where the criterion holds, if not as the rule says (another size).
+    """
+    series, rule = judged.series, judged.rule
+    fires = judged.fires if fires is None else fires
+    firing = np.flatnonzero(fires)
+    if not len(firing):
+        none = np.zeros(0, dtype=np.int64)
+        return Ruptures(none, none, none, none, none)
+    owner = np.searchsorted(series.start, firing, side="right") - 1
+    leads = np.r_[True, owner[1:] != owner[:-1]]
+    onset, stop = firing[leads], series.stop[owner[leads]]
+    at, nadir, low = onset.copy(), onset.copy(), series.score[onset]
+    closed: list[tuple[IntArray, ...]] = []
+    while len(onset):
+        at = at + 1
+        here = np.minimum(at, stop - 1)
+        score = series.score[here]
+        ended = at == stop
+        going = ~ended
+        if rule.window is not None:
+            going &= series.session[here] <= series.session[onset] + rule.window
+        regained = going & meets_target(rule, score, judged.baseline[onset], low, series.tolerance)
+        lower = going & ~regained & (score < low - series.tolerance)
+        restarted = lower & fires[here] if rule.overlap == "restart" else np.zeros_like(lower)
+        lower &= ~restarted
+        nadir, low = np.where(lower, here, nadir), np.where(lower, score, low)
+        done = ~going | regained | restarted
+        if not done.any():
+            continue
+        repaired = np.where(regained, at, -1)
+        resumed = at + regained
+        status = np.where(
+            regained, REPAIRED, np.where(_cut_short(series, rule, onset, stop, ended), CENSORED, UNREPAIRED)
+        )
+        closed.append(tuple(values[done] for values in (onset, nadir, repaired, resumed, status)))
+        following = np.searchsorted(firing, resumed[done])
+        found = following < len(firing)
+        again = firing[np.minimum(following, len(firing) - 1)]
+        found &= again < stop[done]
+        again = again[found]
+        keep = ~done
+        onset = np.concatenate([onset[keep], again])
+        stop = np.concatenate([stop[keep], stop[done][found]])
+        at = np.concatenate([at[keep], again])
+        nadir = np.concatenate([nadir[keep], again])
+        low = np.concatenate([low[keep], series.score[again]])
+    columns = [np.concatenate(parts) for parts in zip(*closed, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return Ruptures(*(column[order] for column in columns))
+
+
+def meets_target(rule: Rule, score: FloatArray, baseline: FloatArray, low: FloatArray, tolerance: float) -> BoolArray:
+    """Whether a score regains what was lost; `low` is the lowest score of the rupture before it."""
+    if rule.repair == "past_baseline":
+        met = score > baseline + tolerance
+    elif rule.repair == "to_baseline":
+        met = score >= baseline - tolerance
+    elif rule.repair == "share_of_fall":
+        met = score >= low + float(rule.repair_amount or 0.0) * (baseline - low) - tolerance
+    else:
+        met = score >= baseline - float(rule.repair_amount or 0.0) - tolerance
+    if rule.bounds is not None:
+        met |= score >= rule.bounds[1] - tolerance
+    return met
+
+
+def _cut_short(series: Series, rule: Rule, onset: IntArray, stop: IntArray, ended: BoolArray) -> BoolArray:
+    """Whether therapy ended before repair could have been observed."""
+    if rule.window is None:
+        return ended & (onset == stop - 1)
+    return ended & (series.session[stop - 1] < series.session[onset] + rule.window)

@@ -1,0 +1,383 @@
+"""The window scan: how well a fall over each run of sessions explains each series. Arrays in, arrays out.
+
+A series is written as patient level and trend (both random), AR(1) fluctuation, measurement noise, and a fall of depth
+``d`` while a rupture is open. Levels, trends and the patient's own variance are integrated out in closed form (the
+variance has an inverse-gamma distribution over patients, which makes the marginal density multivariate Student t), so
+that the Bayes factor of a fall over sessions ``first .. last`` needs only running sums of the precision matrix ``P``
+and of ``P r``. Summed over all windows, and over pairs of windows, weighted by a two-state Markov prior, these factors give the
+odds that a rupture is open at each session.
+
+Positions count rated sessions from 0; session numbers (``time``) enter the autocorrelation and the prior, so holes are
+handled exactly. Rows are padded on the right to the longest series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+DEPTH_NODES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
+DEPTH_WEIGHTS = np.exp(-(DEPTH_NODES**2) / 2) / np.exp(-(DEPTH_NODES**2) / 2).sum()
+LARGEST_FACTOR = 1e140  # so that a product of two stays finite
+CHUNK = 1_500_000  # windows x patients worked on at a time
+
+
+@dataclass(frozen=True)
+class LatentParameters:
+    """What :func:`detect_latent` estimates, in points of the score and in sessions.
+
+    Attributes
+    ----------
+    onset_rate : float
+        Chance that a rupture begins, per session without one.
+    repair_rate : float
+        Chance that an open rupture ends, per session; the mean length is its inverse.
+    depth, depth_cv : float
+        Median depth of ruptures in points, and their spread (coefficient of variation; depths are log-normal).
+    autocorrelation : float
+        Correlation of the patient's true fluctuation between sessions one apart.
+    state_share : float
+        Share of the within-patient variance that is true fluctuation, the rest being measurement noise.
+    within_sd : float
+        Typical within-patient SD in points, ruptures and trends apart.
+    within_sd_df : float
+        How alike patients are in that SD: degrees of freedom of their inverse-gamma distribution (large = alike).
+    level, level_sd : float
+        Mean over patients at session `centre`, and SD between patients.
+    trend, trend_sd : float
+        Mean change per session, and its SD between patients.
+    centre : float
+        The session number at which `level` holds.
+    floor, ceiling : float
+        Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound.
+    """
+
+    onset_rate: float
+    repair_rate: float
+    depth: float
+    depth_cv: float
+    autocorrelation: float
+    state_share: float
+    within_sd: float
+    within_sd_df: float
+    level: float
+    level_sd: float
+    trend: float
+    trend_sd: float
+    centre: float
+    floor: float = -np.inf
+    ceiling: float = np.inf
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length of a rupture in sessions."""
+        return 1.0 / self.repair_rate
+
+    def depths(self) -> Floats:
+        """The depths the scan averages over, in points, with weights ``DEPTH_WEIGHTS``."""
+        return np.asarray(self.depth * np.exp(np.sqrt(np.log1p(self.depth_cv**2)) * DEPTH_NODES))
+
+
+@dataclass(frozen=True)
+class Series:
+    """Rated scores of n patients, padded on the right to T positions.
+
+    Attributes
+    ----------
+    score : (n, T) float array
+        0 beyond a patient's last rating.
+    time : (n, T) float array
+        Session numbers; beyond the last rating they go on by one.
+    n_rated : (n,) int array
+    """
+
+    score: Floats
+    time: Floats
+    n_rated: Ints
+
+    def take(self, rows: Any) -> Series:
+        """The series of some patients, cut to the longest of them."""
+        longest = int(self.n_rated[rows].max()) if len(self.n_rated[rows]) else 0
+        return Series(self.score[rows, :longest], self.time[rows, :longest], self.n_rated[rows])
+
+    @property
+    def rated(self) -> Bools:
+        """Where there is a rating, (n, T)."""
+        return np.asarray(np.arange(self.score.shape[1]) < self.n_rated[:, None])
+
+
+def as_series(code: Ints, session: Ints, score: Floats) -> Series:
+    """Pad long columns, sorted by patient `code` (0, 1, ...) and session and without missing scores, into rows."""
+    n_rated = np.bincount(code)
+    n, longest = len(n_rated), int(n_rated.max())
+    position = np.arange(len(code)) - np.repeat(np.cumsum(n_rated) - n_rated, n_rated)
+    padded, time = np.zeros((n, longest)), np.zeros((n, longest))
+    padded[code, position] = score
+    time[code, position] = session
+    last = time[np.arange(n), n_rated - 1]
+    beyond = np.arange(longest) - (n_rated[:, None] - 1)
+    time = np.where(beyond > 0, last[:, None] + beyond, time)
+    return Series(padded, time, n_rated.astype(np.int64))
+
+
+class Patterns(NamedTuple):
+    """The distinct sets of session numbers among the series, and which of them each series has."""
+
+    time: Floats
+    n_rated: Ints
+    of: Ints
+
+
+def patterns(series: Series) -> Patterns:
+    """Group the series that share session numbers, so that a covariance matrix is worked on once for all of them."""
+    rows = np.column_stack([series.time, series.n_rated])
+    keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    _, first, of = np.unique(keys, return_index=True, return_inverse=True)
+    return Patterns(series.time[first], series.n_rated[first], of.reshape(-1).astype(np.int64))
+
+
+def covariance(parameters: LatentParameters, time: Floats) -> Floats:
+    """Covariance of a series without ruptures in units of its own variance, (p, T, T) for `time` (p, T)."""
+    lag = np.abs(time[:, :, None] - time[:, None, :])
+    from_centre = time - parameters.centre
+    matrix = parameters.state_share * np.power(parameters.autocorrelation, lag)
+    matrix += (parameters.level_sd / parameters.within_sd) ** 2
+    matrix += (parameters.trend_sd / parameters.within_sd) ** 2 * (from_centre[:, :, None] * from_centre[:, None, :])
+    diagonal = np.arange(time.shape[1])
+    matrix[:, diagonal, diagonal] += 1.0 - parameters.state_share
+    return np.asarray(matrix)
+
+
+def whitening(parameters: LatentParameters, found: Patterns) -> Floats:
+    """Inverse Cholesky factors (p, T, T); rows beyond the last rating are zero, so that they take part in nothing."""
+    factor = np.linalg.inv(np.linalg.cholesky(covariance(parameters, found.time)))
+    beyond = np.arange(found.time.shape[1]) >= found.n_rated[:, None]
+    factor[beyond] = 0.0
+    return np.asarray(factor)
+
+
+def residual(parameters: LatentParameters, series: Series) -> Floats:
+    """Score minus the mean course of all patients."""
+    mean = parameters.level + parameters.trend * (series.time - parameters.centre)
+    return np.asarray(np.where(series.rated, series.score - mean, 0.0))
+
+
+class Windows(NamedTuple):
+    """Candidate ruptures over T positions: closed ones end before the last rating, open ones last to the end.
+
+    ``stop`` is one past the last position; an open window has ``stop = T``, which beyond a shorter series adds nothing.
+    """
+
+    start: Ints
+    stop: Ints
+    is_open: Bools
+
+
+def windows(n_positions: int, longest: int) -> Windows:
+    """Closed windows of up to `longest` rated sessions, and the open one from each start; none starts at position 0."""
+    pairs = [(s, e) for s in range(1, n_positions - 1) for e in range(s + 1, min(s + longest, n_positions - 1) + 1)]
+    closed = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    begin = np.arange(1, n_positions, dtype=np.int64)
+    start = np.concatenate([closed[:, 0], begin])
+    stop = np.concatenate([closed[:, 1], np.full(len(begin), n_positions)])
+    return Windows(start, stop, np.arange(len(start)) >= len(closed))
+
+
+def window_prior(parameters: LatentParameters, found: Patterns, candidates: Windows) -> Floats:
+    """Prior odds of each window against no rupture, (p, W), from the two-state Markov chain over session numbers.
+
+    Zero where a pattern is too short for the window.
+    """
+    start, stop, is_open = candidates
+    n_rated, time = found.n_rated[:, None], found.time
+    last = np.where(is_open, n_rated - 1, stop - 1)
+    possible = np.where(is_open, start <= n_rated - 1, stop < n_rated)
+    start_gap = time[:, start] - time[:, start - 1]
+    length = np.take_along_axis(time, last, axis=1) - time[:, start]
+    after = np.minimum(last + 1, time.shape[1] - 1)
+    end_gap = np.take_along_axis(time, after, axis=1) - np.take_along_axis(time, last, axis=1)
+    stay, keep = np.log1p(-parameters.onset_rate), np.log1p(-parameters.repair_rate)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        log_odds = np.log(-np.expm1(start_gap * stay)) - start_gap * stay + length * (keep - stay)
+        closing = np.log(-np.expm1(end_gap * keep)) - end_gap * stay
+        odds = np.exp(np.minimum(log_odds + np.where(is_open, 0.0, closing), 300.0))
+    return np.asarray(np.where(possible, odds, 0.0))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything the scan needs about n series at one state of knowledge (all T positions, or the first few).
+
+    ``precision`` and ``prior`` are per pattern; ``weighted`` is ``P r`` and ``square`` is ``r' P r`` per series.
+    """
+
+    precision: Floats
+    of: Ints
+    weighted: Floats
+    square: Floats
+    n_rated: Ints
+    candidates: Windows
+    prior: Floats
+    depths: Floats
+    scale: float
+    degrees: float
+
+    def factors(self, weighted: Floats, square: Floats, size: Floats) -> Floats:
+        """Bayes factor of each window against none, (n, W), averaged over depths; `size` is x'Px, (n, W)."""
+        total = np.zeros((len(weighted), weighted.shape[1] + 1))
+        np.cumsum(weighted, axis=1, out=total[:, 1:])
+        slope = total[:, self.candidates.stop] - total[:, self.candidates.start]
+        base = 1.0 / (self.scale + square)[:, None]
+        power = -0.5 * (self.degrees + self.n_rated)[:, None]
+        slope *= 2 * base
+        curve = size * base
+        result = np.zeros_like(slope)
+        for depth, weight in zip(self.depths, DEPTH_WEIGHTS):
+            change = depth * slope
+            change += depth**2 * curve
+            np.log1p(change, out=change)
+            change *= power
+            np.exp(change, out=change)
+            change *= weight
+            result += change
+        return np.asarray(np.minimum(result, LARGEST_FACTOR, out=result))
+
+
+class Odds(NamedTuple):
+    """Weights relative to "no rupture at all" (weight 1).
+
+    Attributes
+    ----------
+    total : (n,) float array
+        Sum over no rupture, one, and two.
+    covered : (n, T) float array
+        Sum over those in which a rupture is open at the position.
+    begun : (n, T) float array
+        Sum over those in which a rupture begins at the position.
+    ended : (n, T) float array
+        Sum over those in which a rupture was open until the position and is not after it (closed windows alone).
+    """
+
+    total: Floats
+    covered: Floats
+    begun: Floats
+    ended: Floats
+
+
+def window_sizes(precision: Floats, candidates: Windows) -> Floats:
+    """X'Px for the indicator x of each window, (p, W), from the running double sum of P."""
+    p, n_positions, _ = precision.shape
+    double = np.zeros((p, n_positions + 1, n_positions + 1))
+    double[:, 1:, 1:] = precision.cumsum(axis=1).cumsum(axis=2)
+    start, stop = candidates.start, candidates.stop
+    return np.asarray(double[:, stop, stop] - 2 * double[:, start, stop] + double[:, start, start])
+
+
+def single_odds(problem: Problem) -> tuple[Floats, Floats]:
+    """Posterior weight of each single window against no rupture, (n, W), and x'Px per series, (n, W)."""
+    size = np.maximum(window_sizes(problem.precision, problem.candidates), 0.0)[problem.of]
+    return problem.factors(problem.weighted, problem.square, size) * problem.prior[problem.of], size
+
+
+def rupture_odds(problem: Problem, *, pairs: int) -> Odds:
+    """Sum the evidence over no rupture, every window, and pairs of windows that do not touch.
+
+    Pairs are those that hold one of the `pairs` best single windows of the series; the first fall is then taken out at
+    its most credible depth, and the others are weighed anew on what is left.
+    """
+    start, stop, is_open = problem.candidates
+    n, n_positions = problem.weighted.shape
+    begins = np.zeros((len(start), n_positions))
+    begins[np.arange(len(start)), start] = 1.0
+    ends = np.zeros((len(start), n_positions))
+    ends[~is_open, stop[~is_open] - 1] = 1.0
+    covers = ((np.arange(n_positions) >= start[:, None]) & (np.arange(n_positions) < stop[:, None])).astype(np.float64)
+    weight, size = single_odds(problem)
+    total, sums = weight.sum(axis=1), weight.copy()
+    first_of_pair = np.zeros((n, len(start))) if pairs else None
+    rows = np.arange(n)
+    pairs = min(pairs, len(start))
+    best = np.argpartition(-weight, pairs - 1, axis=1)[:, :pairs] if pairs else np.zeros((n, 0), dtype=np.int64)
+    is_best = np.zeros(weight.shape, dtype=np.bool_)
+    np.put_along_axis(is_best, best, True, axis=1)
+    running = np.zeros((len(problem.precision), n_positions + 1, n_positions))
+    np.cumsum(problem.precision, axis=1, out=running[:, 1:])
+    for j in range(pairs):
+        k = best[:, j]
+        depth, shape, gain = _take_out(problem, size[rows, k], k, running)
+        again = problem.factors(problem.weighted + depth[:, None] * shape, problem.square + gain, size)
+        again *= problem.prior[problem.of]
+        again *= weight[rows, k][:, None]
+        again[is_best] *= 0.5  # such a pair comes up twice
+        again[(start <= stop[k][:, None]) & (stop >= start[k][:, None])] = 0.0  # they would touch or overlap
+        mass = again.sum(axis=1)
+        total += mass
+        sums += again
+        if first_of_pair is not None:
+            first_of_pair[rows, k] += mass
+    if first_of_pair is not None:
+        sums += first_of_pair
+    return Odds(total + 1.0, sums @ covers, sums @ begins, sums @ ends)
+
+
+def _take_out(problem: Problem, size: Floats, k: Ints, running: Floats) -> tuple[Floats, Floats, Floats]:
+    """The credible depth of window k of each series, P x for it, and the change of ``r'Pr`` when it is taken out."""
+    start, stop = problem.candidates.start[k], problem.candidates.stop[k]
+    shape = running[problem.of, stop] - running[problem.of, start]
+    inside = (np.arange(shape.shape[1]) >= start[:, None]) & (np.arange(shape.shape[1]) < stop[:, None])
+    slope = np.where(inside, problem.weighted, 0.0).sum(axis=1)
+    base, power = problem.scale + problem.square, -0.5 * (problem.degrees + problem.n_rated)
+    log_factor = power[:, None] * np.log1p(
+        (2 * np.outer(slope, problem.depths) + np.outer(size, problem.depths**2)) / base[:, None]
+    )
+    factor = np.exp(log_factor - log_factor.max(axis=1, keepdims=True)) * DEPTH_WEIGHTS
+    depth = (factor @ problem.depths) / factor.sum(axis=1)
+    return depth, shape, 2 * depth * slope + depth**2 * size
+
+
+def whole_problem(
+    parameters: LatentParameters, series: Series, found: Patterns, longest: int, *, factor: Floats | None = None
+) -> Problem:
+    """The scan's problem when every rating is known; `factor` is ``whitening(parameters, found)`` if at hand."""
+    factor = whitening(parameters, found) if factor is None else factor
+    precision = np.swapaxes(factor, 1, 2) @ factor
+    values = residual(parameters, series)
+    weighted = multiply(precision, found.of, values)
+    candidates = windows(series.score.shape[1], longest)
+    return Problem(
+        precision=precision,
+        of=found.of,
+        weighted=weighted,
+        square=(weighted * values).sum(axis=1),
+        n_rated=series.n_rated,
+        candidates=candidates,
+        prior=window_prior(parameters, found, candidates),
+        depths=parameters.depths(),
+        scale=parameters.within_sd_df * parameters.within_sd**2,
+        degrees=parameters.within_sd_df,
+    )
+
+
+def multiply(matrices: Floats, of: Ints, values: Floats) -> Floats:
+    """``matrices[of[i]] @ values[i]`` for every row i of `values`."""
+    if len(matrices) == 1:
+        return np.asarray(values @ matrices[0].T)
+    if len(matrices) <= len(values) / 20:
+        result = np.empty_like(values)
+        for p in range(len(matrices)):
+            rows = np.flatnonzero(of == p)
+            result[rows] = values[rows] @ matrices[p].T
+        return result
+    return np.asarray(np.einsum("ntu,nu->nt", matrices[of], values, optimize=False))
+
+
+def chunks(series: Series, n_windows: int) -> list[slice]:
+    """Slices of patients small enough to work on at once."""
+    step = max(1, CHUNK // max(n_windows, 1))
+    return [slice(k, k + step) for k in range(0, len(series.n_rated), step)]

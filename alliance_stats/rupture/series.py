@@ -1,0 +1,154 @@
+"""The rated scores of all patients end to end, the one layout every rule works on; arrays only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.schema import PATIENT, SESSION
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Scores of p patients with n rated sessions altogether, sorted by patient and session.
+
+    Attributes
+    ----------
+    score, session : (n,) arrays
+        Score (no NaN) and session number of each rated session.
+    start, length : (p,) arrays
+        Where each patient's ratings begin, and how many there are (one at least).
+    study : (p,) array
+        The study each patient belongs to, 0 .. `n_studies` - 1: pooled quantities are taken within a study. Real data
+        are one study; simulated draws are many, side by side.
+    """
+
+    score: FloatArray
+    session: IntArray
+    start: IntArray
+    length: IntArray
+    study: IntArray
+    n_studies: int = 1
+
+    @property
+    def n_patients(self) -> int:
+        """Patients with a rating."""
+        return len(self.start)
+
+    @cached_property
+    def stop(self) -> IntArray:
+        """One past each patient's last rating."""
+        return self.start + self.length
+
+    @cached_property
+    def owner(self) -> IntArray:
+        """The patient of each rating, 0 .. p - 1."""
+        return np.repeat(np.arange(len(self.start)), self.length)
+
+    @cached_property
+    def position(self) -> IntArray:
+        """How many ratings of the patient come before each."""
+        return np.arange(len(self.score)) - np.repeat(self.start, self.length)
+
+    @cached_property
+    def tolerance(self) -> float:
+        """Differences of scores below this are rounding, not data."""
+        return 1e-9 * float(np.abs(self.score).max(initial=0.0))
+
+    @cached_property
+    def mean(self) -> FloatArray:
+        """Each patient's mean."""
+        return self.total(self.score) / self.length
+
+    def total(self, values: Any) -> FloatArray:
+        """The sum of a value over each patient's ratings."""
+        if not len(self.start):
+            return np.zeros(0)
+        return np.add.reduceat(np.asarray(values, dtype=np.float64), self.start)
+
+    def spread(self, per_patient: Any) -> Any:
+        """A value of each patient at each of the patient's ratings."""
+        return np.repeat(per_patient, self.length)
+
+    def study_sum(self, per_patient: Any) -> FloatArray:
+        """The sum of a value over the patients of each study."""
+        return np.bincount(self.study, weights=per_patient, minlength=self.n_studies)
+
+    def neighbours(self, bridge: int | None) -> BoolArray:
+        """Whether each rating has a predecessor at most `bridge` missed sessions before it."""
+        known = np.ones(len(self.score), dtype=bool)
+        known[self.start] = False
+        if bridge is not None:
+            known[1:] &= np.diff(self.session) <= bridge + 1
+        return known
+
+    def with_scores(self, score: FloatArray) -> Series:
+        """The same patients and sessions with other scores."""
+        return replace(self, score=score)
+
+    def tiled(self, times: int) -> Series:
+        """`times` copies side by side, each a study of its own."""
+        n, copies = len(self.score), np.arange(times)
+        return Series(
+            score=np.tile(self.score, times),
+            session=np.tile(self.session, times),
+            start=(self.start + n * copies[:, None]).ravel(),
+            length=np.tile(self.length, times),
+            study=np.repeat(copies, len(self.start)),
+            n_studies=times,
+        )
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Who the series belong to.
+
+    Attributes
+    ----------
+    ids : Series of pandas
+        Every patient of the table, in its order, the unrated ones included.
+    n_rows : (P,) array
+        Rows of each patient.
+    rated : (p,) array
+        Positions in `ids` of the patients with a rating.
+    row : (n,) array
+        Row of the sorted table of each rating.
+    """
+
+    ids: pd.Series
+    n_rows: IntArray
+    rated: IntArray
+    row: IntArray
+
+
+def read_series(table: pd.DataFrame, score: str) -> tuple[Series, Roll]:
+    """The rated sessions of `score` in a table that :func:`~alliance_stats.schema.check_sessions` returned."""
+    values = table[score].to_numpy()
+    patient = table[PATIENT].to_numpy()
+    first = np.flatnonzero(np.r_[True, patient[1:] != patient[:-1]])
+    n_rows = np.diff(np.r_[first, len(table)])
+    rated = ~np.isnan(values)
+    if rated.all():
+        row, length, kept = np.arange(len(values)), n_rows, np.arange(len(first))
+    else:
+        row = np.flatnonzero(rated)
+        counts = np.add.reduceat(rated.astype(np.int64), first)
+        kept = np.flatnonzero(counts)
+        length = counts[kept]
+    start = np.cumsum(length) - length
+    series = Series(
+        score=values[row],
+        session=table[SESSION].to_numpy()[row],
+        start=start,
+        length=length,
+        study=np.zeros(len(start), dtype=np.int64),
+    )
+    return series, Roll(ids=table[PATIENT].iloc[first].reset_index(drop=True), n_rows=n_rows, rated=kept, row=row)
