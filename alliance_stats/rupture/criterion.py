@@ -71,7 +71,9 @@ class Judged:
         """The criterion with another size, everything else being equal."""
         tolerance = self.series.tolerance
         threshold = size * self.unit
-        reached = self.fall > threshold + tolerance if self.rule.strict else self.fall >= threshold - tolerance
+        reached: BoolArray = (
+            self.fall > threshold + tolerance if self.rule.strict else self.fall >= threshold - tolerance
+        )
         reached &= self.judgeable
         if self.sudden is not None:
             reached &= self.sudden
@@ -80,17 +82,15 @@ class Judged:
         return reached
 
     def depth(self) -> FloatArray:
-        """The fall in units, -inf where the rule cannot fire: without run rules, it fires where this reaches the size."""
+        """The fall in units, -inf where it cannot be judged; without run rules a rule fires where it reaches the size."""
         able = self.judgeable if self.sudden is None else self.judgeable & self.sudden
-        return np.divide(self.fall, self.unit, out=np.full(len(self.fall), -np.inf), where=able)
+        depth: FloatArray = np.divide(self.fall, self.unit, out=np.full(len(self.fall), -np.inf), where=able)
+        return depth
 
     def _runs(self, needed: int, among: int, beyond: float) -> BoolArray:
         """Ratings beyond the limit that complete `needed` such among the last `among` of the patient."""
         tolerance = self.series.tolerance
-        if beyond:
-            low = self.fall >= beyond * self.unit - tolerance
-        else:
-            low = self.fall > tolerance
+        low = self.fall >= beyond * self.unit - tolerance if beyond else self.fall > tolerance
         low &= self.judgeable
         count = low.astype(np.int8)
         for lag in range(1, among):
@@ -193,7 +193,7 @@ def pooled_variance(series: Series, fit: OwnFit) -> FloatArray:
 
 
 def shrunken_variance(series: Series, fit: OwnFit) -> FloatArray:
-    """Each patient's variance drawn towards the study's, by as much as the own variances scatter no more than chance."""
+    """Each patient's variance drawn towards the study's, the more so the less the true variances seem to differ."""
     pooled = pooled_variance(series, fit)
     square = np.divide(fit.ss * fit.ss, fit.df + 2.0)  # df s^4 / (1 + 2 / df): unbiased for df sigma^4
     df = series.study_sum(fit.df)
@@ -224,7 +224,8 @@ def sudden_criteria(series: Series, rule: Rule) -> BoolArray:
     separated = s0 / n0 - s1 / n1 > _critical_t(rule.sudden_alpha)[df] * np.sqrt(squares / df)
     previous = np.r_[0.0, score[:-1]]
     large = previous - score >= rule.sudden_percent / 100.0 * np.abs(previous) - series.tolerance
-    return enough & separated & large
+    held: BoolArray = enough & separated & large
+    return held
 
 
 def _gather(series: Series, moments: FloatArray, *, lag: int, reach: int, anchor: int) -> None:
@@ -354,4 +355,5 @@ def _least_leverage(series: Series) -> FloatArray:
     squares = time * time
     sxx = series.total(squares)
     least = np.minimum.reduceat(squares, series.start) if series.n_patients else sxx
-    return 1.0 / series.length + np.divide(least, sxx, out=np.zeros_like(sxx), where=sxx > 0)
+    leverage: FloatArray = 1.0 / series.length + np.divide(least, sxx, out=np.zeros_like(sxx), where=sxx > 0)
+    return leverage

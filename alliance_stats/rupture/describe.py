@@ -217,7 +217,7 @@ def at_risk(study: Study) -> BoolArray:
 def _closed(
     series: Series, roll: Roll, events: pd.DataFrame, owner: IntArray, onset: IntArray, rule: Rule | None
 ) -> IntArray:
-    """One past the last rating at which each rupture was open: its repair, its window's end, the next onset, the end."""
+    """One past the last rating at which each rupture was open: until repair, window's end, next onset or the end."""
     who = np.searchsorted(roll.rated, owner)
     stop = series.stop[who]
     last = np.full(len(onset), np.iinfo(np.int64).max // 4)
@@ -234,7 +234,8 @@ def _closed(
     low = int(series.session.min(initial=0))
     key = series.owner * span + (series.session - low)
     bound = np.searchsorted(key, who * span + np.clip(last - low, 0, span - 1), side="right")
-    return np.minimum(np.minimum(bound, stop), following)
+    closed: IntArray = np.minimum(np.minimum(bound, stop), following)
+    return closed
 
 
 def _rating_of(series: Series, roll: Roll, owner: IntArray, session: IntArray) -> IntArray:

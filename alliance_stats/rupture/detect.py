@@ -100,8 +100,9 @@ def source_of(events: pd.DataFrame, *, score: str | None = None) -> str:
         return score
     if "score" in events.attrs:
         return str(events.attrs["score"])
-    if "score" in events and events["score"].nunique() == 1:
-        return str(events["score"].iloc[0])
+    named = set(events["score"]) if "score" in events else set()
+    if len(named) == 1:
+        return str(named.pop())
     raise DataError("The events do not say which score they were detected on.", remedy="Name the column with score=.")
 
 

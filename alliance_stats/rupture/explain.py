@@ -41,8 +41,8 @@ class Explanation:
     Attributes
     ----------
     verdict : str
-        ``onset``, ``open``, ``repaired``, ``no fall``, ``not judgeable`` (this session), ``cannot fire`` (this patient),
-        or ``not rated``.
+        ``onset``, ``open``, ``repaired``, ``no fall``, ``not judgeable`` (this session), ``cannot fire`` (this
+        patient), or ``not rated``.
     text : str
         The verdict in a sentence.
     table : DataFrame
@@ -111,7 +111,7 @@ def explain(sessions: pd.DataFrame, *, patient: Any, session: int, score: str, r
        NO  largest fall possible with 5 ratings: 1.789 units (needed: more than 2)
       yes  reference level (own_mean): 4.6
       yes  unit (own_sd): 1.517 points
-       NO  fall below it: 2.6 points, 1.715 units (needed: more than 2 units, 3.033 points)
+       NO  fall below it: 2.6 points, 1.714 units (needed: more than 2 units, 3.033 points)
     """
     rule = as_rule(rule)
     table = check_sessions(sessions, [score])

@@ -114,4 +114,5 @@ def _cut_short(series: Series, rule: Rule, onset: IntArray, stop: IntArray, ende
     """Whether therapy ended before repair could have been observed."""
     if rule.window is None:
         return ended & (onset == stop - 1)
-    return ended & (series.session[stop - 1] < series.session[onset] + rule.window)
+    cut: BoolArray = ended & (series.session[stop - 1] < series.session[onset] + rule.window)
+    return cut

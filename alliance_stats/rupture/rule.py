@@ -103,8 +103,8 @@ class Rule:
         Session numbers after onset within which repair must come; None: any time before therapy ends. With 3, a rupture
         at session 5 can be repaired at 6, 7 or 8, whether or not all three took place.
     overlap : str
-        While a rupture is open, ``absorb``: every further fall belongs to it. ``restart``: a further fall that meets the
-        criterion *below* the nadir so far closes it (unrepaired) and begins a new one.
+        While a rupture is open, ``absorb``: every further fall belongs to it. ``restart``: a further fall that meets
+        the criterion *below* the nadir so far closes it (unrepaired) and begins a new one.
     bounds : (float, float) or None
         Lowest and highest possible score. Ceiling rule: a score at the upper bound always counts as regained, since
         nothing above it can be scored. A threshold below the lower bound is reported as "cannot fire".

@@ -87,7 +87,7 @@ _MEMBERS = (
         size=1.0,
         repair="within_points",
         repair_amount=0.25,
-        citation="Stevens et al. (2007): a fall of about 1 point of the item scale, back to about .25 of the level before.",
+        citation="Stevens et al. (2007): a fall of about 1 point of the item scale, back to within about .25.",
         fidelity="In the spirit of: size and target are recalled, not checked. For scores on the scale of one item.",
     ),
     Rule(
@@ -151,8 +151,8 @@ _MEMBERS = (
         bridge=0,
         reliability=0.77,
         citation="Tang & DeRubeis (1999); Lutz et al. (2013); R package suddengains.",
-        fidelity="As published for the fall (three criteria, degrees of freedom adjusted for missing ratings); the first "
-        "criterion's cut-off is the RCI at a single-session reliability of .77: state your instrument's. "
+        fidelity="As published for the fall (three criteria, degrees of freedom adjusted for missing ratings); the "
+        "first criterion's cut-off is the RCI at a single-session reliability of .77: state your instrument's. "
         + _REPAIR_IS_OURS,
     ),
     # -- plain rules of many laboratories -----------------------------------------------------------------------

@@ -80,7 +80,9 @@ class Series:
 
     def study_sum(self, per_patient: Any) -> FloatArray:
         """The sum of a value over the patients of each study."""
-        return np.bincount(self.study, weights=per_patient, minlength=self.n_studies)
+        return np.bincount(
+            self.study, weights=np.asarray(per_patient, dtype=np.float64), minlength=self.n_studies
+        ).astype(np.float64)
 
     def neighbours(self, bridge: int | None) -> BoolArray:
         """Whether each rating has a predecessor at most `bridge` missed sessions before it."""

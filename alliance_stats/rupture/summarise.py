@@ -52,15 +52,15 @@ def summarise_patients(
     DataFrame
         ``patient``, ``therapist`` (the one of most sessions, the earlier of equals; missing without that column),
         ``n_sessions`` (rows), ``n_rated`` (of the score), ``ending``, ``n_ruptures``, ``n_repaired``, ``n_unrepaired``,
-        ``n_censored``, ``pattern`` (``none``, ``repaired``: every decided rupture was, ``unrepaired``: none was, ``mixed``,
-        ``censored``: none decided yet), ``cannot_fire`` (why the rule could not have found a rupture in this patient, empty
-        where it could; missing if the events do not tell their rule), ``n_therapists``, and for each measure
-        ``<measure>_pre``, ``<measure>_post``, ``n_<measure>``.
+        ``n_censored``, ``pattern`` (``none``; ``repaired``: every decided rupture was; ``unrepaired``: none was;
+        ``mixed``; ``censored``: none decided yet), ``cannot_fire`` (why the rule could not have found a rupture in this
+        patient, empty where it could; missing if the events do not tell their rule), ``n_therapists``, and for each
+        measure ``<measure>_pre``, ``<measure>_post``, ``n_<measure>``.
 
     Notes
     -----
-    ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a repair
-    needs later sessions. Models of dropout and of the next session take the state known at the time instead.
+    ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a
+    repair needs later sessions. Models of dropout and of the next session take the state known at the time instead.
     """
     measures = list(measures)
     source = source_of(events, score=score)
@@ -151,7 +151,7 @@ def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> pd.Series:
             remedy="Give both tables the same ids, of the same type.",
             patient=ids.iloc[0],
         )
-    values = np.append(endings[ENDING].to_numpy(dtype=object, na_value=None), None)
+    values = np.append(endings[ENDING].astype(object).where(endings[ENDING].notna(), None).to_numpy(dtype=object), None)
     return pd.Series(values[found], dtype=object)
 
 
