@@ -185,8 +185,9 @@ def simulate_study(
         Log-odds once a rupture has been repaired, and per SD of the patient's alliance level. Chosen.
     dropout_therapist_sd : float
         SD between therapists in log-odds: 5.7 % of the latent variance.
-    dropout_lag : {1, 0}
-        Whether the hazard of a session being the last knows the rupture state of the session before, or its own.
+    dropout_lag : {1, 2}
+        How many sessions before the one the patient fails to come to the rupture state is known that decides: 1, the
+        last session's; 2, the one before it. It is the ``lag`` of `dropout_intervals`.
     transferred, ongoing : float
         Shares of patients referred on, or still in treatment when the study ends, at a random session. Chosen.
     therapist_change : float

@@ -38,20 +38,21 @@ def dropout_hazard(
 
     Notes
     -----
-    ``logit h(t) = intercept + dropout_rupture * o(t - lag) + dropout_repair * r(t - lag) + dropout_level * level +
-    frailty``; nothing is open before the first session, and the last planned session is completion, not dropout.
-    The intercept is solved so that the expected share of patients whose hazard strikes before the planned end, other
-    endings apart, is ``dropout``.
+    With s = t + 1 - lag, ``logit h(t) = intercept + dropout_rupture * o(s) + dropout_repair * r(s) +
+    dropout_level * level + frailty``: what is known `lag` sessions before the one the patient fails to come to.
+    Nothing is open before the first session. In the last planned session dropout comes before completion, so that
+    the hazard model holds in every row. The intercept is solved so that the expected share of patients whose hazard
+    strikes up to the planned end, other endings apart, is ``dropout``.
     """
 
     def lagged(state: BoolArray) -> Array:
-        if world.dropout_lag == 0:
+        if world.dropout_lag == 1:
             return state.astype(np.float64)
         return np.concatenate([np.zeros((len(state), 1)), state[:, :-1]], axis=1)
 
     odds = world.dropout_rupture * lagged(course.is_open) + world.dropout_repair * lagged(course.repaired)
     odds += frailty + world.dropout_level * level[:, None]
-    at_risk = np.arange(1, odds.shape[1] + 1) < planned[:, None]
+    at_risk = np.arange(1, odds.shape[1] + 1) <= planned[:, None]
     if world.dropout == 0 or not at_risk.any():
         return np.zeros(odds.shape), -np.inf
 

@@ -87,7 +87,7 @@ class World:
         _require(self, "alliance_sd", self.alliance_sd > 0, "above 0")
         _require(self, "reliability", 0 < self.reliability <= 1, "above 0 and at most 1")
         _require(self, "dropout", 0 <= self.dropout < 1, "at least 0 and below 1")
-        _require(self, "dropout_lag", self.dropout_lag in (0, 1), "0 or 1")
+        _require(self, "dropout_lag", self.dropout_lag in (1, 2), "1 or 2")
         _require(self, "rupture_length", self.rupture_length >= 1, "at least 1")
         _require(self, "tails", self.tails is None or self.tails > 2, "None or above 2 degrees of freedom")
         for name in ("autocorrelation", "symptom_carry"):

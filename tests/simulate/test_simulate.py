@@ -192,15 +192,14 @@ def test_dropout_share_and_hazard():
     dropped = study.endings["ending"] == "dropout"
     assert dropped.mean() == pytest.approx(0.197, abs=0.015)
     truth, world = study.truth.sessions, study.truth.parameters
-    before = truth.groupby("patient")[["rupture_open", "repaired_before"]].shift(fill_value=0)
     frailty = study.sessions["therapist"].map(study.truth.therapists.set_index("therapist")["dropout"])
     standing = truth["patient"].map(study.truth.patients.set_index("patient")["level"]) / world["level_sd"]
-    odds = world["dropout_intercept"] + before["rupture_open"] - 0.3 * before["repaired_before"] + frailty
+    odds = world["dropout_intercept"] + truth["rupture_open"] - 0.3 * truth["repaired_before"] + frailty
     odds += world["dropout_level"] * standing
     planned = truth["patient"].map(study.truth.patients.set_index("patient")["planned"])
-    at_risk = truth["session"] < planned
-    np.testing.assert_allclose(truth["hazard"][at_risk], 1 / (1 + np.exp(-odds[at_risk])))
-    assert (truth["hazard"][~at_risk] == 0).all()
+    at_risk = truth["session"] <= planned
+    np.testing.assert_allclose(truth["hazard"], 1 / (1 + np.exp(-odds)))
+    assert at_risk.all()
     struck = dropped[pd.Index(study.endings["patient"]).get_indexer(truth["patient"])].to_numpy()
     last = truth.groupby("patient")["session"].transform("max") == truth["session"]
     assert truth["hazard"].sum() == pytest.approx((struck & last).sum(), rel=0.08)  # expected and observed dropouts
@@ -275,7 +274,7 @@ def test_one_patient_one_session_one_therapist():
         ("autocorrelation", 1.0),
         ("repair", (0.5, 0.5, 0.5, 0.5)),
         ("dropout", 1.0),
-        ("dropout_lag", 2),
+        ("dropout_lag", 0),
         ("tails", 2.0),
         ("rater_agreement", 0.95),
         ("therapist_share", 0.9),
