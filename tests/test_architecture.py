@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alliance_stats"
 FLOORS = {
-    "schema": 0,  # the ground everything may stand on
-    **dict.fromkeys(["instruments", "patterns", "tidying", "episodes", "mixed", "hazard"], 1),
+    **dict.fromkeys(["schema", "episodes"], 0),  # the ground everything may stand on
+    **dict.fromkeys(["instruments", "patterns", "tidying", "panel", "states", "mixed", "hazard"], 1),
     **dict.fromkeys(
         ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "courses", "figures"],
         2,

@@ -1,0 +1,114 @@
+"""Arithmetic on many short series at once: lags, means and lines per series. Arrays in, arrays out.
+
+Rows are sorted by series and, within it, by an integer time; ``series`` numbers them 0, 1, ... without gaps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+MIN_FOR_LINE = 3
+"""With two ratings a line passes through both: there is nothing left to call a deviation from it."""
+
+
+class Split(NamedTuple):
+    """A variable taken apart, each (n,): its deviation within the series, and the level it deviates from."""
+
+    within: FloatArray
+    between: FloatArray
+
+
+def lagged_rows(series: IntArray, time: IntArray, by: int) -> IntArray:
+    """The row of the same series `by` time units earlier (negative: later), -1 where there is none.
+
+    Examples
+    --------
+    >>> lagged_rows(np.array([0, 0, 0, 1]), np.array([1, 2, 4, 1]), 1).tolist()
+    [-1, 0, -1, -1]
+    """
+    if not len(series):
+        return np.zeros(0, dtype=np.int64)
+    low, span = int(time.min()), int(time.max()) - int(time.min()) + 1
+    if abs(by) >= span:
+        return np.full(len(series), -1, dtype=np.int64)
+    key = series * span + (time - low)
+    row = np.searchsorted(key, key - by)
+    found = np.minimum(row, len(key) - 1)
+    wanted = time - low - by
+    hit = (key[found] == key - by) & (wanted >= 0) & (wanted < span)
+    return np.where(hit, found, -1).astype(np.int64)
+
+
+def earlier_rated(series: IntArray, rated: np.ndarray[Any, np.dtype[np.bool_]], by: int) -> IntArray:
+    """The row of the `by`-th rated entry before each row (negative: after), however long ago; -1 where there is none.
+
+    Examples
+    --------
+    >>> earlier_rated(np.array([0, 0, 0, 0]), np.array([True, False, True, True]), 1).tolist()
+    [-1, 0, 0, 2]
+    """
+    rows = np.flatnonzero(rated)
+    upto = np.cumsum(rated)
+    place = upto - rated - by if by > 0 else upto - by - 1
+    inside = (place >= 0) & (place < len(rows))
+    row = rows[np.clip(place, 0, max(len(rows) - 1, 0))] if len(rows) else np.zeros(len(series), dtype=np.int64)
+    if len(rows):
+        inside &= series[row] == series
+    return np.where(inside, row, -1).astype(np.int64)
+
+
+def series_means(series: IntArray, values: FloatArray, n_series: int) -> FloatArray:
+    """The mean of the values there are, per series (n_series,); NaN for a series without any."""
+    there = ~np.isnan(values)
+    count = np.bincount(series[there], minlength=n_series)
+    centre = float(values[there].mean()) if there.any() else 0.0  # for precision where the level is far from 0
+    total = np.bincount(series[there], weights=values[there] - centre, minlength=n_series)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(centre + total / np.where(count > 0, count, np.nan))
+
+
+def split_by_mean(series: IntArray, values: FloatArray, n_series: int) -> Split:
+    """Deviation from the series' own mean, and that mean."""
+    between = series_means(series, values, n_series)[series]
+    return Split(values - between, between)
+
+
+def split_by_line(series: IntArray, time: IntArray, values: FloatArray, n_series: int) -> Split:
+    """Deviation from the series' own least-squares line over time, and the series' mean.
+
+    NaN within a series that has fewer than three values.
+    """
+    between = series_means(series, values, n_series)
+    there = ~np.isnan(values)
+    clock = np.where(there, time.astype(np.float64), np.nan)
+    away = clock - series_means(series, clock, n_series)[series]
+    deviation = values - between[series]
+    known = series[there]
+    moment = np.bincount(known, weights=away[there] ** 2, minlength=n_series)
+    product = np.bincount(known, weights=(away * deviation)[there], minlength=n_series)
+    slope = product / np.where(moment > 0, moment, np.nan)
+    enough = np.bincount(known, minlength=n_series) >= MIN_FOR_LINE
+    return Split(np.where(enough[series], deviation - slope[series] * away, np.nan), between[series])
+
+
+def split_so_far(series: IntArray, values: FloatArray) -> Split:
+    """Deviation from the mean of the series' values so far, this one included, and that mean.
+
+    The mean stands in every row after the first value; the deviation where there is a value.
+    """
+    there = ~np.isnan(values)
+    centre = float(values[there].mean()) if there.any() else 0.0
+    total = np.cumsum(np.where(there, values - centre, 0.0))
+    count = np.cumsum(there)
+    first = np.flatnonzero(np.concatenate([[True], np.diff(series) > 0])) if len(series) else np.zeros(0, dtype=int)
+    before = np.maximum(first - 1, 0)
+    start_total = np.where(first > 0, total[before], 0.0)[series] if len(series) else total
+    start_count = np.where(first > 0, count[before], 0)[series] if len(series) else count
+    n = count - start_count
+    between = centre + (total - start_total) / np.where(n > 0, n, np.nan)
+    return Split(values - between, between)
