@@ -33,7 +33,7 @@ _HOMES = {
     "features": ("lag", "mark_ruptures", "split_within_between"),
     "dropout": ("dropout_intervals", "fit_dropout"),
     "simulate": ("simulate_study",),
-    "courses": ("onset_aligned", "prevalence_by_session", "score_distribution"),
+    "courses": ("onset_aligned", "score_distribution"),
     "figures": (
         "plot_attendance",
         "plot_distribution",

@@ -1,4 +1,4 @@
-"""Tables of a study's courses: around a rupture's onset, by session number, and the distribution of scores."""
+"""Tables of a study's courses: around a rupture's onset, and the distribution of scores."""
 
 from __future__ import annotations
 
@@ -72,38 +72,6 @@ def onset_aligned(
     ]
     columns = ["status", "offset", "n_ruptures", "n_patients", "mean", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def prevalence_by_session(
-    sessions: pd.DataFrame, events: pd.DataFrame, *, score: str, level: float = 0.95
-) -> pd.DataFrame:
-    """The share of rated patients whose rupture begins at each session number, with Wilson's (1927) interval.
-
-    Returns
-    -------
-    DataFrame
-        ``session, n_rated, n_onsets, share, ci_low, ci_high``, one row per session number with a rating.
-    """
-    from scipy.special import ndtri
-
-    table = check_sessions(sessions, [score])
-    require_columns(events, [PATIENT, "onset"], table_name="events")
-    n_rated = table.loc[table[score].notna()].groupby(SESSION).size()
-    n_onsets = events.groupby("onset").size().reindex(n_rated.index, fill_value=0)
-    n, share = n_rated.to_numpy(dtype=np.float64), (n_onsets / n_rated).to_numpy(dtype=np.float64)
-    z2 = float(ndtri(0.5 + level / 2)) ** 2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    return pd.DataFrame(
-        {
-            SESSION: n_rated.index.to_numpy(dtype=np.int64),
-            "n_rated": n_rated.to_numpy(dtype=np.int64),
-            "n_onsets": n_onsets.to_numpy(dtype=np.int64),
-            "share": share,
-            "ci_low": np.clip(middle - half, 0.0, 1.0),
-            "ci_high": np.clip(middle + half, 0.0, 1.0),
-        }
-    )
 
 
 def score_distribution(sessions: pd.DataFrame, *, score: str) -> pd.DataFrame:

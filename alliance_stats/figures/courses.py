@@ -58,17 +58,17 @@ def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes |
 
 
 def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """The share of rated patients whose rupture begins at each session, beside what chance alone would give.
+    """The share of patients at risk whose rupture begins at each session, beside what chance alone would give.
 
     Parameters
     ----------
     prevalence : DataFrame
-        As from `prevalence_by_session`: ``session, n_rated, share, ci_low, ci_high``; drawn too where they are
-        there: ``expected, expected_low, expected_high``, the share under the null without ruptures.
+        As from `ruptures_by_session`: ``session, n_at_risk, onset_rate, ci_low, ci_high``; drawn too where they are
+        there: ``expected, expected_low, expected_high``, the rate under the null without ruptures.
     ax : Axes, optional
         Where to draw; a new figure by default.
     """
-    require_columns(prevalence, ["session", "n_rated", "share", "ci_low", "ci_high"], table_name="prevalence")
+    require_columns(prevalence, ["session", "n_at_risk", "onset_rate", "ci_low", "ci_high"], table_name="prevalence")
     with styled():
         ax = new_axes(ax)
         if "expected" in prevalence:
@@ -87,13 +87,13 @@ def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes
                 linestyle="--",
                 label="expected by chance (95 % of draws)",
             )
-        shares = 100 * prevalence[["share", "ci_low", "ci_high"]]
+        shares = 100 * prevalence[["onset_rate", "ci_low", "ci_high"]]
         ax.errorbar(
             prevalence["session"],
-            shares["share"],
+            shares["onset_rate"],
             yerr=[
-                (shares["share"] - shares["ci_low"]).clip(lower=0),
-                (shares["ci_high"] - shares["share"]).clip(lower=0),
+                (shares["onset_rate"] - shares["ci_low"]).clip(lower=0),
+                (shares["ci_high"] - shares["onset_rate"]).clip(lower=0),
             ],
             fmt="o",
             color=COLOURS["blue"],
@@ -102,9 +102,9 @@ def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes
             markersize=4.0,
             label="observed (95 % CI)",
         )
-        ax.set(xlabel="Session", ylabel="Patients with an onset (% of those rated)")
+        ax.set(xlabel="Session", ylabel="Ruptures beginning (% of patients at risk)")
         # Intervals of the last sessions, with few patients left, would squeeze all others to the ground.
-        tallest = np.nanmax([shares["share"].max(), 1.0])
+        tallest = np.nanmax([shares["onset_rate"].max(), 1.0])
         ax.set_ylim(0, min(100.0, 2.5 * tallest))
         whole_ticks(ax)
         ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)

@@ -15,6 +15,9 @@ from typing import Any
 
 from alliance_stats.schema import DataError, suggest
 
+REPEATABLE = ("score", "flip")
+"""Sections that may stand several times, written ``[[score]]``."""
+
 
 class StudyError(DataError):
     """A study file, or a command's argument, that cannot be used as it is."""
@@ -38,6 +41,11 @@ class Study:
     def section(self, name: str) -> dict[str, Any]:
         """The keys of a section; empty where the section is not there."""
         return dict(self.settings.get(name, {}))
+
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        """The tables of a section that may stand several times, as ``[[score]]``, or once, as ``[score]``."""
+        content = self.settings.get(name, [])
+        return [dict(table) for table in (content if isinstance(content, list) else [content])]
 
     def has(self, name: str) -> bool:
         """Whether the study file has the section."""
@@ -84,7 +92,7 @@ def read_study(path: Path, sections: Mapping[str, frozenset[str]], *, required: 
     for name, content in settings.items():
         if name not in sections:
             raise StudyError(f"{path} has an unknown section [{name}].", remedy=suggest(name, sections))
-        tables = content if isinstance(content, list) else [content]
+        tables = content if isinstance(content, list) and name in REPEATABLE else [content]
         for table in tables:
             _check_keys(path, name, table, sections[name], required.get(name, ()))
     for name in ("read", "detect"):

@@ -1,0 +1,128 @@
+"""The report's first part: what was read, how much of it is there, and how the scores are distributed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from alliance_stats.courses import score_distribution
+from alliance_stats.figures import plot_attendance, plot_distribution
+from alliance_stats.report.numbers import number, percent
+from alliance_stats.report.page import Section
+from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
+
+
+def describe_data(run: Run) -> None:
+    """Add the section about the data and the first sentences of the methods paragraph."""
+    low, high = score_range(run)
+    run.keep("overview", overview(run.sessions, run.score, low=low, high=high))
+    section = run.section("data", "The data")
+    cite = run.citer("overview", "value")
+    therapists = f" of {cite('therapists')} therapists" if THERAPIST in run.sessions else ""
+    run.facts.append(
+        f"The study holds {cite('sessions')} sessions of {cite('patients')} patients{therapists} "
+        f"(median {cite('median sessions per patient')} sessions per patient, range {cite('fewest sessions')} to "
+        f"{cite('most sessions')}). {cite('rated sessions')} sessions "
+        f"({cite('share of sessions rated', percent)}) carried a rating of {run.score!r}{_how_scored(run)}; it had a "
+        f"mean of {cite('mean score')} and a standard deviation of {cite('SD within patients')} within and "
+        f"{cite('SD between patients')} between patients (of their means)."
+    )
+    if high is not None:
+        run.facts.append(
+            f"{cite('share of ratings at the ceiling', percent)} of ratings stood at the highest possible score, "
+            f"{cite('highest possible score')}."
+        )
+    section.paragraph(run.facts[-2] if high is not None else run.facts[-1])
+    run.show_table(section, "overview", "The study in numbers.", labels={"quantity": "", "value": "value"}, formats={})
+    run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
+    axes = plot_distribution(
+        run.tables["score_distribution"], score=run.score, floor=low, ceiling=high, ax=blank_axes(2.7)
+    )
+    caption = f"Distribution of {run.score!r} over all ratings" + (
+        "; the ends of the scale are orange." if high is not None else "."
+    )
+    run.show_figure(section, "score_distribution", axes, caption, alt=caption)
+    _attendance(run, section)
+    if run.endings is not None:
+        _endings(run, section, run.endings)
+
+
+def overview(sessions: pd.DataFrame, score: str, *, low: float | None, high: float | None) -> pd.DataFrame:
+    """The study in numbers: ``quantity, value``; `low` and `high` are the ends of the scale, if known."""
+    per_patient = sessions.groupby(PATIENT)[SESSION].size()
+    rated = sessions.loc[sessions[score].notna()]
+    own_mean = rated.groupby(PATIENT)[score].mean()
+    degrees = len(rated) - len(own_mean)
+    deviations = rated[score] - rated[PATIENT].map(own_mean)
+    values: dict[str, Any] = {"patients": len(per_patient)}
+    if THERAPIST in sessions:
+        values["therapists"] = sessions[THERAPIST].nunique()
+    values |= {
+        "sessions": len(sessions),
+        "median sessions per patient": float(per_patient.median()),
+        "fewest sessions": int(per_patient.min()),
+        "most sessions": int(per_patient.max()),
+        "rated sessions": len(rated),
+        "share of sessions rated": len(rated) / len(sessions),
+        "patients with a rating": len(own_mean),
+        "mean score": float(rated[score].mean()),
+        "SD within patients": float((deviations**2).sum() / degrees) ** 0.5 if degrees else float("nan"),
+        "SD between patients": float(own_mean.std()),
+    }
+    if high is not None and low is not None:
+        values["highest possible score"] = high
+        values["lowest possible score"] = low
+        values["share of ratings at the ceiling"] = float(rated[score].ge(high - 1e-9).mean())
+        values["share of ratings at the floor"] = float(rated[score].le(low + 1e-9).mean())
+    return pd.DataFrame({"quantity": list(values), "value": pd.Series(list(values.values()), dtype=object)})
+
+
+def score_range(run: Run) -> tuple[float | None, float | None]:
+    """The lowest and highest possible score where the study says them, by its instrument or in ``[flip]``."""
+    scored = run.sessions.attrs.get("scored", {}).get(run.score)
+    if scored is not None:
+        low, high = scored["range"]
+        return float(low), float(high)
+    for flipped in run.study.tables("flip"):
+        if flipped["into"] == run.score:
+            return float(flipped["low"]), float(flipped["high"])
+    return None, None
+
+
+def _how_scored(run: Run) -> str:
+    scored = run.sessions.attrs.get("scored", {}).get(run.score)
+    if scored is not None:
+        return f", the {scored['score'].replace('_', ' ')} of the items of the {scored['instrument']}"
+    for flipped in run.study.tables("flip"):
+        if flipped["into"] == run.score:
+            return (
+                f", which is {flipped['column']!r} turned round on its range ({number(flipped['low'])} to "
+                f"{number(flipped['high'])}), so that higher is better"
+            )
+    return ""
+
+
+def _attendance(run: Run, section: Section) -> None:
+    height = min(6.5, 1.2 + 0.03 * run.sessions[PATIENT].nunique() + 1.0)
+    axes = plot_attendance(run.sessions, score=run.score, endings=run.endings, ax=blank_axes(height))
+    caption = "Attendance and ratings: one line per patient, one cell per session number." + (
+        " A cross marks a dropout." if run.endings is not None else ""
+    )
+    run.show_figure(section, "attendance", axes, caption, alt=caption)
+
+
+def _endings(run: Run, section: Section, endings: pd.DataFrame) -> None:
+    counts = endings[ENDING].value_counts().reindex(list(ENDINGS), fill_value=0)
+    n = max(int(counts.sum()), 1)
+    table = pd.DataFrame({"ending": list(counts.index), "patients": counts.to_numpy(), "share": counts.to_numpy() / n})
+    run.keep("endings", table)
+    labels = {"ending": "ending", "patients": "patients", "share": "share"}
+    run.show_table(section, "endings", "How therapies ended.", labels=labels, formats={"share": percent})
+    cite = run.citer("endings", "patients")
+    share = run.citer("endings", "share")
+    run.facts.append(
+        f"Of the therapies, {cite('completed')} were completed, {cite('dropout')} ended in dropout "
+        f"({share('dropout', percent)}), {cite('transferred')} in a transfer, and {cite('ongoing')} were ongoing."
+    )

@@ -1,0 +1,72 @@
+"""The page's first and last sections: the numbers to see first, the methods paragraph, remarks, settings."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+
+from alliance_stats.load import flow
+from alliance_stats.report.numbers import number, percent
+from alliance_stats.report.run import Run
+
+_FLOW_LABELS = {
+    "step": "",
+    "patients": "patients",
+    "sessions": "rows",
+    "patients_lost": "patients lost",
+    "sessions_lost": "rows lost",
+}
+
+
+def open_report(run: Run) -> None:
+    """Begin the page; what stands here is filled when everything is known."""
+    run.section("overview", "At a glance")
+    run.notes += [str(note) for note in run.sessions.attrs.get("notes", [])]
+    report = run.sessions.attrs.get("report", {})
+    run.notes += [str(note) for note in (*report.get("warnings", ()), *report.get("notes", ()))]
+
+
+def close_report(run: Run) -> None:
+    """Fill the first section, and add who was kept, settings and provenance at the end."""
+    _first_section(run)
+    last = run.section("provenance", "How this was made")
+    run.keep("flow", flow(run.sessions))
+    run.show_table(last, "flow", "Who was kept, step by step.", labels=_FLOW_LABELS)
+    last.paragraph(
+        "Numbers are rounded here only; the tables hold them in full. Patients and therapists carry "
+        + (
+            "their ids, as the study file asks."
+            if run.show_ids
+            else "pseudonyms, numbered at random (show_ids = true in [study] shows the ids)."
+        )
+        + " manifest.json lists inputs and outputs with their SHA-256, settings, package versions and warnings."
+    )
+    last.folded("The study file's settings", json.dumps(run.study.settings, indent=2, ensure_ascii=False, default=str))
+    run.keep("cited_numbers", pd.DataFrame(run.cited, columns=["text", "table", "row", "column"]))
+
+
+def _first_section(run: Run) -> None:
+    section = run.sections[0]
+    overview, ruptures = run.citer("overview", "value"), run.citer("ruptures", "estimate")
+    counts = run.citer("ruptures", "count")
+    tiles = {
+        "patients": overview("patients"),
+        "rated sessions": overview("rated sessions"),
+        "patients with a rupture": ruptures("patients with a rupture", percent),
+        "ruptures": counts("onsets per session at risk"),
+        "of the decided ruptures repaired": ruptures("ruptures repaired, of those decided", percent),
+    }
+    if "endings" in run.tables:
+        tiles["dropout"] = run.citer("endings", "share")("dropout", percent)
+    section.tiles(tiles)
+    if run.notes:
+        section.subheading("Before you trust these numbers")
+        section.notes(dict.fromkeys(run.notes))
+    section.subheading("Methods and main results, to copy")
+    section.boxed(" ".join(run.facts))
+    section.paragraph(
+        f"Every number in this paragraph comes from a table beside this page; tables/cited_numbers.csv says from which "
+        f"({number(len(run.cited))} citations).",
+        css="small",
+    )

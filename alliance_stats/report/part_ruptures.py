@@ -1,0 +1,127 @@
+"""The report's second part: the ruptures found, beside what chance alone would give, and their courses."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from alliance_stats.courses import onset_aligned
+from alliance_stats.figures import plot_onset_aligned, plot_patients, plot_prevalence
+from alliance_stats.report.numbers import percent
+from alliance_stats.report.page import Section
+from alliance_stats.report.reading import study_rule
+from alliance_stats.report.run import Run, blank_axes, blank_grid
+from alliance_stats.report.wording import rule_in_words
+from alliance_stats.rupture import describe_ruptures, ruptures_by_session
+from alliance_stats.schema import CENSORED, PATIENT
+
+_PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
+_COLUMNS = 3
+
+
+def describe_the_ruptures(run: Run) -> None:
+    """Add the section about ruptures: prevalence, chance, courses, single patients."""
+    section = run.section("ruptures", "Ruptures and repairs")
+    run.keep("events", run.events)
+    run.keep("patients", run.patients)
+    _prevalence(run, section)
+    _by_session(run, section)
+    if len(run.events):
+        _courses(run, section)
+    _single_patients(run, section)
+
+
+def _prevalence(run: Run, section: Section) -> None:
+    run.keep("ruptures", describe_ruptures(run.sessions, run.events))
+    rule = study_rule(run.study)
+    sentences = [f"Rule {rule.name!r}: {rule_in_words(rule)}.", *_found(run)]
+    run.facts += [f"Ruptures were detected by the r{sentences[0][1:]}", *sentences[1:]]
+    run.headline += sentences[1:]
+    section.paragraph(" ".join(sentences))
+    origin = " ".join(part for part in (rule.fidelity, rule.citation) if part)
+    if origin:
+        section.paragraph(f"About the rule: {origin}", css="small")
+    run.show_table(
+        section,
+        "ruptures",
+        "Prevalence, with 95 % confidence intervals.",
+        labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", "ci_low": "from", "ci_high": "to"},
+        formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
+    )
+
+
+def _found(run: Run) -> list[str]:
+    count, share = run.citer("ruptures", "count"), run.citer("ruptures", "estimate")
+    low, high = run.citer("ruptures", "ci_low"), run.citer("ruptures", "ci_high")
+    any_one, decided = "patients with a rupture", "ruptures repaired, of those decided"
+    sentences = [
+        f"{count(any_one)} of {count('patients with a rating')} rated patients had at least one rupture "
+        f"({share(any_one, percent)}, 95 % CI {low(any_one, percent)} to {high(any_one, percent)})."
+    ]
+    if len(run.events):
+        sentences.append(
+            f"Of {run.citer('ruptures', 'of')('ruptures repaired')} ruptures {count('ruptures repaired')} were "
+            f"repaired, {count('ruptures unrepaired')} were not, and {count('ruptures censored')} were still undecided "
+            f"when the ratings ended ({share(decided, percent)} of the decided ones were repaired)."
+        )
+    silent = [row for row in run.tables["ruptures"]["quantity"] if row.startswith("cannot fire: ")]
+    reasons = [f"{count(row)} {row.removeprefix('cannot fire: ')}" for row in silent if count(row) != "0"]
+    if reasons:
+        sentences.append(f"In some patients the rule can never fire, whatever happened: {', '.join(reasons)}.")
+    return sentences
+
+
+def _by_session(run: Run, section: Section) -> None:
+    table = run.keep("ruptures_by_session", ruptures_by_session(run.sessions, run.events))
+    axes = plot_prevalence(table, ax=blank_axes(3.2))
+    caption = (
+        "Share of patients at risk (rated, no rupture open) whose rupture begins at each session, with Wilson's 95 % "
+        "interval; intervals that leave the figure are cut."
+    )
+    run.show_figure(section, "prevalence", axes, caption, alt="Ruptures beginning by session number.")
+
+
+def _courses(run: Run, section: Section) -> None:
+    options = {key: value for key, value in run.study.section("figures").items() if key in ("before", "after")}
+    course = run.keep("onset_aligned", onset_aligned(run.sessions, run.events, score=run.score, **options))
+    decided = course.loc[course["status"] != CENSORED]
+    if decided.empty:
+        return
+    axes = plot_onset_aligned(decided, score=run.score, ax=blank_axes(3.4))
+    caption = (
+        "Mean course around the onset, in points from the rupture's baseline, with 95 % intervals (patients as "
+        "clusters). The two groups are formed by what came after the onset: the figure describes, it does not compare "
+        "effects. Scores fall at the onset because they were chosen for it (regression to the mean makes some of them "
+        "rise again)."
+    )
+    run.show_figure(section, "onset_aligned", axes, caption, alt="Mean alliance around the onset of ruptures.")
+
+
+def _single_patients(run: Run, section: Section) -> None:
+    wanted = run.study.section("figures").get("patients", 12)
+    shown = examples(run.patients, wanted)
+    if not shown:
+        return
+    rows = -(-len(shown) // _COLUMNS)
+    panels = blank_grid(rows, _COLUMNS, 0.9 + 1.25 * rows)
+    for spare in panels[len(shown) :]:
+        spare.remove()
+    names = run.names(PATIENT)
+    labels = {patient: f"{names[patient]}: {pattern}" for patient, pattern in shown.items()}
+    axes = plot_patients(
+        run.sessions, run.events, patients=list(shown), score=run.score, labels=labels, axes=panels[: len(shown)]
+    )
+    caption = (
+        f"Courses of {len(shown)} patients: of each rupture pattern the patients with most rated sessions, in turn. "
+        "Dotted lines bridge missing ratings; the dashed line is the baseline to be regained."
+    )
+    run.show_figure(section, "patients", axes[0], caption, alt="Courses of single patients with ruptures and repairs.")
+
+
+def examples(patients: pd.DataFrame, n: int) -> dict[object, str]:
+    """Up to `n` patients to show and their patterns: of each pattern in turn the one with most ratings."""
+    rated = patients.loc[patients["n_rated"] > 0].sort_values("n_rated", ascending=False, kind="stable")
+    turn = rated.groupby("pattern").cumcount()
+    rank = rated["pattern"].map({pattern: k for k, pattern in enumerate(_PATTERN_ORDER)})
+    chosen = rated.assign(turn=turn, rank=rank).sort_values(["turn", "rank"], kind="stable").head(n)
+    chosen = chosen.sort_values(["rank", "turn"], kind="stable")
+    return dict(zip(chosen[PATIENT], chosen["pattern"], strict=True))

@@ -1,0 +1,239 @@
+"""From a study file to the tables every part of the report starts from: SESSIONS, scored, and how therapies ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout import dropout_intervals
+from alliance_stats.load import check_file, read_sessions
+from alliance_stats.load.formats import read_file
+from alliance_stats.load.text import MISSING_TEXT
+from alliance_stats.report.study import Study, StudyError, options_of, read_study
+from alliance_stats.rupture import RULES, Rule, detect_ruptures
+from alliance_stats.schema import ENDING, ENDINGS, LAST_SESSION, PATIENT, DataError, numeric, require_columns, suggest
+from alliance_stats.score import score_items
+
+T = TypeVar("T")
+
+_FLIP = frozenset({"column", "into", "low", "high"})
+_ENDINGS = frozenset({"file", PATIENT, ENDING, LAST_SESSION, "codes", "delimiter", "encoding", "sheet"})
+
+
+def known_sections() -> dict[str, frozenset[str]]:
+    """The sections of a study file and their keys, read off the functions they call."""
+    return {
+        "study": frozenset({"title", "seed", "show_ids"}),
+        "read": options_of(read_sessions) | {"file"},
+        "score": options_of(score_items) | {"instrument"},
+        "flip": _FLIP,
+        "endings": _ENDINGS,
+        "detect": options_of(detect_ruptures) | {"prediction_rule"},
+        "outcome": frozenset({"symptom", "session_level", "growth"}),
+        "dropout": options_of(dropout_intervals, without=("endings", "allow_lookahead"))
+        | {"formula", "model", "cluster"},
+        "figures": frozenset({"patients", "before", "after"}),
+    }
+
+
+_REQUIRED = {
+    "read": ("file", PATIENT),
+    "score": ("instrument", "items", "into"),
+    "flip": ("column", "into", "low", "high"),
+    "endings": ("file",),
+    "detect": ("score", "rule"),
+    "outcome": ("symptom",),
+}
+
+
+def open_study(path: Path) -> Study:
+    """The study file at `path`, every section and key of it known."""
+    return read_study(path, known_sections(), required=_REQUIRED)
+
+
+def read_and_score(study: Study) -> pd.DataFrame:
+    """SESSIONS of the study with every score the study file asks for."""
+    options = study.section("read")
+    path = study.file("read")
+    del options["file"]
+    sessions = in_section(study, "read", lambda: read_sessions(path, **options))
+    for section in study.tables("score"):
+        instrument = section.pop("instrument")
+        if str(instrument).endswith(".toml"):
+            instrument = study.path.parent / instrument
+        sessions = in_section(study, "score", lambda: score_items(sessions, instrument, **section))  # noqa: B023
+    for section in study.tables("flip"):
+        sessions = in_section(study, "flip", lambda: flip(sessions, **section))  # noqa: B023
+    return sessions
+
+
+def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
+    """SESSIONS with a score turned round on its own range: ``into = low + high - column``.
+
+    Raises
+    ------
+    DataError
+        If the column is missing, holds text, or a value outside ``low`` to ``high``.
+
+    Examples
+    --------
+    >>> sessions = pd.DataFrame({"patient": 1, "session": [1, 2], "phq9": [20, 5]})
+    >>> flip(sessions, column="phq9", into="wellbeing", low=0, high=27)["wellbeing"].tolist()
+    [7.0, 22.0]
+    """
+    if not (isinstance(low, int | float) and isinstance(high, int | float) and low < high):
+        raise ValueError(f"low={low!r} must be a number below high={high!r}.")
+    require_columns(sessions, [column], table_name="sessions")
+    values = numeric(sessions, column)
+    outside = (values < low) | (values > high)
+    if outside.any():
+        first = sessions.loc[outside].iloc[0]
+        raise DataError(
+            f"{column!r} holds {int(outside.sum())} value(s) outside {low:g} to {high:g}.",
+            remedy="Correct the cell, or the range in [flip].",
+            row=sessions.index[outside][0],
+            patient=first.get(PATIENT),
+            session=first.get("session"),
+            column=column,
+            value=first[column],
+        )
+    return sessions.assign(**{into: low + high - values})
+
+
+def read_endings(study: Study, sessions: pd.DataFrame) -> pd.DataFrame | None:
+    """How each therapy ended, from the file that the study names; None where it names none.
+
+    Raises
+    ------
+    DataError
+        For an unknown ending, a patient who stands twice or is not in the sessions.
+    """
+    if not study.has("endings"):
+        return None
+    options, path = study.section("endings"), study.file("endings")
+    columns = {str(options.get(name, name)): name for name in (PATIENT, ENDING, LAST_SESSION)}
+    raw = read_file(
+        path,
+        delimiter=options.get("delimiter"),
+        encoding=options.get("encoding"),
+        sheet=options.get("sheet"),
+        header_row=1,
+        wanted=list(columns),
+        as_text=[column for column, name in columns.items() if name != LAST_SESSION],
+        missing_text=MISSING_TEXT,
+    )
+    table = raw.table
+    wanted = [column for column, name in columns.items() if name != LAST_SESSION or column in table]
+    require_columns(table, wanted, table_name=path.name)
+    table = table[wanted].rename(columns=columns)
+    for name in (PATIENT, ENDING):
+        table = table.assign(**{name: table[name].map(_as_text)})
+    codes = {str(code): ending for code, ending in options.get("codes", {}).items()}
+    table = table.assign(**{ENDING: table[ENDING].replace(codes)})
+    _refuse(table, ~table[ENDING].isin(ENDINGS), ENDING, "is not an ending", f"Allowed: {', '.join(ENDINGS)}.")
+    table = table.assign(**{PATIENT: _ids_like(table[PATIENT], sessions[PATIENT])})
+    _refuse(table, table[PATIENT].duplicated(), PATIENT, "stands twice", "Keep one row per patient.")
+    known = table[PATIENT].isin(sessions[PATIENT])
+    _refuse(table, ~known, PATIENT, "has no sessions", "Remove the row, or correct the id.")
+    if LAST_SESSION in table:
+        table = table.assign(**{LAST_SESSION: numeric(table, LAST_SESSION)})
+    return table.reset_index(drop=True)
+
+
+def check(study: Study) -> pd.DataFrame:
+    """Every problem of the study's files: CHECK of the sessions, and the first problem of scoring and endings.
+
+    Returns
+    -------
+    DataFrame
+        CHECK with the column ``file`` in front; empty where nothing is wrong.
+    """
+    options = study.section("read")
+    path = study.file("read")
+    del options["file"]
+    found = in_section(study, "read", lambda: check_file(path, **options))
+    tables = [found.assign(file=path.name)]
+    if not (found["severity"] == "error").any():
+        try:
+            sessions = read_and_score(study)
+        except StudyError:
+            raise
+        except DataError as error:
+            tables.append(_one_problem(error, path.name))
+        else:
+            try:
+                read_endings(study, sessions)
+            except StudyError:
+                raise
+            except DataError as error:
+                tables.append(_one_problem(error, study.file("endings").name))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["file", *(name for name in table if name != "file")]]
+
+
+def find_ruptures(study: Study, sessions: pd.DataFrame, *, key: str = "rule") -> pd.DataFrame:
+    """EVENTS by the rule that the study names under `key` of ``[detect]``."""
+    score, rule = study.section("detect")["score"], study_rule(study, key)
+    return in_section(study, "detect", lambda: detect_ruptures(sessions, score=score, rule=rule))
+
+
+def study_rule(study: Study, key: str = "rule") -> Rule:
+    """The rule under `key` of ``[detect]``: a name in RULES, or a table of the fields of a Rule."""
+    written = study.section("detect")[key]
+    if isinstance(written, dict):
+        known = list(Rule.__dataclass_fields__)
+        for name in written:
+            if name not in known:
+                problem = f"{study.path}: [detect.{key}] has an unknown key {name!r}."
+                raise StudyError(problem, remedy=suggest(name, known))
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+        return in_section(study, f"detect.{key}", lambda: Rule(**fields))
+    if written not in RULES:
+        raise StudyError(f"{study.path}: [detect] {key} = {written!r} is not a rule.", remedy=suggest(written, RULES))
+    return RULES[written]
+
+
+def in_section(study: Study, section: str, call: Callable[[], T]) -> T:
+    """What `call` returns; an argument it refuses is reported as a mistake in `section` of the study file."""
+    try:
+        return call()
+    except DataError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise StudyError(f"{study.path}: [{section}] {error}", remedy="Correct the study file.") from error
+
+
+def _ids_like(ids: pd.Series, model: pd.Series) -> pd.Series:
+    """Ids as text in the dtype of SESSIONS, so that ``7`` and ``"7"`` meet."""
+    if pd.api.types.is_numeric_dtype(model.dtype):
+        numbers = pd.to_numeric(ids, errors="coerce")
+        return numbers if numbers.isna().any() else numbers.astype(model.dtype)
+    return ids.astype(model.dtype)
+
+
+def _one_problem(error: DataError, file: str) -> pd.DataFrame:
+    places = {name: getattr(error, name) for name in ("row", "patient", "session", "column", "value")}
+    record = {"severity": "error", "rule": "score", **places, "problem": error.problem, "remedy": error.remedy}
+    return pd.DataFrame([{**record, "file": file}], dtype=object)
+
+
+def _as_text(cell: object) -> str:
+    """An id or word as text; ``7.0``, as a spreadsheet holds it, is ``7``."""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()
+
+
+def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, what: str, remedy: str) -> None:
+    if bad.any():
+        first = table.loc[bad].iloc[0]
+        raise DataError(
+            f"endings: {column} {str(first[column])!r} {what} ({np.count_nonzero(bad)} row(s)).",
+            remedy=remedy,
+            row=table.index[bad][0],
+            patient=first[PATIENT],
+        )

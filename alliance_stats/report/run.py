@@ -1,0 +1,194 @@
+"""What one run of a study holds: its tables, figures and remarks, and the page's sections, as the parts add them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.figures import save_figure
+from alliance_stats.figures.style import WIDTH, styled
+from alliance_stats.report.numbers import number
+from alliance_stats.report.page import Format, Section
+from alliance_stats.report.study import Study
+from alliance_stats.schema import PATIENT, THERAPIST, DataError, generator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Run:
+    """A run of a study, filled part by part.
+
+    Attributes
+    ----------
+    study : Study
+    folder : Path
+        Where tables and figures are written.
+    sessions, events : DataFrame
+        SESSIONS with all scores, and EVENTS by the rule of ``[detect]``.
+    endings, patients : DataFrame
+        How therapies ended (or None), and PATIENTS.
+    tables : dict
+        Every result table by name; each is written as CSV, ids replaced.
+    sections : list of Section
+        The page, in order.
+    facts : list of str
+        The sentences of the methods paragraph.
+    headline : list of str
+        What to say first, on the command line too.
+    notes : list of str
+        What the reader must know: warnings and parts that could not be done.
+    n_undone : int
+        Parts that the study file asks for and that could not be done.
+    """
+
+    study: Study
+    folder: Path
+    sessions: pd.DataFrame
+    events: pd.DataFrame
+    endings: pd.DataFrame | None = None
+    patients: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    sections: list[Section] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+    headline: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    flow: list[dict[str, Any]] = field(default_factory=list)
+    cited: list[dict[str, str]] = field(default_factory=list)
+    n_undone: int = 0
+    n_figures: int = 0
+    _names: dict[str, Mapping[Any, str]] = field(default_factory=dict)
+
+    @property
+    def score(self) -> str:
+        """The alliance score that ruptures are detected on."""
+        return str(self.study.section("detect")["score"])
+
+    @property
+    def seed(self) -> int:
+        """The study's seed; 1 where the study file names none."""
+        return int(self.study.section("study").get("seed", 1))
+
+    @property
+    def show_ids(self) -> bool:
+        """Whether the study file asks for the real ids in what is written."""
+        return bool(self.study.section("study").get("show_ids", False))
+
+    def section(self, anchor: str, heading: str) -> Section:
+        """A new section at the end of the page."""
+        self.sections.append(Section(anchor, heading))
+        return self.sections[-1]
+
+    def names(self, column: str) -> Mapping[Any, str]:
+        """What each patient or therapist is called in the outputs: a pseudonym, or the id where the study says so.
+
+        Pseudonyms are numbered in a random order (by the study's seed), so that they do not tell the order of
+        admission.
+        """
+        if column not in self._names:
+            ids = pd.unique(self.sessions[column].dropna())
+            ids = ids[np.argsort([str(one) for one in ids], kind="stable")]
+            letter, digits = column[0].upper(), max(2, len(str(len(ids))))
+            order = generator(self.seed).permutation(len(ids)) + 1
+            self._names[column] = {
+                one: str(one) if self.show_ids else f"{letter}{number:0{digits}d}"
+                for one, number in zip(ids, order, strict=True)
+            }
+        return self._names[column]
+
+    def masked(self, table: pd.DataFrame) -> pd.DataFrame:
+        """`table` with patients and therapists called by their names in the outputs."""
+        columns = [column for column in (PATIENT, THERAPIST) if column in table and column in self.sessions]
+        named = {column: table[column].map(self.names(column)) for column in columns}
+        table = table.assign(**named)
+        return table if self.show_ids or PATIENT not in named else _sorted(table)
+
+    def keep(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Write a result table as CSV and remember it."""
+        path = self.folder / "tables" / f"{name}.csv"
+        path.parent.mkdir(exist_ok=True)
+        self.tables[name] = self.masked(table)
+        self.tables[name].to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+        return table
+
+    def citer(self, table: str, column: str) -> Callable[..., str]:
+        """A function that prints the number in `column` of a kept table, in the row that its first column names.
+
+        Each number is remembered with where it came from; ``tables/cited_numbers.csv`` lists them all.
+        """
+        kept = self.tables[table]
+        keys = kept.iloc[:, 0].astype(str).tolist()
+
+        def cite(row: str, printed: Format = number) -> str:
+            text = printed(kept[column].iloc[keys.index(row)])
+            self.cited.append({"text": text, "table": table, "row": row, "column": column})
+            return text
+
+        return cite
+
+    def show_table(
+        self,
+        section: Section,
+        name: str,
+        caption: str,
+        *,
+        labels: Mapping[str, str],
+        formats: Mapping[str, Format] | None = None,
+    ) -> None:
+        """Put a kept table on the page."""
+        section.table(self.tables[name], caption, labels=labels, formats=formats, file=f"tables/{name}.csv")
+
+    def show_figure(self, section: Section, name: str, axes: Axes, caption: str, *, alt: str) -> None:
+        """Write a figure as PNG and SVG and put it on the page."""
+        written = save_figure(axes, self.folder / "figures" / name)
+        section.figure(written[1].read_bytes(), caption, alt=alt, file=f"figures/{name}")
+        self.n_figures += 1
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Do an optional part; where the data do not allow it, say so in the notes and go on."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                yield
+            except (DataError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+                self.n_undone += 1
+                self.notes.append(f"{what} could not be done: {self.reason(error)}")
+        self.notes += list(dict.fromkeys(f"{what}: {' '.join(str(one.message).split())}" for one in caught))
+
+    def reason(self, error: Exception) -> str:
+        """What an error says, without the ids of its place unless the study shows ids."""
+        if isinstance(error, DataError) and not self.show_ids:
+            return f"{error.problem} {error.remedy}"
+        return " ".join(str(error).split())
+
+
+def blank_axes(height: float, *, width: float = WIDTH) -> Axes:
+    """Axes of a figure of its own, which no window and no other figure knows of."""
+    from matplotlib.figure import Figure
+
+    with styled():
+        return Figure(figsize=(width, height)).subplots()
+
+
+def blank_grid(rows: int, columns: int, height: float, *, width: float = WIDTH) -> list[Axes]:
+    """Axes of a figure of its own in rows and columns, as one list."""
+    from matplotlib.figure import Figure
+
+    with styled():
+        return list(Figure(figsize=(width, height)).subplots(rows, columns, squeeze=False).ravel())
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    """By pseudonym, so that the order of rows does not tell the order of ids either."""
+    return table.sort_values(PATIENT, kind="stable").reset_index(drop=True)

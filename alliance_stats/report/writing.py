@@ -1,0 +1,181 @@
+"""What the command line calls: check, score, detect, and the report as a folder that is there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from alliance_stats.load import flow
+from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
+from alliance_stats.report.page import page
+from alliance_stats.report.part_data import describe_data
+from alliance_stats.report.part_notes import close_report, open_report
+from alliance_stats.report.part_ruptures import describe_the_ruptures
+from alliance_stats.report.reading import check, find_ruptures, open_study, read_and_score, read_endings
+from alliance_stats.report.run import Progress, Run
+from alliance_stats.report.study import Study, StudyError
+from alliance_stats.rupture import summarise_patients
+
+_PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")
+
+PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
+    ("describing the data", describe_data),
+    ("describing ruptures", describe_the_ruptures),
+)
+"""The parts of the report, in the order of the page."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report came to.
+
+    Attributes
+    ----------
+    headline : tuple of str
+        The main findings, a sentence each.
+    notes : tuple of str
+        What to know before trusting them.
+    n_tables, n_figures, n_undone : int
+        Tables and figures written; parts that the study file asks for and that could not be done.
+    """
+
+    headline: tuple[str, ...]
+    notes: tuple[str, ...]
+    n_tables: int
+    n_figures: int
+    n_undone: int
+
+
+def check_study(path: Path) -> pd.DataFrame:
+    """Every problem of the study's files, one row each; empty where there is none."""
+    return check(open_study(path))
+
+
+def score_study(path: Path) -> pd.DataFrame:
+    """SESSIONS of the study with its scores."""
+    return read_and_score(open_study(path))
+
+
+def detect_study(path: Path) -> pd.DataFrame:
+    """EVENTS of the study by the rule it names."""
+    study = open_study(path)
+    return find_ruptures(study, read_and_score(study))
+
+
+def write_report(path: Path, out: Path, *, progress: Progress = lambda step, done, total: None) -> Written:
+    """Run the study at `path` and write its report into the folder `out`.
+
+    Parameters
+    ----------
+    path : Path
+        The study file.
+    out : Path
+        The folder to write; an earlier report there is replaced as a whole when the new one is complete.
+    progress : callable
+        Called with the step, how many are done, and how many there are.
+
+    Raises
+    ------
+    StudyError
+        If the study file or `out` cannot be used.
+    DataError
+        If the data cannot.
+    """
+    total = len(PARTS) + 3
+    progress("reading", 0, total)
+    study = open_study(path)
+    with whole_folder(out) as folder:
+        sessions = read_and_score(study)
+        progress("detecting ruptures", 1, total)
+        run = Run(study, folder, sessions, find_ruptures(study, sessions), read_endings(study, sessions))
+        run.patients = summarise_patients(
+            sessions, run.events, endings=run.endings, measures=symptoms(study), score=run.score
+        )
+        open_report(run)
+        for done, (step, part) in enumerate(PARTS, start=2):
+            progress(step, done, total)
+            part(run)
+        progress("writing the page", total - 1, total)
+        close_report(run)
+        _write_page(run)
+        _write_manifest(run)
+    return Written(tuple(run.headline), tuple(run.notes), len(run.tables), run.n_figures, run.n_undone)
+
+
+def symptoms(study: Study) -> list[str]:
+    """The symptom score of ``[outcome]``, if the study has one."""
+    return [study.section("outcome")["symptom"]] if study.has("outcome") else []
+
+
+def demo_study() -> Path:
+    """The study file of the simulated study that is shipped."""
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / "data", package / "data"):
+        if (folder / "simulated_study.toml").is_file():
+            return folder / "simulated_study.toml"
+    raise StudyError(
+        "The shipped study is not beside this installation of alliance_stats.",
+        remedy="Run the demo in a clone of the repository.",
+    )
+
+
+def write_table(table: pd.DataFrame, out: Path) -> None:
+    """Write a table as CSV, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            table.to_csv(file, index=False, lineterminator="\n")
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(out)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _write_page(run: Run) -> None:
+    title = str(run.study.section("study").get("title", run.study.path.stem))
+    lead = "Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and dropout."
+    (run.folder / "report.html").write_text(page(title, lead, run.sections), encoding="utf-8", newline="\n")
+
+
+def _write_manifest(run: Run) -> None:
+    """Everything needed to say where a number came from; nothing in it depends on the day or the folder."""
+    study = run.study
+    inputs = [study.path, *(study.file(name) for name in ("read", "endings") if study.has(name))]
+    outputs = sorted(path for path in run.folder.rglob("*") if path.is_file())
+    manifest: dict[str, Any] = {
+        "alliance_stats": version("alliance_stats"),
+        "python": platform.python_version(),
+        "packages": _versions(),
+        "seed": run.seed,
+        "inputs": [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in inputs],
+        "settings": study.settings,
+        "flow": flow(run.sessions).to_dict("records"),
+        "rows_out": {name: len(table) for name, table in sorted(run.tables.items())},
+        "warnings": run.notes,
+        "outputs": [
+            {"file": path.relative_to(run.folder).as_posix(), "bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in outputs
+        ],
+    }
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, default=str)
+    (run.folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
