@@ -16,7 +16,7 @@ _HOMES = {
     "tidying": ("tidy", "glance", "variances"),
     "instruments": ("INSTRUMENTS", "Instrument", "read_instrument"),
     "mixed": ("fit_mixed", "icc", "compare"),
-    "load": ("read_sessions",),
+    "load": ("check_file", "flow", "keep", "read_sessions"),
     "score": ("score_items",),
     "rupture": (
         "RULES",

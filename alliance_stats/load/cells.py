@@ -1,0 +1,268 @@
+"""Cells of a file as ids, numbers, session numbers and dates. Arrays in, arrays and masks out.
+
+Text is converted value by distinct value, so that a million cells with twenty different answers cost twenty
+conversions.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+\Z")
+_WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})\Z")
+_WHOLE_AS_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0+\Z")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
+
+DATE_FORMATS = (
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%Y/%m/%d",
+    "%Y%m%d",
+    "%d.%m.%y",
+    "%m/%d/%y",
+    "%d %b %Y",
+)
+
+
+class Numbers(NamedTuple):
+    """Cells as numbers.
+
+    Attributes
+    ----------
+    values : float array
+        NaN where missing or not a number.
+    text : bool array
+        Cells that hold something that is not a number.
+    coded : bool array
+        Cells set to missing because they hold a missing code.
+    comma : bool
+        Whether decimal commas were read.
+    """
+
+    values: FloatArray
+    text: BoolArray
+    coded: BoolArray
+    comma: bool
+
+
+def as_numbers(
+    column: pd.Series, codes: Iterable[object] = (), *, missing_text: Sequence[str] = ("",), decimal: str | None = None
+) -> Numbers:
+    """A column as numbers.
+
+    Parameters
+    ----------
+    column : Series
+        Of any dtype.
+    codes : iterable
+        Values that mean missing, as numbers or text (``-9`` and ``"-9"`` are the same).
+    missing_text : list of str
+        Text that means missing.
+    decimal : {".", ",", None}
+        None: a decimal comma is read where the column has cells such as ``3,5`` and none with a decimal point.
+
+    Examples
+    --------
+    >>> found = as_numbers(pd.Series(["3", " 4,5", "-9", "ill", None]), [-9])
+    >>> found.values.tolist(), found.text.tolist(), found.coded.tolist()
+    ([3.0, 4.5, nan, nan, nan], [False, False, False, True, False], [False, False, True, False, False])
+    """
+    numeric_codes, text_codes = split_codes(codes)
+    if is_plain_number(column):
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        coded = _equals_any(values, numeric_codes)
+        if coded.any():
+            values = np.where(coded, np.nan, values)
+        return Numbers(values, np.zeros(len(values), dtype=bool), coded, False)
+    places, distinct = pd.factorize(column.astype(object), use_na_sentinel=True)
+    comma = decimal == "," or (decimal is None and _decimal_commas(distinct))
+    parsed = [_number(value, comma, missing_text, text_codes, numeric_codes) for value in distinct]
+    values = np.array([item[0] for item in parsed] + [np.nan])[places]
+    text = np.array([item[1] for item in parsed] + [False])[places]
+    coded = np.array([item[2] for item in parsed] + [False])[places]
+    return Numbers(values, text, coded, comma)
+
+
+def is_plain_number(column: pd.Series) -> bool:
+    """Whether a column holds real numbers by its dtype (bool included, dates and complex not)."""
+    dtype = column.dtype
+    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
+
+
+def split_codes(codes: Iterable[object]) -> tuple[list[float], set[str]]:
+    """Missing codes as numbers, and the texts they may stand as."""
+    numbers: list[float] = []
+    texts: set[str] = set()
+    for code in codes:
+        if isinstance(code, str):
+            texts.add(code.strip())
+        if isinstance(code, int | float | np.number) or _NUMBER.match(str(code).strip()):
+            numbers.append(float(str(code)))
+    return numbers, texts
+
+
+def _equals_any(values: FloatArray, codes: Sequence[float]) -> BoolArray:
+    found = np.zeros(len(values), dtype=bool)
+    for code in codes:
+        found |= values == code
+    return found
+
+
+def _decimal_commas(distinct: Iterable[object]) -> bool:
+    cells = [cell.strip() for cell in distinct if isinstance(cell, str)]
+    return any(_COMMA.match(cell) for cell in cells) and not any("." in cell and _NUMBER.match(cell) for cell in cells)
+
+
+def _number(
+    value: object, comma: bool, missing_text: Sequence[str], text_codes: set[str], numeric_codes: Sequence[float]
+) -> tuple[float, bool, bool]:
+    """Value, whether it is text, whether it is a missing code."""
+    if isinstance(value, str):
+        cell = value.strip()
+        if cell in text_codes:
+            return np.nan, False, True
+        if cell in missing_text:
+            return np.nan, False, False
+        if comma and _COMMA.match(cell):
+            cell = cell.replace(",", ".")
+        if not _NUMBER.match(cell):
+            return np.nan, True, False
+        number = float(cell)
+    elif isinstance(value, bool | int | float | np.number | np.bool_):
+        number = float(value)
+    else:
+        return np.nan, True, False
+    return (np.nan, False, True) if number in numeric_codes else (number, False, False)
+
+
+class Ids(NamedTuple):
+    """Ids, and the masks of cells that are missing or hold a date."""
+
+    values: pd.Series
+    missing: BoolArray
+    dates: BoolArray
+
+
+def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Sequence[str] = ("",)) -> Ids:
+    """Ids as whole numbers where every one is written as one, otherwise as text.
+
+    Surrounding blanks are removed and accents composed (NFC). An id with leading zeros keeps the whole column text:
+    ``007`` is not ``7``.
+
+    Examples
+    --------
+    >>> as_ids(pd.Series(["7", "12 "])).values.tolist(), as_ids(pd.Series(["007", "12"])).values.tolist()
+    ([7, 12], ['007', '12'])
+    """
+    numeric_codes, text_codes = split_codes(codes)
+    is_date = pd.api.types.is_datetime64_any_dtype(column.dtype)
+    if column.dtype.kind in "iu" and not numeric_codes:
+        nothing = np.zeros(len(column), dtype=bool)
+        return Ids(column.astype("int64") if column.dtype.kind == "u" else column, nothing, nothing)
+    places, distinct = pd.factorize(column.astype(object), use_na_sentinel=True)
+    texts = [_id_text(value) for value in distinct]
+    gone = [
+        text in missing_text or text in text_codes or (bool(_NUMBER.match(text)) and float(text) in numeric_codes)
+        for text in texts
+    ]
+    missing = np.array([*gone, True])[places]
+    dates = np.array([is_date or hasattr(value, "isoformat") for value in distinct] + [False])[places]
+    kept = [text for text, none in zip(texts, gone) if not none]
+    whole = bool(kept) and all(_WHOLE.match(text) for text in kept)
+    as_floats = bool(kept) and not whole and all(_WHOLE_AS_FLOAT.match(text) or _WHOLE.match(text) for text in kept)
+    if whole or as_floats:
+        numbers = np.array([0 if none else int(text.split(".")[0]) for text, none in zip(texts, gone)] + [0])[places]
+        if missing.any():
+            values = pd.Series(pd.array(numbers, dtype="Int64"), index=column.index)
+            values[missing] = pd.NA
+        else:
+            values = pd.Series(numbers.astype(np.int64), index=column.index)
+        values.name = column.name
+        return Ids(values, missing, dates)
+    labels = np.array([*(None if none else text for text, none in zip(texts, gone)), None], dtype=object)
+    values = pd.Series(labels[places], index=column.index, name=column.name)
+    values = values.astype("str") if not missing.any() else values.astype(object).where(~missing, None).astype(_TEXT)
+    return Ids(values, missing, dates)
+
+
+_TEXT = pd.Series(["a"]).dtype  # object in pandas 2, str (NaN for missing) in pandas 3
+
+
+def _id_text(value: object) -> str:
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < 1e15:
+        return str(int(value))
+    return unicodedata.normalize("NFC", str(value)).strip()
+
+
+class Dates(NamedTuple):
+    """Dates (NaT where missing), the cells that are none, and formats that would fit all of them."""
+
+    values: pd.Series
+    bad: BoolArray
+    fitting: list[str]
+
+
+def as_dates(
+    column: pd.Series, codes: Iterable[object] = (), *, date_format: str | None, missing_text: Sequence[str] = ("",)
+) -> Dates:
+    """A column as dates: ISO (2026-01-31) unless `date_format` says otherwise; 03/04/2026 is never guessed.
+
+    Examples
+    --------
+    >>> found = as_dates(pd.Series(["31.01.2026", "02.02.2026"]), date_format=None)
+    >>> found.bad.tolist(), found.fitting
+    ([True, True], ['%d.%m.%Y'])
+    """
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        values = column.dt.tz_localize(None) if getattr(column.dt, "tz", None) is not None else column
+        return Dates(values, np.zeros(len(column), dtype=bool), [])
+    numeric_codes, text_codes = split_codes(codes)
+    places, distinct = pd.factorize(column.astype(object), use_na_sentinel=True)
+    cells = [value if hasattr(value, "isoformat") else _id_text(value) for value in distinct]
+    gone = [
+        isinstance(cell, str)
+        and (cell in missing_text or cell in text_codes or (bool(_NUMBER.match(cell)) and float(cell) in numeric_codes))
+        for cell in cells
+    ]
+    parsed = [_NO_DATE if none else _date(cell, date_format) for cell, none in zip(cells, gone)]
+    bad = np.array([np.isnat(day) and not none for day, none in zip(parsed, gone)] + [False])[places]
+    values = pd.Series(
+        np.array([*parsed, _NO_DATE], dtype="datetime64[ns]")[places], index=column.index, name=column.name
+    )
+    texts = [cell for cell, none in zip(cells, gone) if isinstance(cell, str) and not none]
+    fitting = [form for form in DATE_FORMATS if texts and all(not np.isnat(_date(cell, form)) for cell in texts)]
+    return Dates(values, bad, fitting if bad.any() else [])
+
+
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?\Z")
+
+
+_NO_DATE = np.datetime64("NaT", "ns")
+
+
+def _date(cell: Any, date_format: str | None) -> Any:
+    try:
+        if not isinstance(cell, str):
+            day = pd.Timestamp(cell)
+        elif date_format is None:
+            if not _ISO.match(cell):
+                return _NO_DATE
+            day = pd.Timestamp(cell)
+        else:
+            day = pd.to_datetime(cell, format=date_format)
+        return day.tz_localize(None).to_datetime64().astype("datetime64[ns]")
+    except (ValueError, TypeError, OverflowError):
+        return _NO_DATE

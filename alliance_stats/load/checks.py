@@ -1,0 +1,322 @@
+"""The checks of a file, one function each: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats import patterns
+from alliance_stats.load.cells import Dates, FloatArray, Ids, Numbers, is_plain_number, split_codes
+from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
+from alliance_stats.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
+
+if TYPE_CHECKING:
+    from alliance_stats.load.sessions import Layout
+
+TOTALS = ("total", "totals", "sum", "mean", "average", "summe", "gesamt", "mittelwert", "n", "sd", "somme", "moyenne")
+USUAL_CODES = (
+    -1,
+    -2,
+    -3,
+    -6,
+    -7,
+    -8,
+    -9,
+    -66,
+    -77,
+    -88,
+    -99,
+    -777,
+    -888,
+    -999,
+    -9999,
+    66,
+    77,
+    88,
+    99,
+    777,
+    888,
+    999,
+    9999,
+)
+
+
+def _cells(n: int) -> str:
+    return "1 cell" if n == 1 else f"{n} cells"
+
+
+def _listed(values: Sequence[Any], at_most: int = 5) -> str:
+    shown = ", ".join(f"{value:g}" if isinstance(value, float) else repr(value) for value in values[:at_most])
+    return shown + (", ..." if len(values) > at_most else "")
+
+
+def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problems) -> None:
+    """A measure holds something that is not a number."""
+    found = list(dict.fromkeys(str(cell).strip() for cell in table[name].to_numpy()[text][:2000]))
+    remedy = f"Correct it, or if it means missing: missing_codes=[{_listed(found, 3)}]."
+    if any(cell.count(",") == 1 and cell.replace(",", "").isdigit() for cell in found):
+        remedy = "Decimal commas? Say decimal=','. " + remedy
+    problem = f"{_cells(int(text.sum()))} of {name!r} hold{'s' if text.sum() == 1 else ''} text where numbers belong."
+    problems.add(ERROR, "text in numbers", problem, remedy=remedy, table=table, bad=text, column=name)
+
+
+def codes_inside_range(name: str, codes: Sequence[Any], declared: tuple[float, float] | None) -> None:
+    """Raise where a missing code is also a possible score."""
+    if declared is None:
+        return
+    for code in split_codes(codes)[0]:
+        if declared[0] <= code <= declared[1]:
+            raise DataError(
+                f"missing_codes: {code:g} lies inside the range {declared[0]:g} to {declared[1]:g} of {name!r}.",
+                remedy=f"Give codes column by column: missing_codes={{'{name}': [...]}}.",
+                column=name,
+            )
+
+
+def out_of_range(
+    table: pd.DataFrame, name: str, values: FloatArray, declared: tuple[float, float] | None, problems: Problems
+) -> None:
+    """Scores outside the declared range; undeclared, a usual missing code that stands alone is a warning."""
+    if declared is not None:
+        with np.errstate(invalid="ignore"):
+            bad = (values < declared[0]) | (values > declared[1])
+        if not bad.any():
+            return
+        problem = f"{_cells(int(bad.sum()))} of {name!r} outside its range {declared[0]:g} to {declared[1]:g}."
+        codes = [code for code in USUAL_CODES if (values[bad] == code).any()]
+        remedy = "Correct the cell."
+        if codes:
+            remedy = f"Correct the cell, or if it means missing: missing_codes=[{', '.join(map(str, codes))}]."
+        problems.add(ERROR, "out of range", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
+        return
+    for code, bad in _lonely_codes(values):
+        problem = f"{_cells(int(bad.sum()))} of {name!r} hold {code}, far from every other value."
+        remedy = f"If it means missing: missing_codes=[{code}]. Declaring ranges= makes this certain."
+        problems.add(WARNING, "missing code?", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
+
+
+def _lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
+    """Usual missing codes that lie outside the other values by more than the whole spread of these."""
+    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    present = [code for code in USUAL_CODES if low <= code <= high and (code < 0 or code >= 66)]
+    present = [code for code in present if (values == code).any()]
+    if not present:
+        return []
+    rest = values[~np.isin(values, present) & ~np.isnan(values)]
+    if not len(rest):
+        return []
+    spread = max(float(rest.max() - rest.min()), 1.0)
+    found = []
+    for code in present:
+        negative_alone = code < 0 <= rest.min()
+        far = code > rest.max() + spread or code < rest.min() - spread
+        if negative_alone or far:
+            found.append((code, values == code))
+    return found
+
+
+def infinite(table: pd.DataFrame, name: str, values: FloatArray, problems: Problems) -> None:
+    """A measure holds infinity."""
+    bad = np.isinf(values)
+    if bad.any():
+        problem = f"{_cells(int(bad.sum()))} of {name!r} hold infinity."
+        problems.add(ERROR, "infinity", problem, remedy="Correct it.", table=table, bad=bad, column=name)
+
+
+def patient_ids(table: pd.DataFrame, ids: Ids, problems: Problems) -> None:
+    """Every row needs a patient; a totals row and ids turned into dates are named as such."""
+    if ids.dates.any():
+        remedy = "Format the column as text before the ids are typed or pasted."
+        problem = "Some patient ids are dates: a spreadsheet program has turned ids such as 3-1 into them."
+        problems.add(ERROR, "id is a date", problem, remedy=remedy, table=table, bad=ids.dates, column=PATIENT)
+    if ids.missing.any():
+        remedy = "Fill in the id, or remove the row (is it a row of totals?)."
+        if table[PATIENT].isin(["NA", "None", "nan"]).any():
+            remedy += " If the text is a real id, say which texts mean missing with missing_text=."
+        n = int(ids.missing.sum())
+        problem = "1 row has no patient." if n == 1 else f"{n} rows have no patient."
+        problems.add(ERROR, "missing patient", problem, remedy=remedy, table=table, bad=ids.missing, column=PATIENT)
+    distinct = pd.Series(ids.values.dropna().unique())
+    if pd.api.types.is_numeric_dtype(distinct.dtype):
+        return
+    text = distinct.astype(str)
+    folded = text.str.casefold()
+    if folded.duplicated().any():
+        pair = text[folded == folded[folded.duplicated()].iloc[0]].tolist()
+        problem = f"Some patient ids differ only in capitals, such as {pair[0]!r} and {pair[1]!r}; kept apart."
+        problems.add(WARNING, "ids alike", problem, remedy="Write the same id the same way.", column=PATIENT)
+
+
+def dates(table: pd.DataFrame, found: Dates, date_format: str | None, problems: Problems) -> None:
+    """Dates that cannot be read, and dates that run against the session numbers."""
+    if found.bad.any():
+        if date_format is not None:
+            problem = f"{_cells(int(found.bad.sum()))} of the dates do not fit date_format={date_format!r}."
+        else:
+            problem = f"{_cells(int(found.bad.sum()))} of the dates are not written as 2026-01-31."
+        fitting = " or ".join(repr(form) for form in found.fitting)
+        remedy = (
+            f"Say date_format={fitting}, which fits all of them." if fitting else "Say date_format=, or correct them."
+        )
+        problems.add(ERROR, "date", problem, remedy=remedy, table=table, bad=found.bad, column=DATE)
+
+
+def formatted_sessions(table: pd.DataFrame, session_format: str, problems: Problems) -> pd.Series:
+    """Session numbers out of texts such as ``Session 3``."""
+    expression = patterns.matcher(session_format)
+
+    def number(cell: object) -> float:
+        fit = expression.match(str(cell).strip())
+        return float(fit[SESSION]) if fit else np.nan
+
+    places, distinct = pd.factorize(table[SESSION].astype(object))
+    numbers = np.array([*(number(cell) for cell in distinct), np.nan])[places]
+    bad = np.isnan(numbers) & table[SESSION].notna().to_numpy(dtype=bool)
+    if bad.any():
+        problem = f"{_cells(int(bad.sum()))} of 'session' do not fit session_format={session_format!r}."
+        remedy = "Correct the cell or session_format=."
+        problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
+    return pd.Series(np.where(bad, 0, numbers), index=table.index)
+
+
+def sessions_are_dates(table: pd.DataFrame, column: pd.Series, problems: Problems) -> bool:
+    """Whether the session column holds dates (noted as an error)."""
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        bad = column.notna().to_numpy(dtype=bool)
+    elif is_plain_number(column):
+        return False
+    else:
+        bad = np.array([hasattr(cell, "isoformat") for cell in column], dtype=bool)
+    if not bad.any():
+        return False
+    remedy = "To number sessions by date, leave session= out and name the column as date=; otherwise correct the cells."
+    problem = f"{_cells(int(bad.sum()))} of 'session' hold dates instead of session numbers."
+    problems.add(ERROR, "session is a date", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
+    return True
+
+
+def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, float], problems: Problems) -> None:
+    """Session numbers must be there, whole, and possible."""
+    values = found.values
+    if found.text.any():
+        remedy = "Correct it; for texts such as 'Session 3' say session_format='Session {session}'."
+        first = str(table[SESSION].to_numpy()[found.text][0]).strip()
+        digits = "".join(character for character in first if character.isdigit())
+        if digits and first.count(digits) == 1 and not any(mark in first for mark in ".-/,"):
+            remedy = f"Say session_format={first.replace(digits, '{session}')!r}, or correct the cell."
+        elif any(mark in first for mark in ".-/") and len(digits) >= 6:
+            remedy = "A date? Leave session= out and name the column as date=; then sessions are numbered by date."
+        problem = (
+            f"{_cells(int(found.text.sum()))} of 'session' {'is' if found.text.sum() == 1 else 'are'} not a number."
+        )
+        problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=found.text, column=SESSION)
+    missing = np.isnan(values) & ~found.text
+    if missing.any():
+        remedy = "Fill in the session number or remove the row."
+        patients = table[PATIENT].to_numpy()[missing]
+        if any(str(patient).strip().casefold() in TOTALS for patient in patients[:100]):
+            remedy = "Remove the row: it looks like a row of totals below the data."
+        n = int(missing.sum())
+        problem = "1 row has no session number." if n == 1 else f"{n} rows have no session number."
+        problems.add(ERROR, "missing session", problem, remedy=remedy, table=table, bad=missing, column=SESSION)
+    with np.errstate(invalid="ignore"):
+        broken = ~missing & ~found.text & (np.floor(values) != values)
+        impossible = ~broken & ((values < allowed[0]) | (values > allowed[1]))
+    if broken.any():
+        problem = f"{_cells(int(broken.sum()))} of 'session' {'is' if broken.sum() == 1 else 'are'} not whole numbers."
+        remedy = "Give every row the whole number of its session (1, 2, ...)."
+        problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=broken, column=SESSION)
+    if impossible.any():
+        problem = f"{_cells(int(impossible.sum()))} of 'session' outside {allowed[0]:g} to {allowed[1]:g}."
+        remedy = "Correct it; if such numbers are meant, declare ranges={'session': [lowest, highest]}."
+        if (values[impossible] > 20000).any():
+            remedy = "A date written as a number? Then leave session= out and name a proper date column as date=."
+        problems.add(ERROR, "impossible session", problem, remedy=remedy, table=table, bad=impossible, column=SESSION)
+
+
+def attendance(table: pd.DataFrame, text: pd.Series, problems: Problems) -> None:
+    """Attendance must use the known words."""
+    bad = (text.notna() & ~text.isin(ATTENDANCES)).to_numpy(dtype=bool)
+    if bad.any():
+        known = ", ".join(ATTENDANCES)
+        remedy = f"Translate it: attendance_codes={{{str(text[bad].iloc[0])!r}: 'attended', ...}}; known are {known}."
+        problem = f"{_cells(int(bad.sum()))} of 'attendance' {'is' if bad.sum() == 1 else 'are'} not known words."
+        problems.add(
+            ERROR, "attendance", problem, remedy=remedy, table=table, bad=bad, column="attendance", values=text
+        )
+
+
+def duplicates(table: pd.DataFrame, twice: Any, problems: Problems) -> None:
+    """A patient-session that stands on two rows."""
+    whole = table.duplicated(keep="first").to_numpy()[twice].all()
+    n = int(twice.sum())
+    problem = (
+        f"{n} patient-session{' stands' if n == 1 else 's stand'} twice{' with the same content' if whole else ''}."
+    )
+    remedy = "Keep one row per patient and session: correct the file, or say duplicates='first' or 'last'."
+    problems.add(ERROR, "duplicate", problem, remedy=remedy, table=table, bad=twice)
+
+
+def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, problems: Problems) -> None:
+    """What a reader should look at though the data can be used: therapist changes, constants, empty columns, gaps."""
+    if THERAPIST in table and layout.roles().get(THERAPIST) is not None:
+        _therapist_changes(table, problems)
+    if DATE in table and layout.date is not None and layout.session is not None:
+        _dates_against_sessions(table, problems)
+    for name in measures:
+        values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+        if low > high:
+            problems.add(
+                WARNING, "empty measure", f"{name!r} has no value.", remedy="Is it the right column?", column=name
+            )
+        elif low == high and len(values) > 1:
+            problem = f"{name!r} is {low:g} throughout."
+            problems.add(WARNING, "constant", problem, remedy="Is it the right column?", column=name)
+    sizes = table.groupby(table[PATIENT].astype(object), sort=False, dropna=True).size()
+    if len(sizes) == 1:
+        problems.add(WARNING, "one patient", "The file has one patient.", remedy="Is it the right patient column?")
+    elif len(sizes) and sizes.max() == 1:
+        problem = "Every patient has one session."
+        problems.add(WARNING, "one session each", problem, remedy="Is it a wide file (wide=), or the wrong column?")
+
+
+def _therapist_changes(table: pd.DataFrame, problems: Problems) -> None:
+    rated = table[[PATIENT, SESSION, THERAPIST]].dropna(subset=[PATIENT, THERAPIST])
+    if rated.empty:
+        problems.add(WARNING, "empty therapist", "No row has a therapist.", remedy="Is it the right column?")
+        return
+    codes = pd.factorize(rated[PATIENT])[0]
+    order = np.lexsort((rated[SESSION].to_numpy(dtype=np.float64, na_value=np.nan), codes))
+    therapist = pd.factorize(rated[THERAPIST])[0][order]
+    changed = (codes[order][1:] == codes[order][:-1]) & (therapist[1:] != therapist[:-1])
+    if not changed.any():
+        return
+    bad = np.zeros(len(rated), dtype=bool)
+    bad[order[1:][changed]] = True
+    n = len(np.unique(codes[bad]))
+    problem = f"{n} patient{' changes' if n == 1 else 's change'} therapist; kept as it is."
+    problems.add(
+        NOTE, "therapist changes", problem, remedy="A transfer, or a mistake?", table=rated, bad=bad, column=THERAPIST
+    )
+
+
+def _dates_against_sessions(table: pd.DataFrame, problems: Problems) -> None:
+    dated = table[[PATIENT, SESSION, DATE]].dropna()
+    if dated.empty:
+        return
+    codes = pd.factorize(dated[PATIENT])[0]
+    order = np.lexsort((dated[SESSION].to_numpy(dtype=np.float64), codes))
+    day = dated[DATE].to_numpy()[order]
+    back = (codes[order][1:] == codes[order][:-1]) & (day[1:] < day[:-1])
+    if not back.any():
+        return
+    bad = np.zeros(len(dated), dtype=bool)
+    bad[order[1:][back]] = True
+    problem = f"{_cells(int(back.sum()))} of 'date' before the date of the patient's session before."
+    problems.add(
+        WARNING, "dates run back", problem, remedy="Check date and session.", table=dated, bad=bad, column=DATE
+    )

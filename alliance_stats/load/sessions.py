@@ -1,0 +1,434 @@
+"""From a study's file to SESSIONS, with every check on the way and every decision on record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats import patterns
+from alliance_stats.load import checks
+from alliance_stats.load.cells import as_dates, as_ids, as_numbers, is_plain_number
+from alliance_stats.load.flow import Flow
+from alliance_stats.load.formats import read_file
+from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
+from alliance_stats.load.shape import Wide, wide_to_long
+from alliance_stats.load.text import MISSING_TEXT, Raw
+from alliance_stats.schema import (
+    ATTENDANCE,
+    ATTENDANCES,
+    DATE,
+    PATIENT,
+    SESSION,
+    THERAPIST,
+    DataError,
+    check_sessions,
+    require_choice,
+    require_columns,
+    suggest,
+)
+
+ROLES = (PATIENT, SESSION, THERAPIST, DATE, ATTENDANCE)
+SESSION_RANGE = (0, 1000)
+"""Session numbers outside it are an error unless ``ranges`` has an entry for ``session``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a study's file is to be read: the options of ``read_sessions``, checked."""
+
+    patient: str
+    session: str | None = None
+    therapist: str | None = None
+    date: str | None = None
+    attendance: str | None = None
+    measures: Sequence[str] | Mapping[str, str] | None = None
+    wide: Wide | None = None
+    ranges: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    missing_codes: Sequence[Any] | Mapping[str, Sequence[Any]] = ()
+    delimiter: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    sheet: str | int | None = None
+    header_row: int = 1
+    session_format: str | None = None
+    date_format: str | None = None
+    number_by: str = "order"
+    attendance_codes: Mapping[str, str] = field(default_factory=dict)
+    labelled: Sequence[str] = ()
+    duplicates: str = "error"
+    missing_text: Sequence[str] = MISSING_TEXT
+
+    def __post_init__(self) -> None:
+        require_choice(self.duplicates, ("error", "first", "last"), name="duplicates")
+        require_choice(self.number_by, ("order", "days", "weeks"), name="number_by")
+        require_choice(self.decimal, (None, ".", ","), name="decimal")
+        if not isinstance(self.header_row, int) or self.header_row < 1:
+            raise ValueError(f"header_row={self.header_row!r} must be 1 or more.")
+        if self.wide is None and self.session is None and self.date is None:
+            raise ValueError("Name the session= column, the date= column to number sessions by, or a wide= pattern.")
+        if self.wide is not None and self.session is not None:
+            raise ValueError("With wide= the session numbers stand in the column names; leave session= out.")
+        if self.session_format is not None and patterns.fields(self.session_format) != [SESSION]:
+            raise ValueError(
+                f"session_format={self.session_format!r} must hold {{session}}, as in 'Session {{session}}'."
+            )
+        for name, ends in self.ranges.items():
+            if len(ends) != 2 or not ends[0] < ends[1]:
+                raise ValueError(f"ranges[{name!r}]={list(ends)!r} must be [lowest, highest].")
+        for code, meaning in self.attendance_codes.items():
+            require_choice(meaning, ATTENDANCES, name=f"attendance_codes[{code!r}]")
+        named = [name for name in (getattr(self, role) for role in ROLES) if name is not None]
+        if len(set(named)) != len(named):
+            twice = next(name for name in named if named.count(name) > 1)
+            raise ValueError(f"The column {twice!r} is named for two roles.")
+
+    def roles(self) -> dict[str, str]:
+        """Role to column of the file, for the roles that are named."""
+        return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
+
+    def renamed_measures(self) -> dict[str, str]:
+        """Measure to column of the file (a pattern stands for itself)."""
+        if self.measures is None:
+            return {}
+        if isinstance(self.measures, Mapping):
+            return dict(self.measures)
+        names = [self.measures] if isinstance(self.measures, str) else self.measures
+        return {name: name for name in names}
+
+    def codes_for(self, column: str) -> list[Any]:
+        """The missing codes that hold for a column."""
+        if not isinstance(self.missing_codes, Mapping):
+            codes = self.missing_codes
+            return [codes] if isinstance(codes, str | int | float) else list(codes)
+        found: list[Any] = []
+        for name, codes in self.missing_codes.items():
+            if patterns.matching([column], name):
+                found += [codes] if isinstance(codes, str | int | float) else list(codes)
+        return found
+
+    def range_for(self, column: str) -> tuple[float, float] | None:
+        """The declared range of a column, None where none is declared."""
+        if column in self.ranges:
+            return self.ranges[column][0], self.ranges[column][1]
+        for name, ends in self.ranges.items():
+            if patterns.is_pattern(name) and patterns.matching([column], name):
+                return ends[0], ends[1]
+        return None
+
+
+OPTIONS = tuple(item.name for item in fields(Layout))
+
+
+def layout_of(options: Mapping[str, Any]) -> Layout:
+    """A layout from options by name; an unknown one is a ``TypeError`` that names the nearest."""
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"{name!r} is not an option of read_sessions. {suggest(name, OPTIONS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    return Layout(**given)
+
+
+def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
+    """SESSIONS from a file; problems are collected, and bad cells are missing where reading can go on."""
+    raw = _raw(path, layout)
+    table, how = raw.table, dict(raw.how)
+    flow = Flow()
+    table = _without_empty(table, problems)
+    table, wide_measures = _long(table, layout)
+    table = _with_roles(table, layout, problems, raw)
+    flow.add("in the file", table)
+    table, measures = _measures(table, layout, wide_measures, problems)
+    table = _ids(table, layout, problems)
+    table = _dates(table, layout, problems)
+    if wide_measures:
+        table = _without_unheld(table, measures, flow)
+    table = _sessions(table, layout, problems, flow)
+    table = _attendance(table, layout, problems)
+    table = _duplicates(table, layout, problems, flow)
+    checks.whole_table(table, measures, layout, problems)
+    if any(problem.severity == ERROR for problem in problems.found):
+        return table
+    result = check_sessions(table.reset_index(drop=True))
+    result = result[[*(role for role in ROLES if role in result), *(name for name in result if name not in ROLES)]]
+    flow.add("read", result)
+    how.pop("labels", None)
+    result.attrs = {
+        "report": {
+            "file": path.name,
+            **how,
+            "rows_in_file": len(raw.table),
+            "rows": len(result),
+            "patients": int(result[PATIENT].nunique()),
+            "measures": measures,
+            "missing": {name: int(result[name].isna().sum()) for name in measures},
+            "warnings": problems.texts(WARNING),
+            "notes": problems.texts(NOTE),
+        },
+        "flow": flow.steps,
+    }
+    return result
+
+
+def _raw(path: Path, layout: Layout) -> Raw:
+    wanted = list(layout.roles().values())
+    return read_file(
+        path,
+        delimiter=layout.delimiter,
+        encoding=layout.encoding,
+        sheet=layout.sheet,
+        header_row=layout.header_row,
+        wanted=[*wanted, *(name for name in layout.renamed_measures().values() if not patterns.is_pattern(name))],
+        as_text=[name for role, name in layout.roles().items() if role != SESSION],
+        missing_text=layout.missing_text,
+    )
+
+
+def _without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """The table without rows in which every cell is empty and without unnamed columns that are empty; both noted."""
+    unnamed = [name for name in table.columns if name.startswith("unnamed_")]
+    hollow = [name for name in unnamed if _blank(table[name]).all()]
+    if hollow:
+        problems.add(NOTE, "empty column", f"{len(hollow)} empty column(s) without a name were left out.", remedy="")
+        table = table.drop(columns=hollow)
+    for name in set(unnamed) - set(hollow):
+        problems.add(WARNING, "unnamed column", f"A column without a name is called {name!r}.", remedy="Name it.")
+    # Only where the first cell is blank can a whole row be.
+    candidates = np.flatnonzero(_blank(table.iloc[:, 0])) if table.shape[1] else np.array([], dtype=int)
+    if len(candidates):
+        part = table.iloc[candidates]
+        empty = np.logical_and.reduce([_blank(part[name]) for name in part.columns])
+        if empty.any():
+            bad = np.zeros(len(table), dtype=bool)
+            bad[candidates[empty]] = True
+            text = f"{int(empty.sum())} empty row(s) were left out."
+            problems.add(NOTE, "empty row", text, remedy="", table=table, bad=bad)
+            table = table.loc[~bad]
+    if table.empty:
+        raise DataError("The file has column names and no rows.", remedy="Export it again with its data.")
+    return table
+
+
+def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    missing = column.isna().to_numpy(dtype=bool)
+    if is_plain_number(column) or pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return missing
+    at = np.flatnonzero(~missing)
+    cells = column.iloc[at]
+    missing = missing.copy()
+    missing[at] = [isinstance(cell, str) and not cell.strip() for cell in cells]
+    return missing
+
+
+def _long(table: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
+    if layout.wide is None:
+        return table, []
+    require_columns(table, [layout.patient], table_name="the file")
+    return wide_to_long(table, layout.wide, kept=[layout.patient])
+
+
+def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Raw) -> pd.DataFrame:
+    """Columns under the names of SESSIONS; a column of the file that is in the way gets ``_in_file`` after its name."""
+    roles = {role: name for role, name in layout.roles().items() if name != role}
+    measures = {
+        new: old for new, old in layout.renamed_measures().items() if new != old and not patterns.is_pattern(old)
+    }
+    require_columns(table, layout.roles().values(), table_name="the file")
+    require_columns(table, measures.values(), table_name="the file")
+    renamed = {old: new for new, old in {**roles, **measures}.items()}
+    if len(renamed) < len(roles) + len(measures):
+        raise ValueError("A column of the file is named for two things; each may be named once.")
+    taken = {}
+    for role in [*ROLES, *measures]:
+        declared = layout.roles().get(role, measures.get(role))
+        in_the_way = role in table.columns and role not in renamed and declared != role
+        undeclared_time = role in (PATIENT, SESSION) or declared is not None
+        if in_the_way and undeclared_time and not (role == SESSION and layout.wide is not None):
+            taken[role] = f"{role}_in_file"
+            problems.add(NOTE, "renamed", f"The file's own column {role!r} is called '{role}_in_file'.", remedy="")
+    for name in layout.labelled:
+        require_columns(table, [name], table_name="the file")
+        if name not in raw.labels:
+            raise DataError(f"{name!r} has no value labels.", remedy=suggest(name, raw.labels))
+        table = table.assign(**{name: table[name].map(raw.labels[name]).where(table[name].notna())})
+    return table.rename(columns={**taken, **renamed})
+
+
+def _measures(
+    table: pd.DataFrame, layout: Layout, wide_measures: list[str], problems: Problems
+) -> tuple[pd.DataFrame, list[str]]:
+    """Declared measures as numbers; every other column as numbers where it holds nothing else."""
+    declared = _declared(table, layout, wide_measures)
+    replaced: dict[str, Any] = {}
+    measures = []
+    for name in table.columns:
+        if name in (*ROLES, layout.patient):
+            continue
+        column, codes = table[name], layout.codes_for(name)
+        if name not in declared and pd.api.types.is_datetime64_any_dtype(column.dtype):
+            continue
+        found = as_numbers(column, codes, missing_text=layout.missing_text, decimal=layout.decimal)
+        n_text = int(found.text.sum())
+        n_numbers = int(np.count_nonzero(~np.isnan(found.values)))
+        strict = name in declared
+        if (not strict and n_text > max(0.2 * n_numbers, 0)) or (n_text and layout.measures is not None and not strict):
+            replaced[name] = _text_column(column, codes, layout.missing_text)
+            continue
+        if not strict and _leading_zeros(column):
+            continue
+        if n_text:
+            checks.text_in_numbers(table, name, found.text, problems)
+        if found.comma:
+            problems.add(NOTE, "decimal comma", f"{name!r}: decimal commas were read as such.", remedy="", column=name)
+        checks.codes_inside_range(name, codes, layout.range_for(name))
+        checks.out_of_range(table, name, found.values, layout.range_for(name), problems)
+        checks.infinite(table, name, found.values, problems)
+        if strict or n_text or not is_plain_number(column) or found.coded.any():
+            replaced[name] = found.values
+        measures.append(name)
+    return table.assign(**replaced), measures
+
+
+def _declared(table: pd.DataFrame, layout: Layout, wide_measures: list[str]) -> set[str]:
+    others = [name for name in table.columns if name not in ROLES]
+    declared = {name for name in wide_measures if name not in ROLES}
+    for new, old in layout.renamed_measures().items():
+        found = patterns.matching(others, new if not patterns.is_pattern(old) else old)
+        if not found:
+            raise DataError(f"measures: the file has no column {old!r}.", remedy=suggest(old, others))
+        declared |= set(found)
+    for name in layout.ranges:
+        if name == SESSION:
+            continue
+        found = patterns.matching(others, name)
+        if not found:
+            raise DataError(f"ranges: the table has no column {name!r}.", remedy=suggest(name, others))
+        declared |= set(found)
+    if isinstance(layout.missing_codes, Mapping):
+        for name in layout.missing_codes:
+            if not patterns.matching([*table.columns], name):
+                remedy = suggest(name, [str(column) for column in table.columns])
+                raise DataError(f"missing_codes: the table has no column {name!r}.", remedy=remedy)
+    return declared
+
+
+def _leading_zeros(column: pd.Series) -> bool:
+    if is_plain_number(column):
+        return False
+    return any(isinstance(cell, str) and cell.strip()[:1] == "0" and cell.strip()[1:2].isdigit() for cell in column)
+
+
+def _text_column(column: pd.Series, codes: Sequence[Any], missing_text: Sequence[str]) -> pd.Series:
+    """A column of text with the missing codes as missing."""
+    if not codes and not isinstance(column.dtype, object):
+        return column
+    gone = {str(code).strip() for code in codes}
+    cells = [
+        None if isinstance(cell, str) and (cell.strip() in gone or cell.strip() in missing_text) else cell
+        for cell in column.astype(object)
+    ]
+    text = pd.Series(cells, index=column.index, dtype=object)
+    return text.infer_objects()
+
+
+def _ids(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFrame:
+    """Patient and therapist as ids; a missing patient is an error, a changing therapist a note."""
+    patient = as_ids(table[PATIENT], missing_text=layout.missing_text)
+    checks.patient_ids(table, patient, problems)
+    replaced: dict[str, Any] = {PATIENT: patient.values}
+    if THERAPIST in table and (layout.therapist is not None or layout.wide is not None):
+        replaced[THERAPIST] = as_ids(
+            table[THERAPIST], layout.codes_for(THERAPIST), missing_text=layout.missing_text
+        ).values
+    return table.assign(**replaced)
+
+
+def _dates(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFrame:
+    if layout.date is None:
+        return table
+    found = as_dates(
+        table[DATE], layout.codes_for(DATE), date_format=layout.date_format, missing_text=layout.missing_text
+    )
+    checks.dates(table, found, layout.date_format, problems)
+    return table.assign(**{DATE: found.values})
+
+
+def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
+    """Whole session numbers: as written, by ``session_format``, or counted from the dates."""
+    if layout.session is None and layout.wide is None:
+        return _numbered_by_date(table, layout, problems)
+    column = table[SESSION]
+    if layout.session_format is not None:
+        column = checks.formatted_sessions(table, layout.session_format, problems)
+    if checks.sessions_are_dates(table, column, problems):
+        return table
+    found = as_numbers(column, missing_text=layout.missing_text, decimal=layout.decimal)
+    checks.session_numbers(table, found, layout.range_for(SESSION) or SESSION_RANGE, problems)
+    whole = np.floor(found.values) == found.values
+    values = np.where(whole & (np.abs(found.values) < 2**53), found.values, 0).astype(np.int64)
+    return table.assign(**{SESSION: values}) if whole.all() else table.assign(**{SESSION: found.values})
+
+
+def _numbered_by_date(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFrame:
+    """Session numbers from dates within each patient: 1, 2, ... in order, or days or weeks since the first, from 1."""
+    day = table[DATE]
+    if day.isna().any():
+        bad = day.isna()
+        remedy = "Fill in the date or remove the row: sessions are numbered by date."
+        problems.add(
+            ERROR, "missing date", f"{int(bad.sum())} row(s) have no date.", remedy=remedy, table=table, bad=bad
+        )
+        return table.assign(**{SESSION: 0})
+    by_patient = day.groupby(table[PATIENT].astype(object).to_numpy(), dropna=False)
+    if layout.number_by == "order":
+        number = by_patient.rank(method="dense").to_numpy()
+        rule = "in the order of the dates"
+    else:
+        length = 7 if layout.number_by == "weeks" else 1
+        number = (day - by_patient.transform("min")).dt.days.to_numpy() // length + 1
+        rule = f"as {layout.number_by} since the patient's first date, from 1"
+    problems.add(NOTE, "numbered by date", f"Sessions were numbered {rule}.", remedy="")
+    return table.assign(**{SESSION: np.nan_to_num(number).astype(np.int64)})
+
+
+def _attendance(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFrame:
+    if layout.attendance is None:
+        return table
+    codes = {str(code): meaning for code, meaning in layout.attendance_codes.items()}
+    cells = as_ids(table[ATTENDANCE], layout.codes_for(ATTENDANCE), missing_text=layout.missing_text).values
+    text = cells.astype(object).map(lambda cell: codes.get(str(cell), str(cell)), na_action="ignore")
+    checks.attendance(table, text, problems)
+    return table.assign(**{ATTENDANCE: text.infer_objects()})
+
+
+def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Flow) -> pd.DataFrame:
+    """A wide file has a cell for every session number: those after a patient's last value were never held."""
+    filled = np.zeros(len(table), dtype=bool)
+    for name in (*measures, *(role for role in (DATE, ATTENDANCE) if role in table)):
+        filled |= table[name].notna().to_numpy(dtype=bool)
+    owner = table.groupby(table.index, sort=False).ngroup().to_numpy()
+    last = np.full(owner.max() + 1, -1, dtype=np.int64)
+    position = np.arange(len(table))
+    np.maximum.at(last, owner[filled], position[filled])
+    held = position <= last[owner]
+    kept = table.loc[held]
+    flow.add("with a value in this session or a later one", kept)
+    if kept.empty:
+        raise DataError("No session of any patient has a value.", remedy="Check wide= and missing_codes=.")
+    return kept
+
+
+def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
+    twice = table.duplicated([PATIENT, SESSION], keep="first").to_numpy()
+    if not twice.any():
+        return table
+    if layout.duplicates == "error":
+        checks.duplicates(table, twice, problems)
+        return table
+    kept = table.loc[~table.duplicated([PATIENT, SESSION], keep=layout.duplicates).to_numpy()]  # type: ignore[arg-type]
+    flow.add(f"one row per patient and session (the {layout.duplicates} kept)", kept)
+    return kept
