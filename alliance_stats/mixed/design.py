@@ -1,0 +1,446 @@
+"""The design of a mixed model: rows used, groups, centred and scaled columns, and the way back to the user's units.
+
+Columns are centred and scaled before anything is computed: with a calendar year as time the uncentred model costs lme4
+itself 2 to 14 units of deviance. Every estimate is mapped back exactly:
+
+* fixed part ``X_user M_x = X`` gives ``beta_user = M_x beta``;
+* random effects ``A_user M_a = A`` give ``D_user = M_a D M_a'``. A slope is centred only where it stands in one block
+  with its intercept: elsewhere (``||``, ``0 + time``) moving the origin of time would be another model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed.columns import INTERCEPT, ColumnPlan, plan_columns
+from alliance_stats.mixed.formula import MixedFormula, RandomTerm, require_variables
+from alliance_stats.mixed.grouping import Grouping, factor_runs, group_rows, is_nested
+from alliance_stats.schema import DataError, numeric
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+MAX_EFFECTS = 4
+ALIAS_TOLERANCE = 1e-7
+"""A column is aliased where less than this share of its norm is left beside the columns before it (as R's ``lm``)."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One correlated block of random effects.
+
+    Attributes
+    ----------
+    factor : str
+        The grouping factor.
+    outer : bool
+        Whether it is the outer factor.
+    names : tuple of str
+        The effects.
+    columns : tuple of int
+        Their positions in ``Design.effects``.
+    plan : ColumnPlan
+    """
+
+    factor: str
+    outer: bool
+    names: tuple[str, ...]
+    columns: tuple[int, ...]
+    plan: ColumnPlan
+
+
+@dataclass(frozen=True)
+class Design:
+    """Everything the numbers are computed from; arrays stand in the order of ``grouping.order``.
+
+    Attributes
+    ----------
+    x : (p, n) array
+        Fixed columns, centred and scaled: ``x = (x_user - x_centre) / x_scale``.
+    y : (n,) array
+        Outcome, centred and scaled likewise.
+    effects : (a, n) array
+        The distinct random-effect columns of both factors, centred and scaled.
+    effect_names : tuple of str
+    x_map : (p, p) array
+        M_x.
+    effect_map : (a, a) array
+        M_a.
+    blocks : tuple of Block
+    grouping : Grouping
+    inner_factor, outer_factor : str, str or None
+    kept : (n,) int array
+        The row of the data that each row used stands in, in the order used.
+    n_dropped : int
+        Rows left out for missing values.
+    missing : dict
+        How many missing values each variable had.
+    aliased : tuple of str
+        Fixed terms left out as combinations of others.
+    time : (n,) array or None
+        Time of the serial correlation.
+    weights : (n,) array or None
+        Prior weights: the residual variance of a row is sigma^2 / weight.
+    """
+
+    formula: MixedFormula
+    fixed: ColumnPlan
+    names: tuple[str, ...]
+    x: FloatArray
+    y: FloatArray
+    effects: FloatArray
+    effect_names: tuple[str, ...]
+    x_map: FloatArray
+    effect_map: FloatArray
+    y_centre: float
+    y_scale: float
+    blocks: tuple[Block, ...]
+    grouping: Grouping
+    inner_factor: str
+    outer_factor: str | None
+    kept: IntArray
+    index: pd.Index
+    n_dropped: int
+    missing: dict[str, int]
+    aliased: tuple[str, ...] = ()
+    time: FloatArray | None = None
+    weights: FloatArray | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def n(self) -> int:
+        """Rows used."""
+        return len(self.y)
+
+    @property
+    def p(self) -> int:
+        """Fixed coefficients."""
+        return len(self.x)
+
+    def user_outcome(self) -> FloatArray:
+        """The outcome in the user's units, in the order used."""
+        return self.y * self.y_scale + self.y_centre
+
+    def user_x(self) -> FloatArray:
+        """The (n, p) fixed design in the user's units."""
+        return np.asarray(np.linalg.solve(self.x_map.T, self.x).T)
+
+    def user_effects(self) -> FloatArray:
+        """The (n, a) random-effect columns in the user's units."""
+        return np.asarray(np.linalg.solve(self.effect_map.T, self.effects).T)
+
+
+def build_design(
+    parsed: MixedFormula,
+    data: pd.DataFrame,
+    *,
+    time: str | None = None,
+    weights: str | None = None,
+    drop_aliased: bool = False,
+) -> Design:
+    """Read the columns the model needs, leave out incomplete rows, group, centre and scale.
+
+    Raises
+    ------
+    DataError
+        For an unknown column, no complete rows, a constant outcome, an aliased fixed term, a factor with one level,
+        or as many random effects as rows.
+    """
+    if not isinstance(data, pd.DataFrame):
+        raise TypeError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
+    variables = require_variables(parsed, data.columns, tuple(name for name in (time, weights) if name is not None))
+    table, kept, missing = _complete_rows(data, variables)
+    inner_terms, outer_terms, grouping, when = _group(parsed, table, time)
+    order = grouping.order
+    fixed, columns = plan_columns(parsed.fixed, table)
+    outcome = _one_column(parsed.outcome, table)
+    blocks, effect_columns = _blocks(table, inner_terms, outer_terms)
+
+    def sort(column: FloatArray) -> FloatArray:
+        return column if order is None else column[order]
+
+    names, columns, aliased = _without_aliased(fixed.names, columns, drop_aliased)
+    intercept = names.index(INTERCEPT) if INTERCEPT in names else None
+    effect_names = tuple(effect_columns)
+    centred_effects = _centred(blocks, effect_names)
+    x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [intercept is not None] * len(names))
+    if names == effect_names and all(centred_effects) and intercept is not None:
+        effects, e_centre, e_scale = x, x_centre, x_scale  # the same columns once, as in y ~ t + (1 + t | g)
+    else:
+        effects, e_centre, e_scale = _scaled(
+            [sort(effect_columns[name]) for name in effect_names], effect_names, centred_effects
+        )
+    y, y_centre, y_scale = _scaled([sort(outcome)], (parsed.outcome,), [intercept is not None])
+    if y_scale[0] == 0 or (intercept is not None and np.ptp(y[0]) == 0):
+        raise DataError(
+            f"The outcome {parsed.outcome!r} has the same value in every row.",
+            remedy="Check the column: there is nothing to model.",
+        )
+    design = Design(
+        formula=parsed,
+        fixed=fixed,
+        names=names,
+        x=x,
+        y=y[0],
+        effects=effects,
+        effect_names=effect_names,
+        x_map=_back_map(x_centre, x_scale, intercept),
+        effect_map=_back_map(e_centre, e_scale, effect_names.index(INTERCEPT) if INTERCEPT in effect_names else None),
+        y_centre=float(y_centre[0]),
+        y_scale=float(y_scale[0]),
+        blocks=blocks,
+        grouping=grouping,
+        inner_factor=inner_terms[0].factor,
+        outer_factor=outer_terms[0].factor if outer_terms else None,
+        kept=kept if order is None else kept[order],
+        index=data.index,
+        n_dropped=len(data) - len(table),
+        missing=missing,
+        aliased=aliased,
+        time=None if when is None else sort(when),
+        weights=None if weights is None else sort(_weights(table, weights)),
+    )
+    _check_size(design)
+    return design
+
+
+def _complete_rows(data: pd.DataFrame, variables: tuple[str, ...]) -> tuple[pd.DataFrame, IntArray, dict[str, int]]:
+    """The needed columns of the rows that miss none of them, and how many values each column missed."""
+    bad: Any = None
+    missing: dict[str, int] = {}
+    for name in variables:
+        if int((data.columns == name).sum()) > 1:
+            raise DataError(f"The data have several columns named {name!r}.", remedy="Rename or drop all but one.")
+        column = data[name]
+        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
+            continue
+        holes = column.isna().to_numpy()
+        if holes.any():
+            missing[name] = int(holes.sum())
+            bad = holes if bad is None else bad | holes
+    if bad is None:
+        table, kept = data.loc[:, list(variables)], np.arange(len(data))
+    else:
+        kept = np.flatnonzero(~bad)
+        table = data.loc[:, list(variables)].iloc[kept]
+    if not len(table):
+        holes_text = ", ".join(f"{name!r} misses {count}" for name, count in missing.items())
+        raise DataError(
+            f"No row is complete ({holes_text or 'the data have no rows'}).",
+            remedy="Check the columns the formula names; every row used must have all of them.",
+        )
+    return table, kept, missing
+
+
+def _group(
+    parsed: MixedFormula, table: pd.DataFrame, time: str | None
+) -> tuple[list[RandomTerm], list[RandomTerm], Grouping, FloatArray | None]:
+    """Which factor is the inner one, and the rows grouped by both."""
+    factors: dict[str, list[RandomTerm]] = {}
+    for term in parsed.random:
+        factors.setdefault(term.factor, []).append(term)
+    if len(factors) > 2:
+        raise ValueError(
+            f"The formula has {len(factors)} grouping factors ({', '.join(factors)}); this engine holds two, nested or "
+            "crossed. Keep the two with the largest variance, or enter a factor with few levels as a fixed effect."
+        )
+    runs = {name: factor_runs(table, terms[0].group) for name, terms in factors.items()}
+    for name, run in runs.items():
+        if len(run.labels) < 2:
+            raise DataError(
+                f"The grouping factor {name!r} has one level ({run.labels[0]!r}), so its variance cannot be estimated.",
+                remedy=f"Remove the random term of {name!r}, or add data of other levels.",
+            )
+    names = sorted(factors, key=lambda name: (-len(runs[name].labels), list(factors).index(name)))
+    if len(names) == 2:
+        first, second = (runs[name] for name in names)
+        if len(first.labels) == len(second.labels) and is_nested(first, second):
+            raise DataError(
+                f"Each level of {names[0]!r} has its own level of {names[1]!r}: their variances cannot be told apart.",
+                remedy="Keep the random terms of one of them.",
+            )
+    when = None if time is None else numeric(table, time)
+    outer = runs[names[1]] if len(names) == 2 else None
+    grouping = group_rows(len(table), runs[names[0]], outer, time=when)
+    return factors[names[0]], factors[names[1]] if outer is not None else [], grouping, when
+
+
+def _blocks(
+    table: pd.DataFrame, inner: list[RandomTerm], outer: list[RandomTerm]
+) -> tuple[tuple[Block, ...], dict[str, FloatArray]]:
+    """The random-effect blocks, and the distinct columns they use (the intercept first)."""
+    planned: list[tuple[RandomTerm, bool, ColumnPlan]] = []
+    columns: dict[str, FloatArray] = {}
+    for term in (*inner, *outer):
+        plan, made = plan_columns(term.lhs, table)
+        if not plan.names:
+            raise ValueError(f"The random term ({term.lhs} | {term.factor}) has no effect.")
+        planned.append((term, term in outer, plan))
+        columns.update(zip(plan.names, made))
+    names = sorted(columns, key=lambda name: name != INTERCEPT)
+    for terms, kind in ((inner, False), (outer, True)):
+        used = [name for _, is_outer, plan in planned if is_outer is kind for name in plan.names]
+        if len(used) > MAX_EFFECTS:
+            raise ValueError(
+                f"{terms[0].factor!r} has {len(used)} random effects ({', '.join(used)}); at most {MAX_EFFECTS} are "
+                "supported. Leave out the least needed."
+            )
+        if len(set(used)) < len(used):
+            raise ValueError(f"A random effect of {terms[0].factor!r} stands in two blocks: {', '.join(used)}.")
+    blocks = tuple(
+        Block(term.factor, is_outer, plan.names, tuple(names.index(name) for name in plan.names), plan)
+        for term, is_outer, plan in planned
+    )
+    return blocks, {name: columns[name] for name in names}
+
+
+def _centred(blocks: tuple[Block, ...], names: tuple[str, ...]) -> list[bool]:
+    """Which effect columns may be centred: those that stand beside the intercept in every block that has them."""
+    return [all(INTERCEPT in block.names for block in blocks if name in block.names) for name in names]
+
+
+def _one_column(side: str, table: pd.DataFrame) -> FloatArray:
+    if side in table.columns:
+        return numeric(table, side)
+    plan, columns = plan_columns(f"0 + {side}", table)
+    if len(columns) != 1:
+        raise DataError(
+            f"The outcome {side!r} has {len(columns)} columns ({', '.join(plan.names)}).",
+            remedy="The outcome must be one numeric column, or a transform of one.",
+        )
+    return columns[0]
+
+
+def _weights(table: pd.DataFrame, name: str) -> FloatArray:
+    values = numeric(table, name)
+    if (values <= 0).any():
+        first = int(np.flatnonzero(values <= 0)[0])
+        raise DataError(
+            "Weights must be positive.",
+            row=table.index[first],
+            column=name,
+            value=values[first],
+            remedy="Leave out rows without weight.",
+        )
+    return values
+
+
+def _scaled(
+    columns: list[FloatArray], names: tuple[str, ...], centred: list[bool]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square."""
+    n = len(columns[0]) if columns else 0
+    out = np.empty((len(columns), n))
+    centre, scale = np.zeros(len(columns)), np.ones(len(columns))
+    for position, (name, column) in enumerate(zip(names, columns)):
+        if name == INTERCEPT:
+            out[position] = 1.0
+            continue
+        if centred[position]:
+            centre[position] = column.mean()
+        np.subtract(column, centre[position], out=out[position])
+        root = float(np.sqrt(out[position] @ out[position] / n))
+        # A column that is constant but for rounding has nothing to scale by.
+        if root <= 4 * np.finfo(float).eps * abs(centre[position]):
+            out[position] = 0.0
+            root = 0.0
+        scale[position] = root
+        if root > 0:
+            out[position] *= 1 / root
+    return out, centre, scale
+
+
+def _back_map(centre: FloatArray, scale: FloatArray, intercept: int | None) -> FloatArray:
+    """M with ``columns_user M = columns``: a column over its scale, less its centre times the intercept."""
+    safe = np.where(scale > 0, scale, 1.0)
+    back = np.diag(1 / safe)
+    if intercept is not None:
+        others = np.arange(len(scale)) != intercept
+        back[intercept, others] = -centre[others] / safe[others]
+    return back
+
+
+def _without_aliased(
+    names: tuple[str, ...], columns: list[FloatArray], drop: bool
+) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...]]:
+    """Find fixed columns that are combinations of those before them; drop or refuse them."""
+    suspects = _suspects(names, columns)
+    kept: list[int] = []
+    aliased: list[str] = []
+    for position in range(len(columns)):
+        if position in suspects and _is_aliased(columns, kept, position):
+            partners = _partners(columns, names, kept, position)
+            if not drop:
+                raise DataError(
+                    f"The fixed term {names[position]!r} is a combination of {partners or 'nothing (it is zero)'}: the "
+                    "design is rank-deficient.",
+                    remedy="Remove the term, or fit with drop_aliased=True.",
+                )
+            aliased.append(names[position])
+        else:
+            kept.append(position)
+    if not aliased:
+        return names, columns, ()
+    return tuple(names[k] for k in kept), [columns[k] for k in kept], tuple(aliased)
+
+
+def _suspects(names: tuple[str, ...], columns: list[FloatArray]) -> set[int]:
+    """Columns whose pivot in the Cholesky factor of the correlations is small: worth a look on the rows."""
+    centred = INTERCEPT in names
+    scaled, _, scale = _scaled(columns, names, [centred] * len(names))
+    gram = scaled @ scaled.T / max(scaled.shape[1], 1)
+    found = {position for position in range(len(names)) if scale[position] == 0}
+    for position in range(len(names)):
+        pivot = gram[position, position]
+        if pivot < 1e-8:
+            found.add(position)
+            continue
+        gram = gram - np.outer(gram[:, position], gram[position]) / pivot
+    return found
+
+
+def _is_aliased(columns: list[FloatArray], kept: list[int], position: int) -> bool:
+    column = columns[position]
+    norm = float(np.linalg.norm(column))
+    if not kept or norm == 0:
+        return norm == 0
+    basis = np.linalg.qr(np.column_stack([columns[k] for k in kept]))[0]
+    left = column - basis @ (basis.T @ column)
+    left -= basis @ (basis.T @ left)
+    about_mean = float(np.linalg.norm(column - column.mean())) or norm
+    return float(np.linalg.norm(left)) < max(ALIAS_TOLERANCE * about_mean, 1e-13 * norm)
+
+
+def _partners(columns: list[FloatArray], names: tuple[str, ...], kept: list[int], position: int) -> str:
+    if not kept:
+        return ""
+    basis = np.column_stack([columns[k] for k in kept])
+    size = np.linalg.norm(basis, axis=0)
+    weight = np.linalg.lstsq(basis / size, columns[position], rcond=None)[0]
+    large = np.abs(weight) > 1e-6 * max(np.abs(weight).max(), 1e-300)
+    return ", ".join(repr(names[k]) for k, use in zip(kept, large) if use and np.abs(weight).max() > 0)
+
+
+def _check_size(design: Design) -> None:
+    n, p = design.n, design.p
+    if n <= p:
+        raise DataError(
+            f"{n} complete row(s) cannot carry {p} fixed coefficients.", remedy="Use fewer terms or more data."
+        )
+    for outer in (False, True):
+        q = sum(len(block.names) for block in design.blocks if block.outer is outer)
+        levels = design.grouping.n_outer if outer else design.grouping.n_inner
+        factor = design.outer_factor if outer else design.inner_factor
+        if q and levels * q >= n and design.time is None:
+            raise DataError(
+                f"{levels} levels of {factor!r} with {q} random effect(s) each are as many effects as rows ({n}): they "
+                "cannot be told from the residual.",
+                remedy="Leave out random effects, or check that the grouping factor is not one level per row.",
+            )
+    for position, name in enumerate(design.effect_names):
+        if not np.any(design.effects[position]):
+            raise DataError(f"The random effect {name!r} does not vary.", remedy="Leave it out.")

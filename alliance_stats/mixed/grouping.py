@@ -1,0 +1,181 @@
+"""Grouping factors: which rows belong to which patient and therapist, nested or crossed, and the order of rows used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A factor as runs of equal neighbours: cheap where the rows stand together, as they do in a study's file.
+
+    Attributes
+    ----------
+    starts : (runs,) int array
+        The first row of each run.
+    codes : (runs,) int array
+        The level of each run, numbered by first appearance.
+    labels : (levels,) array
+        The label of each level.
+    """
+
+    starts: IntArray
+    codes: IntArray
+    labels: Any
+
+    @property
+    def contiguous(self) -> bool:
+        """Every level stands together."""
+        return len(self.starts) == len(self.labels)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The rows' two grouping factors, rows sorted so that the inner factor's levels stand together.
+
+    The *inner* factor (patients) is eliminated first, level by level. The *outer* one (therapists) either nests the
+    inner levels, or is crossed with them (patients who change therapist).
+
+    Attributes
+    ----------
+    order : (n,) int array or None
+        The rows in the order used; None where they stood in it already.
+    starts, counts : (m,) int arrays
+        First row and number of rows of each inner level.
+    labels : (m,) array
+        The inner levels.
+    outer_starts : (J,) int array or None
+        Nested: the first inner level of each outer level.
+    outer_of_row : (n,) int array or None
+        Crossed: the outer level of each row.
+    outer_labels : (J,) array or None
+    """
+
+    order: IntArray | None
+    starts: IntArray
+    counts: IntArray
+    labels: Any
+    outer_starts: IntArray | None = None
+    outer_of_row: IntArray | None = None
+    outer_labels: Any = None
+
+    @property
+    def n_inner(self) -> int:
+        """Number of inner levels."""
+        return len(self.starts)
+
+    @property
+    def n_outer(self) -> int:
+        """Number of outer levels; 0 without an outer factor."""
+        return 0 if self.outer_labels is None else len(self.outer_labels)
+
+    @property
+    def crossed(self) -> bool:
+        """Some inner level meets several outer levels."""
+        return self.outer_of_row is not None
+
+    def inner_of_row(self) -> IntArray:
+        """The inner level of each row, in the order used."""
+        return np.repeat(np.arange(self.n_inner), self.counts)
+
+    def outer_of_inner(self) -> IntArray:
+        """Nested: the outer level of each inner level."""
+        assert self.outer_starts is not None
+        return np.repeat(np.arange(self.n_outer), np.diff(self.outer_starts, append=self.n_inner))
+
+
+def factor_runs(data: pd.DataFrame, names: tuple[str, ...]) -> Runs:
+    """The factor made of the combination of the columns `names` (which have no missing values)."""
+    n = len(data)
+    runs = [_column_runs(data[name]) for name in names]
+    if len(runs) == 1:
+        return runs[0]
+    starts = np.unique(np.concatenate([run.starts for run in runs]))
+    codes = np.zeros(len(starts), dtype=np.int64)
+    for run in runs:
+        codes = codes * len(run.labels) + codes_at(run, starts)
+    numbers, first = pd.factorize(codes)[0], np.unique(codes, return_index=True)[1]
+    first = np.sort(first)
+    parts = [pd.Series(run.labels[codes_at(run, starts[first])]).astype(str) for run in runs]
+    labels = parts[0]
+    for part in parts[1:]:
+        labels = labels + ":" + part
+    keep = np.flatnonzero(np.diff(numbers, prepend=-1))
+    return Runs(starts[keep], numbers[keep], labels.to_numpy(dtype=object)) if n else runs[0]
+
+
+def _column_runs(column: pd.Series) -> Runs:
+    values = column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
+    array = values.to_numpy()
+    change = np.flatnonzero(array[1:] != array[:-1]) + 1
+    starts = np.concatenate([[0], change]).astype(np.int64)
+    codes, levels = pd.factorize(column.iloc[starts] if len(starts) < len(column) else column)
+    return Runs(starts, codes.astype(np.int64), np.asarray(levels))
+
+
+def codes_at(runs: Runs, rows: IntArray) -> IntArray:
+    """The level at each of `rows`."""
+    if len(rows) == len(runs.starts) and np.array_equal(rows, runs.starts):
+        return runs.codes
+    return runs.codes[np.searchsorted(runs.starts, rows, side="right") - 1]
+
+
+def codes_of_rows(runs: Runs, n: int) -> IntArray:
+    """The level of every row."""
+    return np.repeat(runs.codes, np.diff(runs.starts, append=n))
+
+
+def is_nested(inner: Runs, outer: Runs) -> bool:
+    """Every level of `inner` meets one level of `outer`."""
+    starts = np.union1d(inner.starts, outer.starts)
+    pairs = codes_at(inner, starts) * len(outer.labels) + codes_at(outer, starts)
+    return len(np.unique(pairs)) == len(inner.labels)
+
+
+def group_rows(n: int, inner: Runs, outer: Runs | None, *, time: FloatArray | None = None) -> Grouping:
+    """Sort rows by outer level (where it nests), inner level and time, and say where the levels begin.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows.
+    inner, outer : Runs
+    time : (n,) float array, optional
+        Orders the rows within each inner level (serially correlated residuals).
+    """
+    nested = outer is not None and is_nested(inner, outer)
+    together = inner.contiguous and (not nested or outer is None or outer.contiguous)
+    if together and time is not None:
+        backwards = np.diff(time) < 0
+        backwards[inner.starts[1:] - 1] = False
+        together = not backwards.any()
+    order: IntArray | None = None
+    if together:
+        starts, labels = inner.starts, inner.labels
+        outer_at_start = None if outer is None else codes_at(outer, starts)
+    else:
+        codes = codes_of_rows(inner, n)
+        keys = [codes] if time is None else [time, codes]
+        if nested and outer is not None:
+            keys.append(codes_of_rows(outer, n))
+        order = np.lexsort(keys)
+        ordered = codes[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+        labels = inner.labels[ordered[starts]]
+        outer_at_start = None if outer is None else codes_at(outer, order[starts])
+    counts = np.diff(starts, append=n)
+    if outer is None or outer_at_start is None:
+        return Grouping(order, starts, counts, labels)
+    if not nested:
+        rows = codes_of_rows(outer, n)
+        rows = rows if order is None else rows[order]
+        return Grouping(order, starts, counts, labels, outer_of_row=rows, outer_labels=outer.labels)
+    first = np.flatnonzero(np.diff(outer_at_start, prepend=-1))
+    return Grouping(order, starts, counts, labels, outer_starts=first, outer_labels=outer.labels[outer_at_start[first]])

@@ -1,0 +1,198 @@
+"""The rows reduced once to one small summary per group (sufficient statistics); the rows are not read again.
+
+Within a group with random-effect columns A (n_i x a) every column w of W = [X y] is split into its least-squares fit
+on A and the rest, ``w = A b + e``. What the likelihood needs is then A'A, the coefficients b, and the total E'E. The
+split keeps full precision where the residual variance is tiny, and makes groups with one row no special case.
+
+Arrays are structures of arrays: the group is the last axis, (a, a, m) and (a, k, m), so that a formula for one group
+reads as a formula for all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from alliance_stats.mixed.design import Design
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+_NEGLIGIBLE = 1e-24
+"""Share of a column's square below which nothing of it is left beside the columns before it, within a group."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The random-effect columns of each group, orthogonalised: ``A = O R`` with O'O = diag(pivots).
+
+    Attributes
+    ----------
+    rows : list of (n,) arrays
+        O, a column each.
+    upper : (a, a, m) array
+        R, unit upper triangular.
+    pivots : (a, m) array
+        Zero where a column is a combination of the columns before it in that group.
+    """
+
+    rows: list[FloatArray]
+    upper: FloatArray
+    pivots: FloatArray
+
+
+@dataclass(frozen=True)
+class Products:
+    """Cross-products per group with independent residuals of unit variance.
+
+    Attributes
+    ----------
+    gram : (a, a, m) array
+        A'A.
+    det : (m,) array
+        det(A'A), computed without cancellation.
+    coef : (a, k, m) array
+        Least-squares coefficients of each column of W = [X y] on A; k = p + 1.
+    rest : (moving, n) array
+        The rows of E that are not zero throughout.
+    moving : tuple of int
+        Which columns of W they belong to.
+    total : (k, k) array
+        E'E over all rows.
+    columns : (a, n) array
+        A itself, rows weighted.
+    """
+
+    basis: Basis
+    gram: FloatArray
+    det: FloatArray
+    coef: FloatArray
+    rest: FloatArray
+    moving: tuple[int, ...]
+    total: FloatArray
+    columns: FloatArray
+    starts: IntArray
+    counts: IntArray
+    log_weights: float
+
+    @property
+    def k(self) -> int:
+        """Columns of W."""
+        return int(self.coef.shape[1])
+
+
+def segment_sum(values: FloatArray, starts: IntArray) -> FloatArray:
+    """Sums over the consecutive segments that begin at `starts`, along the last axis."""
+    return np.add.reduceat(values, starts, axis=-1)
+
+
+def build_products(design: Design) -> Products:
+    """One pass over the rows of a design."""
+    starts, counts = design.grouping.starts, design.grouping.counts
+    root = None if design.weights is None else np.sqrt(design.weights)
+    columns = design.effects if root is None else design.effects * root
+    basis = _orthogonalise(columns, starts, counts, ones=root is None and _starts_with_ones(design))
+    a, m = basis.pivots.shape
+    same = _same_columns(design)
+    coef = np.zeros((a, design.p + 1, m))
+    moving = [j for j in range(design.p + 1) if j not in same]
+    rest = np.empty((len(moving), design.n))
+    for j, effect in same.items():
+        coef[effect, j] = 1.0
+    for place, j in enumerate(moving):
+        column = design.x[j] if j < design.p else design.y
+        coef[:, j], rest[place] = _split(column if root is None else column * root, basis, starts, counts)
+    gram = np.einsum("bim,bm,bjm->ijm", basis.upper, basis.pivots, basis.upper)
+    return Products(
+        basis=basis,
+        gram=gram,
+        det=np.prod(basis.pivots, axis=0),
+        coef=coef,
+        rest=rest,
+        moving=tuple(moving),
+        total=_total(rest, moving, design.p + 1),
+        columns=columns,
+        starts=starts,
+        counts=counts,
+        log_weights=0.0 if design.weights is None else float(np.log(design.weights).sum()),
+    )
+
+
+def with_outcome(products: Products, design: Design) -> Products:
+    """The same products for another outcome (``design.y``): one column instead of all."""
+    y = design.y if design.weights is None else design.y * np.sqrt(design.weights)
+    coef, rest = products.coef.copy(), products.rest.copy()
+    coef[:, -1], rest[-1] = _split(y, products.basis, products.starts, products.counts)
+    return replace(products, coef=coef, rest=rest, total=_total(rest, products.moving, products.k))
+
+
+def _starts_with_ones(design: Design) -> bool:
+    return design.effect_names[0] == "Intercept"
+
+
+def _same_columns(design: Design) -> dict[int, int]:
+    """Fixed columns that are random-effect columns too: nothing is left of them within a group."""
+    same = {}
+    for j, name in enumerate(design.names):
+        if name in design.effect_names:
+            i = design.effect_names.index(name)
+            if design.x_map[j, j] == design.effect_map[i, i] and _shift(design.x_map, j) == _shift(
+                design.effect_map, i
+            ):
+                same[j] = i
+    return same
+
+
+def _shift(back: FloatArray, j: int) -> float:
+    return float(back[:, j].sum() - back[j, j])
+
+
+def _orthogonalise(columns: FloatArray, starts: IntArray, counts: IntArray, *, ones: bool) -> Basis:
+    """Modified Gram-Schmidt within every group at once; `ones` says that the first column is constant one."""
+    a, m = len(columns), len(starts)
+    upper, pivots = np.zeros((a, a, m)), np.empty((a, m))
+    rows: list[FloatArray] = []
+    for j, column in enumerate(columns):
+        upper[j, j] = 1.0
+        if j == 0 and ones:
+            pivots[0] = counts
+            rows.append(column)
+            continue
+        before = segment_sum(column * column, starts)
+        for i in range(j):
+            product = column if i == 0 and ones else rows[i] * column
+            upper[i, j] = _ratio(segment_sum(product, starts), pivots[i])
+            shift = np.repeat(upper[i, j], counts)
+            column = column - (shift if i == 0 and ones else np.multiply(shift, rows[i], out=shift))
+        left = segment_sum(column * column, starts) if j else before
+        pivots[j] = np.where(left > _NEGLIGIBLE * before, left, 0.0)
+        rows.append(column)
+    return Basis(rows, upper, pivots)
+
+
+def _split(column: FloatArray, basis: Basis, starts: IntArray, counts: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Least-squares coefficients of a column on A in every group, and what is left of the column."""
+    a, m = basis.pivots.shape
+    ones = bool(np.array_equal(basis.pivots[0], counts)) and bool(basis.rows[0][0] == 1.0)
+    coef = np.empty((a, m))
+    for i in range(a):
+        plain = i == 0 and ones
+        coef[i] = _ratio(segment_sum(column if plain else basis.rows[i] * column, starts), basis.pivots[i])
+        fitted = np.repeat(coef[i], counts)
+        column = column - (fitted if plain else np.multiply(fitted, basis.rows[i], out=fitted))
+    for i in range(a - 2, -1, -1):
+        for j in range(i + 1, a):
+            coef[i] -= basis.upper[i, j] * coef[j]
+    return coef, column
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def _total(rest: FloatArray, moving: Any, k: int) -> FloatArray:
+    total = np.zeros((k, k))
+    total[np.ix_(list(moving), list(moving))] = rest @ rest.T
+    return total
