@@ -194,7 +194,7 @@ class Instrument:
                 "fact": fact,
                 "value": values[fact],
                 "verified": fact in self.verified,
-                "source": self.verified.get(fact, self.unverified.get(fact, "stated by the user's own key")),
+                "source": self.verified.get(fact, self.unverified.get(fact, "stated in the key")),
             }
             for fact in FACTS
         ]
