@@ -1,0 +1,161 @@
+"""From the right-hand side of a formula to a design matrix, and back for new rows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.schema import SESSION, DataError, suggest
+
+Array = np.ndarray[Any, Any]
+
+BASELINES = {
+    None: None,
+    "linear": "session",
+    "log": "np.log(stop)",
+    "spline": "cr(session, df=4, constraints='center')",
+    "dummies": "C(session)",
+}
+"""How the hazard may change with the session: the term each choice adds to the formula."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design matrix and the rows it stands for.
+
+    Attributes
+    ----------
+    matrix : (n, p) array
+    names : list of str
+    rows : (n,) int array
+        Positions of the rows used in the table given.
+    dropped : dict of str to int
+        Rows left out, by the first column that lacks a value.
+    variables : list of str
+        The columns the formula uses.
+    spec : formulaic.ModelSpec
+    intercept : bool
+    """
+
+    matrix: Array
+    names: list[str]
+    rows: Array
+    dropped: dict[str, int]
+    variables: list[str]
+    spec: Any
+    intercept: bool
+
+    def of(self, table: pd.DataFrame) -> Array:
+        """The design matrix of new rows (NaN where a value is missing)."""
+        missing = [name for name in self.variables if name not in table]
+        if missing:
+            raise DataError(f"The new rows have no column {missing[0]!r}.", remedy=suggest(missing[0], table.columns))
+        _require_known_levels(self.spec, table)
+        complete = table[self.variables].notna().all(axis=1).to_numpy()
+        matrix = np.full((len(table), len(self.names)), np.nan)
+        if complete.any():
+            used = table.loc[complete, self.variables]
+            found = np.asarray(self.spec.get_model_matrix(used, output="numpy", na_action="ignore"))
+            matrix[complete] = found if self.intercept else found[:, 1:]
+        return matrix
+
+
+def build_design(
+    formula: str, table: pd.DataFrame, *, baseline: str | None, intercept: bool, needed: list[str]
+) -> Design:
+    """The design matrix of a formula's right-hand side, without the rows that lack a value of it or of `needed`.
+
+    Raises
+    ------
+    ValueError
+        For a left-hand side, a term in the notation of random effects, or an unknown column.
+    """
+    from formulaic import Formula
+
+    text = formula.strip()
+    if text.startswith("~"):
+        text = text[1:]
+    if "~" in text:
+        raise ValueError(f"formula={formula!r} must be the right-hand side only; name the event with ending=.")
+    if "|" in text:
+        raise ValueError("Write a therapist intercept as random='therapist', not as (1 | therapist).")
+    term = BASELINES[baseline]
+    text = text if term is None else f"{text} + {term}"
+    parsed = Formula(f"1 + {text}")
+    variables = _variables(parsed, text, table)
+    for name in [*variables, *needed]:
+        if name not in table:
+            raise DataError(f"intervals has no column {name!r}.", remedy=suggest(name, table.columns))
+    keep = np.ones(len(table), dtype=bool)
+    dropped: dict[str, int] = {}
+    for name in [*variables, *needed]:
+        missing = table[name].isna().to_numpy() & keep
+        if missing.any():
+            dropped[name] = int(missing.sum())
+            keep &= ~missing
+    if not keep.any():
+        raise DataError(
+            "No row has a value in every column the model needs.",
+            remedy=f"Most rows lack {max(dropped, key=lambda name: dropped[name])!r}; see carry= in dropout_intervals.",
+        )
+    used = table.loc[:, variables] if keep.all() else table.loc[keep, variables]
+    model = _materialise(parsed, used)
+    matrix, names = np.asarray(model, dtype=np.float64), [str(name) for name in model.model_spec.column_names]
+    if not intercept:
+        if names[:1] != ["Intercept"]:
+            raise ValueError("A Cox model has no intercept to leave out: write the formula without '- 1' or '0 +'.")
+        matrix, names = matrix[:, 1:], names[1:]
+        if not names:
+            raise ValueError("A Cox model needs at least one term besides the baseline.")
+    return Design(matrix, names, np.flatnonzero(keep), dropped, variables, model.model_spec, intercept)
+
+
+def _materialise(parsed: Any, table: pd.DataFrame) -> Any:
+    from formulaic import model_matrix
+    from formulaic.errors import FormulaicError
+
+    try:
+        return model_matrix(parsed, table, output="numpy", na_action="ignore")
+    except FormulaicError as error:
+        raise ValueError(f"The formula could not be read: {error}") from error
+
+
+def _variables(parsed: Any, text: str, table: pd.DataFrame) -> list[str]:
+    """The columns a formula uses (formulaic overlooks those inside a call with keywords, as in ``cr(x, df=4)``)."""
+    words = set(re.findall(r"[^\W\d]\w*", text)) & {str(name) for name in table.columns}
+    return sorted(words | {str(name) for name in parsed.required_variables})
+
+
+def _require_known_levels(spec: Any, table: pd.DataFrame) -> None:
+    """A level the model has not seen would be coded as the reference level without a word."""
+    for factor, (kind, state) in spec.encoder_state.items():
+        levels = state.get("categories")
+        name = str(factor).removeprefix("C(").split(")")[0].split(",")[0].strip()
+        if getattr(kind, "value", "") != "categorical" or levels is None or name not in table:
+            continue
+        found = table[name].dropna()
+        new = ~found.isin(list(levels))
+        if new.any():
+            raise DataError(
+                f"{name!r} has a level the model was not fitted on.",
+                remedy=f"Known: {', '.join(map(repr, list(levels)[:20]))}.",
+                column=name,
+                value=found[new].iloc[0],
+            )
+
+
+def sessions_without_choice(event: Array, session: Array) -> dict[int, float]:
+    """Sessions in which no row, or every row, is an event: their own dummy would be infinite.
+
+    Returns
+    -------
+    dict of int to float
+        The hazard there, 0 or 1.
+    """
+    rates = pd.DataFrame({SESSION: session, "event": event}).groupby(SESSION)["event"].mean()
+    decided = rates[rates.isin((0.0, 1.0))]
+    return dict(zip(decided.index.astype(int).tolist(), decided.tolist(), strict=True))

@@ -1,0 +1,274 @@
+"""`fit_dropout`: the hazard of an ending, given what was known at the start of each interval."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout.design import BASELINES, Design, build_design, sessions_without_choice
+from alliance_stats.dropout.result import HazardFit
+from alliance_stats.hazard.binary import LINKS, fit_binary
+from alliance_stats.hazard.clustered import ADJUSTMENTS, clustered_covariance
+from alliance_stats.hazard.cox import TIES, fit_cox, risk_sets, score_residuals
+from alliance_stats.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
+
+Array = np.ndarray[Any, Any]
+
+FRAILTIES = ("gamma", "lognormal")
+
+
+class _Job(NamedTuple):
+    """What there is to fit."""
+
+    formula: str
+    ending: str
+    data: pd.DataFrame
+    design: Design
+    event: Array
+    settings: dict[str, Any]
+    used: dict[str, Any]
+
+    def result(self, model: str, fit: Any, errors: _Errors, engine: Any) -> HazardFit:
+        """The fit with what was counted on the way."""
+        return HazardFit(
+            model=model,
+            formula=self.formula,
+            ending=self.ending,
+            terms=self.design.names,
+            coefficients=fit.coefficients,
+            covariance=errors.covariance,
+            df=errors.df,
+            log_likelihood=fit.log_likelihood,
+            n_parameters=len(fit.coefficients),
+            converged=fit.converged,
+            settings=self.settings | {"errors": errors.description},
+            diagnostics=self.used | {"n_groups": errors.n_groups, "iterations": fit.iterations},
+            data=self.data,
+            design=self.design,
+            engine=engine,
+        )
+
+
+class _Errors(NamedTuple):
+    covariance: Array
+    df: float
+    description: str
+    n_groups: int
+
+
+def fit_dropout(
+    formula: str,
+    intervals: pd.DataFrame,
+    *,
+    model: str = "discrete",
+    link: str = "logit",
+    baseline: str | None = None,
+    ties: str = "efron",
+    ending: str = DROPOUT,
+    cluster: str | None = None,
+    adjust: str = "groups",
+    random: str | None = None,
+    frailty: str = "gamma",
+    nodes: int = 25,
+    strata: str | None = None,
+) -> HazardFit:
+    """Fit the cause-specific hazard of an ending.
+
+    Parameters
+    ----------
+    formula : str
+        The right-hand side, e.g. ``"rupture_open + repaired_before + session"``; ``C(x)`` makes a factor,
+        ``cr(session, df=4, constraints='center')`` a natural cubic spline.
+    intervals : DataFrame
+        INTERVALS, from `dropout_intervals`. Rows that lack a value the model needs are left out and counted.
+    model : {"discrete", "cox"}
+        A hazard per session (binary regression on the intervals), or Cox regression on ``(start, stop]``.
+    link : {"logit", "cloglog"}
+        Of the discrete model: odds ratios, or hazard ratios of an underlying proportional-hazards process.
+    baseline : {None, "linear", "log", "spline", "dummies"}
+        How the discrete hazard changes with the session, added to the formula: nothing (the formula says it all), a
+        line, log ``stop``, a natural cubic spline with 4 df, or one level per session (sessions in which nobody or
+        everybody had the event are then left out: their hazard is 0 or 1).
+    ties : {"efron", "breslow"}
+        Of the Cox model.
+    ending : str
+        The event; every other ending is censoring. See `fit_endings` for all of them in one call.
+    cluster : str, optional
+        Column whose groups are independent (``therapist``): sandwich errors and a t distribution with G - 1 df.
+        Without it errors are model-based and the distribution normal; a patient's own intervals need no clustering.
+    adjust : {"groups", "groups and terms", "none"}
+        Small-sample factor of the clustered covariance: G/(G-1) (R's ``vcovCL`` for a glm, Stata), the same times
+        (n-1)/(n-p) (statsmodels), or none (R's ``coxph(cluster=)``).
+    random : str, optional
+        Column whose groups have an effect of their own: a normal intercept by adaptive Gauss-Hermite quadrature with
+        `nodes` points (discrete), or a shared `frailty` (Cox). Not together with `cluster`.
+    frailty : {"gamma", "lognormal"}
+    strata : str, optional
+        Cox: a column whose levels have baseline hazards of their own.
+
+    Returns
+    -------
+    HazardFit
+        Read it with `tidy`, `glance`, `variances`; it states the small-sample factor and every row lost.
+
+    Raises
+    ------
+    DataError
+        For a missing column, no events, or an infinite estimate (separation), naming the terms.
+    ValueError
+        For an unknown choice, or terms that are aliased.
+
+    Notes
+    -----
+    Censoring must be independent given the covariates. The coefficients are those of the cause-specific hazard; they
+    are not effects on the proportion who drop out where other endings depend on the covariates too (Putter et al.
+    2007): see `predict_paths`.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"patient": range(8), "start": 1, "stop": 2, "session": 1,
+    ...                      "ending": ["dropout", "dropout", "", "", "dropout", "", "", ""],
+    ...                      "rupture_open": [1, 1, 1, 1, 0, 0, 0, 0]})
+    >>> fit = fit_dropout("rupture_open", rows)
+    >>> fit.tidy()[["term", "estimate", "std_error"]].round(4)
+               term  estimate  std_error
+    0     Intercept   -1.0986     1.1547
+    1  rupture_open    1.0986     1.5275
+    """
+    _check_choices(model, link, baseline, ties, adjust, frailty, random, cluster, strata)
+    needed = [PATIENT, "start", "stop", *(name for name in (cluster, random, strata) if name is not None)]
+    require_columns(intervals, [*needed, ENDING], table_name="intervals")
+    if baseline in ("linear", "spline", "dummies"):
+        require_columns(intervals, [SESSION], table_name="intervals")
+    everything = intervals.reset_index(drop=True)
+    table, fixed = _leave_out_decided(everything, ending, baseline)
+    design = build_design(
+        formula, table, baseline=baseline, intercept=model == "discrete", needed=list(dict.fromkeys(needed))
+    )
+    data = table if len(design.rows) == len(table) else table.iloc[design.rows].reset_index(drop=True)
+    event = (data[ENDING] == ending).to_numpy(dtype=np.float64)
+    if not event.any():
+        raise DataError(
+            f"No {ending!r} happens in the {len(data)} intervals used.",
+            remedy="A hazard of zero has no model; check ending= and the rows dropped for missing values.",
+        )
+    settings: dict[str, Any] = {
+        "formula": formula, "baseline": baseline, "definition": intervals.attrs.get("definition"),
+        "rule": intervals.attrs.get("rule"), "lag": intervals.attrs.get("lag"), "cluster": cluster, "random": random,
+        "adjust": adjust, "fixed_hazards": fixed, "strata": strata,
+    }  # fmt: skip
+    used = _diagnostics(everything, table, data, design, ending, fixed)
+    job = _Job(formula, ending, data, design, event, settings, used)
+    try:
+        return _fit_discrete(job, link) if model == "discrete" else _fit_cox(job, ties)
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(str(error), remedy=f"(model of {ending!r}, {int(event.sum())} events)") from error
+
+
+def _check_choices(
+    model: str,
+    link: str,
+    baseline: str | None,
+    ties: str,
+    adjust: str,
+    frailty: str,
+    random: str | None,
+    cluster: str | None,
+    strata: str | None,
+) -> None:
+    require_choice(model, ("discrete", "cox"), name="model")
+    require_choice(link, LINKS, name="link")
+    require_choice(baseline, tuple(BASELINES), name="baseline")
+    require_choice(ties, TIES, name="ties")
+    require_choice(adjust, ADJUSTMENTS, name="adjust")
+    require_choice(frailty, FRAILTIES, name="frailty")
+    if random is not None and cluster is not None:
+        raise ValueError("Choose one: cluster= (errors robust to therapists) or random= (a therapist effect).")
+    if model == "cox" and baseline is not None:
+        raise ValueError("A Cox model leaves its baseline free: baseline= belongs to model='discrete'.")
+    if model == "discrete" and strata is not None:
+        raise ValueError("strata= belongs to model='cox'; in a discrete model add C(stratum) to the formula.")
+
+
+def _leave_out_decided(table: pd.DataFrame, ending: str, baseline: str | None) -> tuple[pd.DataFrame, dict[int, float]]:
+    """With one level per session: the rows of sessions whose level can be estimated, and the hazards of the rest."""
+    if baseline != "dummies":
+        return table, {}
+    fixed = sessions_without_choice((table[ENDING] == ending).to_numpy(), table[SESSION].to_numpy())
+    kept = table[~table[SESSION].isin(list(fixed))]
+    if kept.empty:
+        raise DataError(
+            f"In no session do some patients, but not all, end by {ending!r}.",
+            remedy="A level per session cannot be estimated; choose another baseline.",
+        )
+    return kept.reset_index(drop=True), fixed
+
+
+def _diagnostics(
+    everything: pd.DataFrame,
+    table: pd.DataFrame,
+    data: pd.DataFrame,
+    design: Design,
+    ending: str,
+    fixed: dict[int, float],
+) -> dict[str, Any]:
+    events = int((data[ENDING] == ending).sum())
+    notes = []
+    if design.dropped:
+        lost = ", ".join(f"{count} without {name!r}" for name, count in design.dropped.items())
+        notes.append(f"intervals left out: {lost}")
+    if fixed:
+        sure = [s for s, rate in fixed.items() if rate == 1.0]
+        never = [s for s, rate in fixed.items() if rate == 0.0]
+        notes += [f"no {ending} after session(s) {', '.join(map(str, never))}: hazard 0"] if never else []
+        notes += [f"only {ending} after session(s) {', '.join(map(str, sure))}: hazard 1"] if sure else []
+    return {
+        "n_rows": len(data),
+        "n_events": events,
+        "n_patients": int(data[PATIENT].nunique()),
+        "n_dropped": len(table) - len(data),
+        "events_dropped": int((table[ENDING] == ending).sum()) - events,
+        "dropped": dict(design.dropped),
+        "rows_with_fixed_hazard": len(everything) - len(table),
+        "n_groups": 0,
+        "notes": notes,
+    }
+
+
+def _codes(data: pd.DataFrame, column: str) -> tuple[Array, Any]:
+    codes, levels = pd.factorize(data[column], sort=True)
+    return codes.astype(np.int64), levels
+
+
+def _errors(model_based: Array, scores: Any, data: pd.DataFrame, settings: dict[str, Any]) -> _Errors:
+    """Model-based, or clustered where a cluster is named; `scores` is called only then."""
+    cluster = settings["cluster"]
+    if cluster is None:
+        return _Errors(model_based, np.inf, "model-based", 0)
+    codes, _ = _codes(data, cluster)
+    found = clustered_covariance(model_based, scores(), codes, adjust=settings["adjust"])
+    words = f"clustered by {cluster} ({found.n_clusters} clusters, factor {found.description}, t with G-1 df)"
+    return _Errors(found.covariance, found.n_clusters - 1.0, words, found.n_clusters)
+
+
+def _fit_discrete(job: _Job, link: str) -> HazardFit:
+    design = job.design
+    fit = fit_binary(job.event, design.matrix, link=link, names=design.names)
+    errors = _errors(fit.covariance, lambda: design.matrix * fit.residual[:, None], job.data, job.settings)
+    return job.result(f"discrete {link}", fit, errors, fit)
+
+
+def _fit_cox(job: _Job, ties: str) -> HazardFit:
+    strata, design = job.settings["strata"], job.design
+    stratum = None if strata is None else _codes(job.data, strata)[0]
+    sets = risk_sets(job.data["start"].to_numpy(), job.data["stop"].to_numpy(), job.event, stratum)
+    fit = fit_cox(design.matrix, sets, ties=ties, names=design.names)
+
+    def scores() -> Array:
+        return score_residuals(fit.coefficients, design.matrix, sets, ties=ties)
+
+    return job.result(f"cox {ties}", fit, _errors(fit.covariance, scores, job.data, job.settings), sets)

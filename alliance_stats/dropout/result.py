@@ -1,0 +1,160 @@
+"""What a fitted hazard says: the tables every model of the package gives, and ratios with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout.design import Design
+from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, repr=False)
+class HazardFit:
+    """A fitted hazard model; made by `fit_dropout`.
+
+    Attributes
+    ----------
+    model : str
+        ``discrete logit``, ``discrete cloglog``, ``cox efron`` or ``cox breslow``.
+    formula : str
+    ending : str
+        The event; other endings are censoring (cause-specific hazard).
+    terms : list of str
+    coefficients : (p,) array
+        Log odds ratios (logit) or log hazard ratios (cloglog, cox).
+    covariance : (p, p) array
+    df : float
+        Degrees of freedom of the t distribution of ``estimate / std_error``; infinite for the normal.
+    settings : dict
+        Every choice that moves the result, in words.
+    data : DataFrame
+        The rows used.
+    diagnostics : dict
+        Counts of rows and events used and lost, convergence, boundaries.
+    random : DataFrame or None
+        VARIANCES of the therapist effect.
+    random_effects : DataFrame or None
+        One row per group: its predicted effect on the linear predictor, and standard error.
+    """
+
+    model: str
+    formula: str
+    ending: str
+    terms: list[str]
+    coefficients: Array
+    covariance: Array
+    df: float
+    log_likelihood: float
+    n_parameters: int
+    converged: bool
+    settings: Mapping[str, Any]
+    diagnostics: Mapping[str, Any]
+    data: pd.DataFrame = field(repr=False)
+    design: Design = field(repr=False)
+    engine: Any = field(repr=False)
+    random: pd.DataFrame | None = None
+    random_effects: pd.DataFrame | None = None
+
+    @property
+    def is_cox(self) -> bool:
+        """Whether the model is a Cox regression (no baseline hazard in the coefficients)."""
+        return self.model.startswith("cox")
+
+    @property
+    def link(self) -> str:
+        """The link of a discrete-session model."""
+        return self.model.removeprefix("discrete ")
+
+    @property
+    def event(self) -> Array:
+        """0/1 per row used: the event of this model at ``stop``."""
+        return (self.data["ending"] == self.ending).to_numpy(dtype=np.float64)
+
+    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
+        """TERMS with ``ratio, ratio_low, ratio_high``: odds ratios (logit) or hazard ratios (cloglog, cox)."""
+        from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+        error = np.sqrt(np.diag(self.covariance))
+        statistic = self.coefficients / error
+        normal = np.isinf(self.df)
+        tail = ndtr(-np.abs(statistic)) if normal else stdtr(self.df, -np.abs(statistic))
+        width = (ndtri(0.5 + level / 2) if normal else stdtrit(self.df, 0.5 + level / 2)) * error
+        low, high = self.coefficients - width, self.coefficients + width
+        columns = [self.terms, self.coefficients, error, self.df, statistic, 2 * tail, low, high]
+        table = pd.DataFrame(dict(zip(TERMS_COLUMNS, columns, strict=True)))
+        with np.errstate(over="ignore"):
+            return table.assign(ratio=np.exp(self.coefficients), ratio_low=np.exp(low), ratio_high=np.exp(high))
+
+    def glance(self) -> pd.DataFrame:
+        """One row: rows, groups, events, log-likelihood (partial for Cox), and how the errors were made."""
+        used, k = self.diagnostics, self.n_parameters
+        # Cox: the information grows with the events, not with the rows (Volinsky & Raftery 2000).
+        size = used["n_events"] if self.is_cox else used["n_rows"]
+        row = {
+            "model": self.model,
+            "n_rows": used["n_rows"],
+            "n_groups": used["n_groups"],
+            "log_likelihood": self.log_likelihood,
+            "aic": 2 * k - 2 * self.log_likelihood,
+            "bic": k * np.log(size) - 2 * self.log_likelihood,
+            "converged": self.converged,
+            "ending": self.ending,
+            "n_events": used["n_events"],
+            "n_patients": used["n_patients"],
+            "n_dropped": used["n_dropped"],
+            "events_dropped": used["events_dropped"],
+            "errors": self.settings["errors"],
+            "definition": self.settings["definition"],
+        }
+        return pd.DataFrame([row])
+
+    def variances(self) -> pd.DataFrame:
+        """VARIANCES of the therapist effect with its ``share`` of the latent variance; no rows without one."""
+        if self.random is None:
+            return pd.DataFrame({name: pd.Series(dtype=object) for name in VARIANCES_COLUMNS})
+        return self.random.copy()
+
+    def predict(self, new: pd.DataFrame | None = None, *, kind: str = "hazard") -> Array:
+        """Prediction for rows of INTERVALS; see `alliance_stats.dropout.paths.predict_rows`."""
+        from alliance_stats.dropout.paths import predict_rows
+
+        return predict_rows(self, new, kind=kind)
+
+    def residuals(self, kind: str = "martingale") -> Any:
+        """Residuals of the rows used; see `alliance_stats.dropout.checks.residuals`."""
+        from alliance_stats.dropout.checks import residuals
+
+        return residuals(self, kind)
+
+    def summary(self) -> str:
+        """The fit as text."""
+        used = self.diagnostics
+        head = [
+            f"{self.model} model of {self.ending}: {self.formula}",
+            f"{used['n_events']} events in {used['n_rows']} intervals of {used['n_patients']} patients; "
+            f"{used['n_dropped']} intervals with {used['events_dropped']} events dropped for missing values",
+            f"Errors: {self.settings['errors']}. Ending: {self.settings['definition'] or 'as given'}.",
+        ]
+        if not self.converged:
+            head.append("NOT CONVERGED: do not interpret.")
+        head += [f"Note: {note}" for note in used["notes"]]
+        text = "\n".join(head) + "\n\n" + self.tidy().round(4).to_string(index=False)
+        if self.random is not None:
+            text += "\n\n" + self.random.round(4).to_string(index=False)
+        return text
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        head, _, _ = self.summary().partition("\n\n")
+        return f"<p>{escape(head).replace(chr(10), '<br>')}</p>{self.tidy().to_html(index=False, escape=True)}"

@@ -1,0 +1,236 @@
+"""Regression for a binary outcome, logit or complementary log-log: the discrete-time hazard model.
+
+On person-period rows the likelihood of a discrete-time survival model is that of a binary regression (Brown 1975;
+Allison 1982), with the logit link for sessions as such and the complementary log-log for a proportional-hazards process
+seen at sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import expit
+
+from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
+from alliance_stats.schema import require_choice
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+LINKS = ("logit", "cloglog")
+_BLOCK = 16384
+_SUBSAMPLE = 30_000
+
+
+class BinaryFit(NamedTuple):
+    """A fitted binary regression.
+
+    Attributes
+    ----------
+    coefficients : (p,) array
+    covariance : (p, p) array
+        Inverse *expected* information, as R's ``glm``.
+    log_likelihood : float
+    residual : (n,) array
+        Derivative of each row's log-likelihood in its linear predictor; ``residual[:, None] * X`` are the scores.
+    linear : (n,) array
+        The linear predictor.
+    converged : bool
+    iterations : int
+        Passes over all rows.
+    """
+
+    coefficients: Array
+    covariance: Array
+    log_likelihood: float
+    residual: Array
+    linear: Array
+    converged: bool
+    iterations: int
+
+
+def mean(linear: Array, link: str) -> Array:
+    """The hazard at a linear predictor."""
+    if link == "logit":
+        return np.asarray(expit(linear), dtype=np.float64)
+    return np.asarray(-np.expm1(-np.exp(np.minimum(linear, 500.0))), dtype=np.float64)
+
+
+def row_terms(linear: Array, y: Array, link: str) -> tuple[Array, Array, Array]:
+    """Log-likelihood of each row, its derivative in the linear predictor, and minus its expected second one."""
+    if link == "logit":
+        hazard = np.asarray(expit(linear), dtype=np.float64)
+        return y * linear - np.logaddexp(0.0, linear), y - hazard, hazard * (1.0 - hazard)
+    rate = np.exp(np.clip(linear, -700.0, 500.0))
+    hazard = np.maximum(-np.expm1(-rate), 1e-300)
+    score = rate * (y - hazard) / hazard
+    return np.where(y > 0, np.log(hazard), -rate), score, rate * rate * np.exp(-rate) / hazard
+
+
+def fit_binary(
+    y: Array,
+    design: Array,
+    *,
+    link: str = "logit",
+    names: Sequence[str] | None = None,
+    weights: Array | None = None,
+    start: Array | None = None,
+    offset: Array | None = None,
+    max_iterations: int = 60,
+    check: bool = True,
+) -> BinaryFit:
+    """Maximum likelihood by Fisher scoring with step halving (Newton's method for the logit link).
+
+    Parameters
+    ----------
+    y : (n,) array of 0 and 1
+    design : (n, p) array
+        Has its own column of ones if there is to be an intercept.
+    link : {"logit", "cloglog"}
+    names : sequence of str, optional
+        Names of the columns, for messages.
+    weights : (n,) array, optional
+        How often each row counts.
+    start : (p,) array, optional
+        First guess; otherwise, with many rows, the fit of every k-th row.
+    offset : (n,) array, optional
+        Added to the linear predictor.
+
+    Raises
+    ------
+    ValueError
+        For no events, only events, or an aliased column.
+    Separated
+        For an infinite estimate, naming the terms.
+    """
+    require_choice(link, LINKS, name="link")
+    names = [f"x{j}" for j in range(design.shape[1])] if names is None else names
+    if check:
+        _require_both(y, weights)
+        require_full_rank(design, names, intercept=True)
+    design = np.ascontiguousarray(design, dtype=np.float64)
+    beta = _first_guess(y, design, link, weights, offset, max_iterations) if start is None else start.copy()
+    value, score, information = _pass(beta, y, design, link, weights, offset)
+    step = np.zeros_like(beta)
+    converged, iterations = False, 1
+    while iterations < max_iterations:
+        step = solve_information(information, score)
+        gain = float(score @ step)
+        if gain < 1e-14 * (1.0 + abs(value)):
+            beta = beta + step
+            converged = True
+            break
+        trial = beta + step
+        new = _pass(trial, y, design, link, weights, offset)
+        halvings = 0
+        while not new[0] >= value - 1e-10 * abs(value) and halvings < 30:
+            step = step / 2
+            trial = beta + step
+            new = _pass(trial, y, design, link, weights, offset)
+            halvings += 1
+        beta, (value, score, information) = trial, new
+        iterations += 1
+    if check:
+        _require_overlap(beta, step, y, design, weights, names, converged)
+    linear = design @ beta if offset is None else design @ beta + offset
+    residual = row_terms(linear, y, link)[1]
+    value, _, information = _pass(beta, y, design, link, weights, offset)
+    covariance = solve_information(information, np.eye(len(beta)))
+    return BinaryFit(beta, (covariance + covariance.T) / 2, value, residual, linear, converged, iterations)
+
+
+def _pass(
+    beta: Array, y: Array, design: Array, link: str, weights: Array | None, offset: Array | None
+) -> tuple[float, Array, Array]:
+    """Log-likelihood, score and expected information, in blocks that stay in the processor's cache."""
+    n_rows, n_terms = design.shape
+    value, score, information = 0.0, np.zeros(n_terms), np.zeros((n_terms, n_terms))
+    for begin in range(0, n_rows, _BLOCK):
+        rows = slice(begin, begin + _BLOCK)
+        block = design[rows]
+        linear = block @ beta
+        if offset is not None:
+            linear += offset[rows]
+        term, residual, curvature = row_terms(linear, y[rows], link)
+        if weights is not None:
+            term, residual, curvature = term * weights[rows], residual * weights[rows], curvature * weights[rows]
+        value += float(term.sum())
+        score += residual @ block
+        weighted = block * np.sqrt(curvature)[:, None]
+        information += weighted.T @ weighted
+    return value, score, information
+
+
+def solve_information(information: Array, right: Array) -> Array:
+    """``information^-1 right`` by Cholesky on the scaled matrix; with a growing ridge where it is singular."""
+    scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
+    scaled = information / np.outer(scale, scale)
+    for ridge in (0.0, 1e-12, 1e-9, 1e-6, 1e-3):
+        try:
+            factor = cho_factor(scaled + ridge * np.eye(len(scale)))
+        except np.linalg.LinAlgError:
+            continue
+        shaped = scale if right.ndim == 1 else scale[:, None]
+        return np.asarray(cho_solve(factor, right / shaped) / shaped, dtype=np.float64)
+    raise ValueError("The information matrix is not finite; rescale the covariates.")
+
+
+def _first_guess(
+    y: Array, design: Array, link: str, weights: Array | None, offset: Array | None, max_iterations: int
+) -> Array:
+    """Zeros; with many rows the fit of every k-th row, which leaves two or three passes over all of them."""
+    zero = np.zeros(design.shape[1])
+    every = len(y) // _SUBSAMPLE
+    if every < 2:
+        return zero
+    rows = slice(None, None, every)
+    if y[rows].sum() < 20 * design.shape[1]:
+        return zero
+    part = fit_binary(
+        y[rows],
+        design[rows],
+        link=link,
+        weights=None if weights is None else weights[rows],
+        offset=None if offset is None else offset[rows],
+        start=zero,
+        max_iterations=max_iterations,
+        check=False,
+    )
+    usable = part.converged and bool(np.isfinite(part.coefficients).all())
+    return part.coefficients if usable and np.abs(part.linear).max() < 15 else zero
+
+
+def _require_both(y: Array, weights: Array | None) -> None:
+    events = float(y.sum() if weights is None else (y * weights).sum())
+    total = float(len(y) if weights is None else weights.sum())
+    if events == 0:
+        raise ValueError(f"There is no event in the {len(y)} rows used: a hazard of zero has no model.")
+    if events == total:
+        raise ValueError(f"Every one of the {len(y)} rows used is an event: a hazard of one has no model.")
+
+
+def _require_overlap(
+    beta: Array, step: Array, y: Array, design: Array, weights: Array | None, names: Sequence[str], converged: bool
+) -> None:
+    """Raise `Separated` where a direction sends every event up and every non-event down (or leaves it level)."""
+    linear = design @ beta
+    if converged and np.abs(linear).max() < 15:
+        return
+    used = np.ones(len(y), dtype=bool) if weights is None else weights > 0
+    # Newton's last steps point along the direction in which the likelihood rises for ever, if there is one.
+    direction = step / max(float(np.abs(step).max()), 1e-300)
+    for candidate in (direction, beta):
+        moved = design[used] @ candidate
+        signed = np.where(y[used] > 0, moved, -moved)
+        size = float(np.abs(moved).max())
+        if size > 0 and signed.min() >= -1e-4 * size:
+            spread = design[used].std(axis=0)
+            culprits = leading_terms(candidate, spread, names) or list(names[:1])
+            named = ", ".join(repr(name) for name in culprits)
+            raise Separated(
+                f"The estimate is infinite: {named} separate(s) the rows with an event from those without. "
+                "Merge rare levels, use a smoother baseline, or leave the term out.",
+                culprits,
+            )

@@ -1,0 +1,77 @@
+"""Sandwich covariance with independent clusters, and the small-sample factor that goes with it.
+
+Engines differ in that factor: R's ``survival::coxph(cluster=)`` uses none, R's ``sandwich::vcovCL`` for a glm and Stata
+use G / (G - 1), statsmodels multiplies this by (n - 1) / (n - p). It is an argument here and stands in the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alliance_stats.schema import require_choice
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+ADJUSTMENTS = ("groups", "groups and terms", "none")
+
+
+class Clustered(NamedTuple):
+    """A clustered covariance.
+
+    Attributes
+    ----------
+    covariance : (p, p) array
+    n_clusters : int
+    factor : float
+        What the raw sandwich was multiplied by.
+    description : str
+        The factor in symbols.
+    """
+
+    covariance: Array
+    n_clusters: int
+    factor: float
+    description: str
+
+
+def sum_by(values: Array, group: np.ndarray[Any, Any], n_groups: int) -> Array:
+    """The sum of each column of `values` (n, p) within each group 0 .. n_groups - 1."""
+    return np.stack([np.bincount(group, column, n_groups) for column in values.T], axis=1)
+
+
+def clustered_covariance(
+    bread: Array, scores: Array, cluster: np.ndarray[Any, Any], *, adjust: str = "groups"
+) -> Clustered:
+    """``bread (sum over clusters of u u') bread``, with u the cluster's score, times a small-sample factor.
+
+    Parameters
+    ----------
+    bread : (p, p) array
+        Inverse information.
+    scores : (n, p) array
+        Each row's contribution to the score.
+    cluster : (n,) int array
+        The cluster of each row, numbered 0, 1, ...
+    adjust : {"groups", "groups and terms", "none"}
+        G / (G - 1); the same times (n - 1) / (n - p); or 1.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two clusters: their spread cannot be seen.
+    """
+    require_choice(adjust, ADJUSTMENTS, name="adjust")
+    n_rows, n_terms = scores.shape
+    n_clusters = int(cluster.max()) + 1
+    if n_clusters < 2:
+        raise ValueError("Clustered standard errors need at least two clusters; there is one. Leave cluster= out.")
+    total = sum_by(scores, cluster, n_clusters)
+    factor, description = 1.0, "1 (none)"
+    if adjust != "none":
+        factor, description = n_clusters / (n_clusters - 1), "G/(G-1)"
+    if adjust == "groups and terms":
+        factor, description = factor * (n_rows - 1) / (n_rows - n_terms), "G/(G-1) x (n-1)/(n-p)"
+    covariance = bread @ (total.T @ total) @ bread * factor
+    return Clustered((covariance + covariance.T) / 2, n_clusters, factor, description)

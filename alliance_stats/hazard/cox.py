@@ -1,0 +1,317 @@
+"""Cox regression on start-stop rows with Efron or Breslow ties, robust to clusters.
+
+A row is at risk at the event times t with ``start < t <= stop`` (Andersen & Gill 1982). Rows are reduced once to the
+positions [first, last) of those times; sums over risk sets are then differences of running sums over the event times,
+and the information needs one weighted cross-product of all rows, because
+``sum_t c_t sum_{i at risk} r_i x_i x_i' = sum_i r_i (sum of c_t over i's times) x_i x_i'``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alliance_stats.hazard.binary import solve_information
+from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
+from alliance_stats.schema import require_choice
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+TIES = ("efron", "breslow")
+
+
+class RiskSets(NamedTuple):
+    """Which rows are at risk when.
+
+    Attributes
+    ----------
+    time, stratum : (k,) arrays
+        The event times of each stratum, in order.
+    n_events : (k,) array
+        Events at each.
+    first, last : (n,) int arrays
+        Each row is at risk at the positions first .. last - 1.
+    event_row, event_time : (d,) int arrays
+        The rows with an event, and the position of its time.
+    """
+
+    time: Array
+    stratum: IntArray
+    n_events: IntArray
+    first: IntArray
+    last: IntArray
+    event_row: IntArray
+    event_time: IntArray
+
+    def sum(self, values: Array) -> Array:
+        """Sum of `values` (n,) over the rows at risk at each event time."""
+        size = len(self.time)
+        if (self.last - self.first <= 1).all():
+            there = self.last > self.first
+            return np.asarray(np.bincount(self.first[there], values[there], size), dtype=np.float64)
+        entered = np.bincount(self.first, values, size + 1)
+        left = np.bincount(self.last, values, size + 1)
+        return np.asarray(np.cumsum((entered - left).astype(np.longdouble))[:-1], dtype=np.float64)
+
+    def over(self, values: Array) -> Array:
+        """Sum of `values` (k,) or (k, p) over the event times at which each row is at risk."""
+        shape = (1, *values.shape[1:])
+        running = np.concatenate([np.zeros(shape), np.cumsum(values, axis=0)])
+        return np.asarray(running[self.last] - running[self.first])
+
+
+class CoxFit(NamedTuple):
+    """A fitted Cox regression.
+
+    Attributes
+    ----------
+    coefficients : (p,) array
+    covariance : (p, p) array
+        Inverse information.
+    log_likelihood, null_log_likelihood : float
+        Log partial likelihood at the estimate and at zero.
+    linear : (n,) array
+        The linear predictor (not centred).
+    converged : bool
+    iterations : int
+    """
+
+    coefficients: Array
+    covariance: Array
+    log_likelihood: float
+    null_log_likelihood: float
+    linear: Array
+    converged: bool
+    iterations: int
+
+
+def risk_sets(start: Array, stop: Array, event: Array, stratum: IntArray | None = None) -> RiskSets:
+    """Reduce start-stop rows to positions on the line of event times.
+
+    Raises
+    ------
+    ValueError
+        For a row that does not end after it starts, or no event at all.
+    """
+    start, stop = np.asarray(start, dtype=np.float64), np.asarray(stop, dtype=np.float64)
+    if (stop <= start).any():
+        raise ValueError(f"Row {int(np.flatnonzero(stop <= start)[0])} does not stop after it starts.")
+    happened = np.asarray(event) > 0
+    if not happened.any():
+        raise ValueError(f"There is no event in the {len(start)} rows used: a hazard of zero has no model.")
+    group = np.zeros(len(start), dtype=np.int64) if stratum is None else np.asarray(stratum, dtype=np.int64)
+    first, last = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=np.int64)
+    times, strata, offset = [], [], 0
+    for label in range(int(group.max()) + 1):
+        here = slice(None) if stratum is None else np.flatnonzero(group == label)
+        own = np.unique(stop[here][happened[here]])
+        first[here] = offset + np.searchsorted(own, start[here], side="right")
+        last[here] = offset + np.searchsorted(own, stop[here], side="right")
+        times.append(own)
+        strata.append(np.full(len(own), label, dtype=np.int64))
+        offset += len(own)
+    event_row = np.flatnonzero(happened)
+    event_time = last[event_row] - 1
+    n_events = np.bincount(event_time, minlength=offset)
+    return RiskSets(np.concatenate(times), np.concatenate(strata), n_events, first, last, event_row, event_time)
+
+
+class _Ties(NamedTuple):
+    """Sums over the tied events l of each time of c_l = 1 / (S0 - f_l D0), times powers of the fraction f_l = l / d.
+
+    With Breslow ties every f_l is 0.
+    """
+
+    log: Array
+    c0: Array
+    c1: Array
+    cc0: Array
+    cc1: Array
+    cc2: Array
+
+
+def _tie_sums(s0: Array, d0: Array, n_events: IntArray, ties: str) -> _Ties:
+    """The sums that Efron's (1977) approximation needs, all times at once."""
+    if ties == "breslow":
+        zero = np.zeros_like(s0)
+        count = n_events.astype(np.float64)
+        return _Ties(count * np.log(s0), count / s0, zero, count / s0**2, zero, zero)
+    where = np.repeat(np.arange(len(s0)), n_events)
+    begin = np.cumsum(n_events) - n_events
+    fraction = (np.arange(len(where)) - begin[where]) / n_events[where]
+    left = s0[where] - fraction * d0[where]
+    c = 1.0 / left
+    size = len(s0)
+
+    def total(values: Array) -> Array:
+        return np.asarray(np.bincount(where, values, size), dtype=np.float64)
+
+    return _Ties(
+        total(np.log(left)),
+        total(c),
+        total(c * fraction),
+        total(c * c),
+        total(c * c * fraction),
+        total(c * c * fraction**2),
+    )
+
+
+class _Sums(NamedTuple):
+    """One evaluation of the partial likelihood: what the score, the information and the residuals are made of."""
+
+    risk: Array
+    s0: Array
+    s1: Array
+    d1: Array
+    ties: _Ties
+
+
+def _evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Array | None) -> tuple[float, _Sums]:
+    linear = design @ beta if offset is None else design @ beta + offset
+    shift = float(linear.max())
+    risk = np.exp(linear - shift)
+    size = len(sets.time)
+    s0 = sets.sum(risk)
+    s1 = np.stack([sets.sum(risk * column) for column in design.T], axis=1) if design.shape[1] else np.zeros((size, 0))
+    rows = sets.event_row
+    d0 = np.asarray(np.bincount(sets.event_time, risk[rows], size), dtype=np.float64)
+    d1 = np.zeros_like(s1)
+    if ties == "efron":
+        weighted = design[rows] * risk[rows, None]
+        for j in range(design.shape[1]):
+            d1[:, j] = np.bincount(sets.event_time, weighted[:, j], size)
+    sums = _tie_sums(s0, d0, sets.n_events, ties)
+    value = float((linear[rows] - shift).sum() - sums.log.sum())
+    return value, _Sums(risk, s0, s1, d1, sums)
+
+
+def _score(design: Array, sets: RiskSets, sums: _Sums) -> Array:
+    ties = sums.ties
+    return np.asarray(design[sets.event_row].sum(axis=0) - ties.c0 @ sums.s1 + ties.c1 @ sums.d1)
+
+
+def _information(design: Array, sets: RiskSets, sums: _Sums) -> Array:
+    ties, s1, d1 = sums.ties, sums.s1, sums.d1
+    weight = sums.risk * sets.over(ties.c0)
+    weight[sets.event_row] -= sums.risk[sets.event_row] * ties.c1[sets.event_time]
+    information = np.zeros((design.shape[1], design.shape[1]))
+    for begin in range(0, len(design), 16384):
+        block = design[begin : begin + 16384]
+        information += (block * weight[begin : begin + 16384, None]).T @ block
+    information -= (s1 * ties.cc0[:, None]).T @ s1
+    cross = (s1 * ties.cc1[:, None]).T @ d1
+    information += cross + cross.T
+    information -= (d1 * ties.cc2[:, None]).T @ d1
+    return (information + information.T) / 2
+
+
+def fit_cox(
+    design: Array,
+    sets: RiskSets,
+    *,
+    ties: str = "efron",
+    names: Sequence[str] | None = None,
+    offset: Array | None = None,
+    start: Array | None = None,
+    max_iterations: int = 60,
+    check: bool = True,
+) -> CoxFit:
+    """Maximum partial likelihood by Newton's method with step halving.
+
+    Parameters
+    ----------
+    design : (n, p) array
+        Without an intercept.
+    sets : RiskSets
+    ties : {"efron", "breslow"}
+    offset : (n,) array, optional
+        Added to the linear predictor.
+
+    Raises
+    ------
+    ValueError
+        For an aliased or constant column.
+    Separated
+        For an infinite estimate, naming the terms.
+    """
+    require_choice(ties, TIES, name="ties")
+    names = [f"x{j}" for j in range(design.shape[1])] if names is None else names
+    counted = sets.last > sets.first
+    if check:
+        require_full_rank(design[counted], names, intercept=False)
+    centre = design[counted].mean(axis=0)
+    centred = design - centre
+    beta = np.zeros(design.shape[1]) if start is None else start.copy()
+    value, sums = _evaluate(beta, centred, sets, ties, offset)
+    null = value if start is None else _evaluate(np.zeros_like(beta), centred, sets, ties, offset)[0]
+    step = np.zeros_like(beta)
+    converged, iterations = False, 0
+    while iterations < max_iterations:
+        iterations += 1
+        score, information = _score(centred, sets, sums), _information(centred, sets, sums)
+        step = solve_information(information, score)
+        gain = float(score @ step)
+        if gain < 1e-14 * (1.0 + abs(value)):
+            converged = True
+            break
+        new_value, new_sums = _evaluate(beta + step, centred, sets, ties, offset)
+        halvings = 0
+        while not new_value >= value - 1e-10 * abs(value) and halvings < 30:
+            step = step / 2
+            halvings += 1
+            new_value, new_sums = _evaluate(beta + step, centred, sets, ties, offset)
+        beta, value, sums = beta + step, new_value, new_sums
+    if check:
+        _require_overlap(beta, step, centred, sets, names, converged)
+    information = _information(centred, sets, sums)
+    covariance = solve_information(information, np.eye(len(beta)))
+    return CoxFit(beta, (covariance + covariance.T) / 2, value, null, design @ beta, converged, iterations)
+
+
+def score_residuals(beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None) -> Array:
+    """Each row's contribution to the score (n, p); they sum to zero at the estimate (Lin & Wei 1989)."""
+    centred = design - design.mean(axis=0)
+    _, sums = _evaluate(beta, centred, sets, ties, offset)
+    t, s1, d1 = sums.ties, sums.s1, sums.d1
+    # Sums over tied events of c_l times the risk-set mean (S1 - f_l D1) c_l, and of the same times f_l.
+    mean0 = t.cc0[:, None] * s1 - t.cc1[:, None] * d1
+    mean1 = t.cc1[:, None] * s1 - t.cc2[:, None] * d1
+    residual = -sums.risk[:, None] * (centred * sets.over(t.c0)[:, None] - sets.over(mean0))
+    rows, when = sets.event_row, sets.event_time
+    average = (t.c0[:, None] * s1 - t.c1[:, None] * d1) / sets.n_events[:, None]
+    residual[rows] += centred[rows] - average[when]
+    residual[rows] += sums.risk[rows, None] * (centred[rows] * t.c1[when, None] - mean1[when])
+    return np.asarray(residual)
+
+
+def _require_overlap(
+    beta: Array, step: Array, design: Array, sets: RiskSets, names: Sequence[str], converged: bool
+) -> None:
+    """Raise `Separated` where along some direction every event stands highest in its risk set."""
+    linear = design @ beta
+    if converged and np.ptp(linear) < 15:
+        return
+    direction = step / max(float(np.abs(step).max()), 1e-300)
+    for candidate in (direction, beta):
+        moved = design @ candidate
+        size = float(np.ptp(moved))
+        highest = _highest_at_risk(moved, sets)
+        if size > 0 and (moved[sets.event_row] >= highest[sets.event_time] - 1e-4 * size).all():
+            culprits = leading_terms(candidate, design.std(axis=0), names) or list(names[:1])
+            named = ", ".join(repr(name) for name in culprits)
+            raise Separated(
+                f"The estimate is infinite: whenever an event happens, {named} put(s) it above everyone at risk. "
+                "Merge rare levels or leave the term out.",
+                culprits,
+            )
+
+
+def _highest_at_risk(values: Array, sets: RiskSets) -> Array:
+    highest = np.full(len(sets.time), -np.inf)
+    for position in range(len(sets.time)):
+        at_risk = (sets.first <= position) & (position < sets.last)
+        highest[position] = values[at_risk].max()
+    return highest
