@@ -165,14 +165,15 @@ class Instrument:
         )
 
     def caveats(self) -> list[str]:
-        """One sentence for each fact of the key that no source could be read for.
+        """One sentence for each fact that the score rests on and that no source could be read for.
 
         >>> from alliance_stats.instruments import INSTRUMENTS
         >>> INSTRUMENTS["WAI-SR"].caveats()
         []
         """
+        concerned = _SCORING if self.max_missing else tuple(fact for fact in _SCORING if fact != "missing")
         return [
-            f"{self.name}: {fact} not verified ({text})." for fact, text in self.unverified.items() if fact in _SCORING
+            f"{self.name}: {fact} not verified ({text})." for fact, text in self.unverified.items() if fact in concerned
         ]
 
     def table(self) -> pd.DataFrame:

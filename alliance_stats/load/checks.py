@@ -134,8 +134,7 @@ def patient_ids(table: pd.DataFrame, ids: Ids, problems: Problems) -> None:
         problems.add(ERROR, "id is a date", problem, remedy=remedy, table=table, bad=ids.dates, column=PATIENT)
     if ids.missing.any():
         remedy = "Fill in the id, or remove the row (is it a row of totals?)."
-        if table[PATIENT].isin(["NA", "None", "nan"]).any():
-            remedy += " If the text is a real id, say which texts mean missing with missing_text=."
+        remedy += " Cells such as NA count as empty; if NA is a real id, say so with missing_text=."
         n = int(ids.missing.sum())
         problem = "1 row has no patient." if n == 1 else f"{n} rows have no patient."
         problems.add(ERROR, "missing patient", problem, remedy=remedy, table=table, bad=ids.missing, column=PATIENT)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load.text import Raw, read_text, unique_names
+from alliance_stats.load.text import Raw, read_text, require_names, unique_names
 from alliance_stats.schema import DataError, suggest
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
@@ -166,6 +166,7 @@ def _from_rows(rows: list[tuple[Any, ...]], how: dict[str, Any], header_row: int
         raise DataError(
             f"Row {header_row} of the sheet holds no column names.", remedy="Say where they stand with header_row=."
         )
+    require_names(names)
     labels = unique_names(names)
     if not body:
         raise DataError("The sheet has column names and no rows.", remedy="Export it again with its data.")

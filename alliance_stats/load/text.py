@@ -84,6 +84,7 @@ def read_text(
     real = ~((n_fields == 1) & first_field_blank)
     lines, n_fields = lines[real], n_fields[real]
     names = _header(data, delimiter)
+    require_names(names)
     width = _width(names, data, delimiter, lines, n_fields, header_row)
     names = [*names, *("" for _ in range(width - len(names)))]
     labels = unique_names(names)
@@ -102,6 +103,16 @@ def read_text(
     table = _keep_leading_zeros(table, data, delimiter, labels, texts, missing_text)
     how = {"format": "text", "encoding": encoding_found, "delimiter": DELIMITERS.get(delimiter, delimiter)}
     return Raw(table, how, {})
+
+
+def require_names(names: Sequence[str]) -> None:
+    """Raise where the line of column names holds numbers alone."""
+    given = [name.strip() for name in names if name.strip()]
+    if given and all(name.replace(".", "", 1).replace("-", "", 1).isdigit() for name in given):
+        raise DataError(
+            f"The line of column names holds numbers alone ({', '.join(given[:4])}, ...).",
+            remedy="Add a line of column names, or say in which line it stands with header_row=.",
+        )
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -156,8 +167,9 @@ def _decode(content: bytes, encoding: str) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        around = content[max(0, error.start - 12) : error.start + 12].split(b"\n")
-        shown = next((part for part in around if part), b"").decode("cp1252", "replace")
+        before = content[max(0, error.start - 12) : error.start].split(b"\n")[-1]
+        after = content[error.start : error.start + 12].split(b"\n")[0]
+        shown = (before + after).decode("cp1252", "replace")
         raise DataError(
             f"The file is not {encoding.upper()} text: line {line} holds the byte 0x{content[error.start]:02x}.",
             remedy=f"Name its encoding: with encoding='cp1252' (Western Windows) the place reads {shown!r}.",
