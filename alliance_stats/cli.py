@@ -46,13 +46,15 @@ def _check(options: argparse.Namespace) -> int:
     from alliance_stats.report import check_study
 
     problems = check_study(options.study)
-    if problems.empty:
-        print(f"{options.study}: no problems found.")
-        return OK
-    _print_table(problems)
-    serious = int((problems["severity"] == "error").sum())
-    print(f"{options.study}: {len(problems)} problem(s), {serious} of them error(s).")
-    return PROBLEMS
+    for row in problems.to_dict("records"):
+        place = [f"{name} {row[name]}" for name in ("row", "patient", "session", "column") if _there(row[name])]
+        value = f" {row['value']!r}" if _there(row["value"]) else ""
+        where = f"{row['file']}: {', '.join(place)}{value}: " if place else f"{row['file']}: "
+        print(_one_line(f"{row['severity']}: {where}{row['problem']} {row['remedy']}"))
+    n_errors = int((problems["severity"] == "error").sum())
+    n_others = len(problems) - n_errors
+    print(f"{options.study}: {n_errors} error(s), {n_others} other remark(s).")
+    return PROBLEMS if n_errors else OK
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -80,8 +82,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _make_report(study: Path, out: Path) -> int:
+    import logging
+
     from alliance_stats.report import write_report
 
+    logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # what it says stands in the notes
     progress = _Progress()
     try:
         written = write_report(study, out, progress=progress)
@@ -128,22 +133,9 @@ def _write_table(table: pd.DataFrame, out: Path | None) -> int:
     return OK
 
 
-def _print_table(problems: pd.DataFrame) -> None:
-    """One problem a line, with its place in front: made for reading and for ``grep``."""
-    for row in problems.to_dict("records"):
-        place = ", ".join(
-            f"{name} {row[name]}" for name in ("row", "patient", "session", "column") if not _empty(row.get(name))
-        )
-        value = "" if _empty(row.get("value")) else f" {row['value']!r}:"
-        print(_one_line(f"{row['severity']}: {place + ':' if place else ''}{value} {row['problem']} {row['remedy']}"))
-
-
-def _empty(value: object) -> bool:
-    return value is None or value == "" or bool(value != value) if not _is_na(value) else True
-
-
-def _is_na(value: object) -> bool:
-    return type(value).__name__ in {"NAType", "NaTType"}
+def _there(value: object) -> bool:
+    """Whether a cell of CHECK holds something; None, NaN and NA do not."""
+    return value is not None and str(value) not in {"nan", "<NA>", "NaT", "None", ""}
 
 
 def _shown(path: Path) -> str:

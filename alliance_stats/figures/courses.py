@@ -17,7 +17,9 @@ _DASHES = {"repaired": "-", "unrepaired": "--", "censored": ":"}
 _MARKERS = {"repaired": "o", "unrepaired": "s", "censored": "D"}
 
 
-def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes | None = None) -> Axes:
+def plot_onset_aligned(
+    course: pd.DataFrame, *, score: str = "score", at_least: int = 5, ax: Axes | None = None
+) -> Axes:
     """The mean course around the onset of a rupture, with its interval, one line for each status.
 
     The groups are formed by what came *after* the onset, so that the figure describes courses and does not compare
@@ -26,13 +28,17 @@ def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes |
     Parameters
     ----------
     course : DataFrame
-        As from `onset_aligned`: ``status, offset, n_ruptures, mean, ci_low, ci_high``, in points from the baseline.
+        As from `onset_aligned`: ``status, offset, n_ruptures, n_patients, mean, ci_low, ci_high``, in points from
+        the baseline.
     score : str
         What the points are of, for the label of the axis.
+    at_least : int
+        Points that fewer patients contribute to are left out, since their interval would hide all others; the legend
+        says so where nothing is left.
     ax : Axes, optional
         Where to draw; a new figure by default.
     """
-    require_columns(course, ["status", "offset", "n_ruptures", "mean", "ci_low", "ci_high"], table_name="course")
+    require_columns(course, ["status", "offset", "n_ruptures", "n_patients", "mean", "ci_low", "ci_high"])
     with styled():
         ax = new_axes(ax)
         ax.axhline(0, color=COLOURS["blue"], linewidth=1.0, linestyle="--")
@@ -41,6 +47,7 @@ def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes |
             name = str(status)
             n = int(rows["n_ruptures"].max())
             colour = STATUS_COLOURS.get(name, COLOURS["ink"])
+            rows = rows.loc[rows["n_patients"] >= at_least]
             ax.fill_between(rows["offset"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.18, linewidth=0)
             ax.plot(
                 rows["offset"],
@@ -48,7 +55,7 @@ def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes |
                 color=colour,
                 linestyle=_DASHES.get(name, "-"),
                 marker=_MARKERS.get(name, "o"),
-                label=f"{name} (n = {n})",
+                label=f"{name} (n = {n}{'' if len(rows) else ', too few to show'})",
             )
         ax.set(xlabel="Sessions from the onset of the rupture", ylabel=f"{score}, points from baseline")
         whole_ticks(ax)
@@ -57,7 +64,7 @@ def plot_onset_aligned(course: pd.DataFrame, *, score: str = "score", ax: Axes |
     return ax
 
 
-def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_prevalence(prevalence: pd.DataFrame, *, at_least: int = 5, ax: Axes | None = None) -> Axes:
     """The share of patients at risk whose rupture begins at each session, beside what chance alone would give.
 
     Parameters
@@ -65,10 +72,13 @@ def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes
     prevalence : DataFrame
         As from `ruptures_by_session`: ``session, n_at_risk, onset_rate, ci_low, ci_high``; drawn too where they are
         there: ``expected, expected_low, expected_high``, the rate under the null without ruptures.
+    at_least : int
+        Sessions with fewer patients at risk are left out: the last patient's rupture would be a share of 100 %.
     ax : Axes, optional
         Where to draw; a new figure by default.
     """
     require_columns(prevalence, ["session", "n_at_risk", "onset_rate", "ci_low", "ci_high"], table_name="prevalence")
+    prevalence = prevalence.loc[prevalence["n_at_risk"] >= at_least]
     with styled():
         ax = new_axes(ax)
         if "expected" in prevalence:
@@ -103,9 +113,7 @@ def plot_prevalence(prevalence: pd.DataFrame, *, ax: Axes | None = None) -> Axes
             label="observed (95 % CI)",
         )
         ax.set(xlabel="Session", ylabel="Ruptures beginning (% of patients at risk)")
-        # Intervals of the last sessions, with few patients left, would squeeze all others to the ground.
-        tallest = np.nanmax([shares["onset_rate"].max(), 1.0])
-        ax.set_ylim(0, min(100.0, 2.5 * tallest))
+        ax.set_ylim(bottom=0)
         whole_ticks(ax)
         ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return ax
@@ -150,14 +158,16 @@ def plot_distribution(
             linewidth=0.5,
         )
         for value, height in zip(distribution.loc[at_end, "value"], percent.loc[at_end], strict=True):
+            outside = -1 if value == floor else 1  # beside the bar: a higher neighbour would cover a label above it
             ax.annotate(
                 f"{height:.1f} %",
-                (value, height),
-                xytext=(0, 3),
+                (value + outside * (distribution["high"] - distribution["low"]).iloc[0] / 2, height / 2),
+                xytext=(3 * outside, 0),
                 textcoords="offset points",
-                ha="center",
+                ha="left" if outside > 0 else "right",
+                va="center",
                 fontsize=8,
             )
         ax.set(xlabel=score, ylabel="Ratings (%)")
-        ax.margins(y=0.12)
+        ax.margins(x=0.09)
     return ax

@@ -66,6 +66,15 @@ def interval(low: Any, high: Any, digits: int = 3) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]"
 
 
+def brief(value: Any) -> str:
+    """A number as short as it can be written: ends of scales, settings.
+
+    >>> brief(5.0), brief(0.25)
+    ('5', '0.25')
+    """
+    return f"{value:g}".replace("-", "−")
+
+
 def count(n: int, singular: str, plural: str | None = None) -> str:
     """A count with its noun.
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from alliance_stats.courses import score_distribution
 from alliance_stats.figures import plot_attendance, plot_distribution
-from alliance_stats.report.numbers import number, percent
+from alliance_stats.report.numbers import brief, number, percent
 from alliance_stats.report.page import Section
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
@@ -32,10 +32,16 @@ def describe_data(run: Run) -> None:
     if high is not None:
         run.facts.append(
             f"{cite('share of ratings at the ceiling', percent)} of ratings stood at the highest possible score, "
-            f"{cite('highest possible score')}."
+            f"{cite('highest possible score', brief)}."
         )
     section.paragraph(run.facts[-2] if high is not None else run.facts[-1])
-    run.show_table(section, "overview", "The study in numbers.", labels={"quantity": "", "value": "value"}, formats={})
+    run.show_table(
+        section,
+        "overview",
+        "The study in numbers.",
+        labels={"quantity": "", "value": "value"},
+        formats={"value": lambda value: brief(value) if float(value).is_integer() else number(value)},
+    )
     run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
     axes = plot_distribution(
         run.tables["score_distribution"], score=run.score, floor=low, ceiling=high, ax=blank_axes(2.7)
@@ -98,8 +104,8 @@ def _how_scored(run: Run) -> str:
     for flipped in run.study.tables("flip"):
         if flipped["into"] == run.score:
             return (
-                f", which is {flipped['column']!r} turned round on its range ({number(flipped['low'])} to "
-                f"{number(flipped['high'])}), so that higher is better"
+                f", which is {flipped['column']!r} turned round on its range ({brief(flipped['low'])} to "
+                f"{brief(flipped['high'])}), so that higher is better"
             )
     return ""
 

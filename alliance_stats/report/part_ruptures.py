@@ -75,7 +75,7 @@ def _by_session(run: Run, section: Section) -> None:
     axes = plot_prevalence(table, ax=blank_axes(3.2))
     caption = (
         "Share of patients at risk (rated, no rupture open) whose rupture begins at each session, with Wilson's 95 % "
-        "interval; intervals that leave the figure are cut."
+        "interval; sessions with fewer than five patients at risk stand in the table only."
     )
     run.show_figure(section, "prevalence", axes, caption, alt="Ruptures beginning by session number.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -50,9 +50,35 @@ _REQUIRED = {
 }
 
 
+_TYPES: dict[str, dict[str, type]] = {
+    "study": {"title": str, "seed": int, "show_ids": bool},
+    "read": {"file": str},
+    "endings": {"file": str, PATIENT: str, ENDING: str, LAST_SESSION: str, "codes": dict},
+    "detect": {"score": str},
+    "outcome": {"symptom": str},
+    "figures": {"patients": int, "before": int, "after": int},
+}
+"""What the keys that no function of the package checks must be."""
+
+
 def open_study(path: Path) -> Study:
     """The study file at `path`, every section and key of it known."""
-    return read_study(path, known_sections(), required=_REQUIRED)
+    study = read_study(path, known_sections(), required=_REQUIRED)
+    for section, types in _TYPES.items():
+        for key, value in study.section(section).items():
+            wanted = types.get(key)
+            if wanted is not None and type(value) is not wanted:
+                problem = f"{path}: [{section}] {key} = {value!r} must be {_WORDS[wanted]}."
+                raise StudyError(problem, remedy="Correct the study file.")
+    for key in ("rule", "prediction_rule"):
+        if key in study.section("detect"):
+            study_rule(study, key)
+    if study.section("study").get("seed", 0) < 0:
+        raise StudyError(f"{path}: [study] seed must not be negative.", remedy="Write a whole number, such as 1.")
+    return study
+
+
+_WORDS = {str: "text in quotes", int: "a whole number", bool: "true or false", dict: "a table { ... }"}
 
 
 def read_and_score(study: Study) -> pd.DataFrame:
@@ -60,7 +86,14 @@ def read_and_score(study: Study) -> pd.DataFrame:
     options = study.section("read")
     path = study.file("read")
     del options["file"]
-    sessions = in_section(study, "read", lambda: read_sessions(path, **options))
+    try:
+        sessions = in_section(study, "read", lambda: read_sessions(path, **options))
+    except StudyError:
+        raise
+    except DataError as error:
+        if _is_unreadable(check_file(path, **options)):
+            raise StudyError(str(error), remedy="") from error
+        raise
     for section in study.tables("score"):
         instrument = section.pop("instrument")
         if str(instrument).endswith(".toml"):
@@ -68,7 +101,7 @@ def read_and_score(study: Study) -> pd.DataFrame:
         sessions = in_section(study, "score", lambda: score_items(sessions, instrument, **section))  # noqa: B023
     for section in study.tables("flip"):
         sessions = in_section(study, "flip", lambda: flip(sessions, **section))  # noqa: B023
-    return sessions
+    return _with_score(study, sessions)
 
 
 def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
@@ -116,16 +149,19 @@ def read_endings(study: Study, sessions: pd.DataFrame) -> pd.DataFrame | None:
         return None
     options, path = study.section("endings"), study.file("endings")
     columns = {str(options.get(name, name)): name for name in (PATIENT, ENDING, LAST_SESSION)}
-    raw = read_file(
-        path,
-        delimiter=options.get("delimiter"),
-        encoding=options.get("encoding"),
-        sheet=options.get("sheet"),
-        header_row=1,
-        wanted=list(columns),
-        as_text=[column for column, name in columns.items() if name != LAST_SESSION],
-        missing_text=MISSING_TEXT,
-    )
+    try:
+        raw = read_file(
+            path,
+            delimiter=options.get("delimiter"),
+            encoding=options.get("encoding"),
+            sheet=options.get("sheet"),
+            header_row=1,
+            wanted=list(columns),
+            as_text=[column for column, name in columns.items() if name != LAST_SESSION],
+            missing_text=MISSING_TEXT,
+        )
+    except DataError as error:
+        raise StudyError(str(error), remedy="") from error
     table = raw.table
     wanted = [column for column, name in columns.items() if name != LAST_SESSION or column in table]
     require_columns(table, wanted, table_name=path.name)
@@ -139,6 +175,13 @@ def read_endings(study: Study, sessions: pd.DataFrame) -> pd.DataFrame | None:
     _refuse(table, table[PATIENT].duplicated(), PATIENT, "stands twice", "Keep one row per patient.")
     known = table[PATIENT].isin(sessions[PATIENT])
     _refuse(table, ~known, PATIENT, "has no sessions", "Remove the row, or correct the id.")
+    without = pd.Index(sessions[PATIENT].unique()).difference(pd.Index(table[PATIENT]))
+    if len(without):
+        raise DataError(
+            f"{path.name}: {len(without)} patient(s) of the sessions have no ending.",
+            remedy="Add a row for each (an ending not known yet is 'ongoing').",
+            patient=without[0],
+        )
     if LAST_SESSION in table:
         table = table.assign(**{LAST_SESSION: numeric(table, LAST_SESSION)})
     return table.reset_index(drop=True)
@@ -156,6 +199,8 @@ def check(study: Study) -> pd.DataFrame:
     path = study.file("read")
     del options["file"]
     found = in_section(study, "read", lambda: check_file(path, **options))
+    if _is_unreadable(found):
+        read_and_score(study)  # raises, in one sentence
     tables = [found.assign(file=path.name)]
     if not (found["severity"] == "error").any():
         try:
@@ -190,10 +235,14 @@ def study_rule(study: Study, key: str = "rule") -> Rule:
             if name not in known:
                 problem = f"{study.path}: [detect.{key}] has an unknown key {name!r}."
                 raise StudyError(problem, remedy=suggest(name, known))
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in written.items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
+        }
         return in_section(study, f"detect.{key}", lambda: Rule(**fields))
-    if written not in RULES:
-        raise StudyError(f"{study.path}: [detect] {key} = {written!r} is not a rule.", remedy=suggest(written, RULES))
+    if not isinstance(written, str) or written not in RULES:
+        raise StudyError(
+            f"{study.path}: [detect] {key} = {written!r} is not a rule.", remedy=suggest(str(written), RULES)
+        )
     return RULES[written]
 
 
@@ -201,10 +250,18 @@ def in_section(study: Study, section: str, call: Callable[[], T]) -> T:
     """What `call` returns; an argument it refuses is reported as a mistake in `section` of the study file."""
     try:
         return call()
-    except DataError:
-        raise
+    except DataError as error:
+        if error.row is not None or error.patient is not None or section == "read":
+            raise
+        problem = f"{study.path}: [{section}] {error.problem}"  # no place in the data: the settings do not fit
+        raise StudyError(problem, remedy=error.remedy, column=error.column, value=error.value) from error
     except (ValueError, TypeError) as error:
         raise StudyError(f"{study.path}: [{section}] {error}", remedy="Correct the study file.") from error
+
+
+def _is_unreadable(found: pd.DataFrame) -> bool:
+    """Whether CHECK says that the file could not be read as a table at all, rather than that cells are wrong."""
+    return bool(found["rule"].eq("file").any())
 
 
 def _ids_like(ids: pd.Series, model: pd.Series) -> pd.Series:
@@ -213,6 +270,18 @@ def _ids_like(ids: pd.Series, model: pd.Series) -> pd.Series:
         numbers = pd.to_numeric(ids, errors="coerce")
         return numbers if numbers.isna().any() else numbers.astype(model.dtype)
     return ids.astype(model.dtype)
+
+
+def _with_score(study: Study, sessions: pd.DataFrame) -> pd.DataFrame:
+    """`sessions` with the score of ``[detect]`` as numbers, some of them there."""
+    score = study.section("detect")["score"]
+    if score not in sessions:
+        problem = f"{study.path}: [detect] score = {score!r}: the sessions have no such column."
+        raise StudyError(problem, remedy=suggest(score, sessions.columns))
+    values = numeric(sessions, score)
+    if np.isnan(values).all():
+        raise DataError(f"{score!r} holds no rating at all.", remedy="Check the file, and [score] in the study file.")
+    return sessions.assign(**{score: values})
 
 
 def _one_problem(error: DataError, file: str) -> pd.DataFrame:

@@ -155,16 +155,21 @@ class Run:
         self.n_figures += 1
 
     @contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """Do an optional part; where the data do not allow it, say so in the notes and go on."""
+    def listening(self, what: str) -> Iterator[None]:
+        """Turn the warnings of a step into notes."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            try:
-                yield
-            except (DataError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-                self.n_undone += 1
-                self.notes.append(f"{what} could not be done: {self.reason(error)}")
+            yield
         self.notes += list(dict.fromkeys(f"{what}: {' '.join(str(one.message).split())}" for one in caught))
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Do an optional part; where the data do not allow it, say so in the notes and go on."""
+        try:
+            yield
+        except (DataError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            self.n_undone += 1
+            self.notes.append(f"{what} could not be done: {self.reason(error)}")
 
     def reason(self, error: Exception) -> str:
         """What an error says, without the ids of its place unless the study shows ids."""

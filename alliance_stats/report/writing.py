@@ -103,7 +103,8 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
         open_report(run)
         for done, (step, part) in enumerate(PARTS, start=2):
             progress(step, done, total)
-            part(run)
+            with run.listening(f"While {step}"):
+                part(run)
         progress("writing the page", total - 1, total)
         close_report(run)
         _write_page(run)

@@ -89,15 +89,30 @@ def test_an_unknown_patient_is_named(ax):
 
 def test_onset_aligned_draws_the_table(ax):
     course = als.onset_aligned(SESSIONS, EVENTS, score="alliance")
-    als.plot_onset_aligned(course, score="alliance", ax=ax)
+    als.plot_onset_aligned(course, score="alliance", at_least=1, ax=ax)
     assert points(ax, "o") == [(-2, -0.5), (-1, 0), (0, -2.5), (1, -1.5), (4, 0.5), (5, -0.5)]
     assert "repaired (n = 1)" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def test_onset_aligned_says_where_too_few_patients_are_left(ax):
+    course = als.onset_aligned(SESSIONS, EVENTS, score="alliance")
+    als.plot_onset_aligned(course, score="alliance", ax=ax)
+    assert points(ax, "o") == []
+    assert "repaired (n = 1, too few to show)" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
 def test_prevalence_draws_observed_beside_expected(ax):
     prevalence = pd.DataFrame(
-        {"session": [2, 3], "n_at_risk": [4, 2], "onset_rate": [0.25, 0.5], "ci_low": [0.1, 0.1], "ci_high": [0.6, 0.9]}
+        {
+            "session": [2, 3],
+            "n_at_risk": [40, 20],
+            "onset_rate": [0.25, 0.5],
+            "ci_low": [0.1, 0.1],
+            "ci_high": [0.6, 0.9],
+        }
     )
+    few = pd.DataFrame({"session": [9], "n_at_risk": [1], "onset_rate": [1.0], "ci_low": [0.2], "ci_high": [1.0]})
+    prevalence = pd.concat([prevalence, few])
     als.plot_prevalence(prevalence.assign(expected=0.1, expected_low=0.05, expected_high=0.2), ax=ax)
     assert points(ax, "o") == [(2, 25), (3, 50)]
     chance = next(line for line in ax.lines if line.get_linestyle() == "--")
