@@ -286,8 +286,9 @@ def _score(filled: FloatArray, answered: Any, scale: _Scale, how: str) -> FloatA
         given += answered[:, column]
     n = len(scale.columns)
     mean = total / np.where(present > 0, present, np.nan)
-    mean[n - given > scale.max_missing] = np.nan
-    return mean * n if how == "sum" else mean
+    result = np.where(present == n, total, mean * n) if how == "sum" else mean  # a complete sum stays exact
+    result[n - given > scale.max_missing] = np.nan
+    return result
 
 
 def _straight(values: FloatArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
