@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.columns import INTERCEPT, ColumnPlan, plan_columns
-from alliance_stats.mixed.formula import MixedFormula, RandomTerm, require_variables
+from alliance_stats.mixed.formula import MixedFormula, RandomTerm, require_variables, variables_of
 from alliance_stats.mixed.grouping import Grouping, factor_runs, group_rows, is_nested
 from alliance_stats.schema import DataError, numeric
 
@@ -85,6 +85,8 @@ class Design:
         Time of the serial correlation.
     weights : (n,) array or None
         Prior weights: the residual variance of a row is sigma^2 / weight.
+    variables : dict
+        For every data column of the fixed part its mean over the rows used, or its levels in the order of their coding.
     """
 
     formula: MixedFormula
@@ -109,6 +111,7 @@ class Design:
     aliased: tuple[str, ...] = ()
     time: FloatArray | None = None
     weights: FloatArray | None = None
+    variables: dict[str, float | tuple[object, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -203,6 +206,7 @@ def build_design(
         aliased=aliased,
         time=None if when is None else sort(when),
         weights=None if weights is None else sort(_weights(table, weights)),
+        variables=_typical(fixed, table),
     )
     _check_size(design)
     return design
@@ -301,6 +305,26 @@ def _blocks(
 def _centred(blocks: tuple[Block, ...], names: tuple[str, ...]) -> list[bool]:
     """Which effect columns may be centred: those that stand beside the intercept in every block that has them."""
     return [all(INTERCEPT in block.names for block in blocks if name in block.names) for name in names]
+
+
+def _typical(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float | tuple[object, ...]]:
+    """The mean of each numeric variable of the fixed part, the levels of each categorical one in coding order."""
+    levels: dict[str, tuple[object, ...]] = {}
+    if fixed.spec is not None:
+        for expression, (kind, state) in fixed.spec.encoder_state.items():
+            names = variables_of(expression)
+            if kind.value == "categorical" and len(names) == 1:
+                levels[names[0]] = tuple(state["categories"])
+    typical: dict[str, float | tuple[object, ...]] = {}
+    for name in variables_of(fixed.side):
+        column = table[name]
+        if name in levels:
+            typical[name] = levels[name]
+        elif pd.api.types.is_numeric_dtype(column.dtype):
+            typical[name] = float(column.mean())
+        else:
+            typical[name] = tuple(column.drop_duplicates().sort_values())
+    return typical
 
 
 def _one_column(side: str, table: pd.DataFrame) -> FloatArray:

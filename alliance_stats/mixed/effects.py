@@ -39,46 +39,26 @@ def modes(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
     inner, outer, _ = model.matrices(fit.optimum.theta)
     weight = np.append(-deviance.beta, 1.0)
     b = inner @ np.einsum("akm,k->am", deviance.evaluation.inner_cross, weight)
-    if outer is None or deviance.evaluation.outer_cross is None:
+    if outer is None or deviance.evaluation.level is None:
         return b, None
-    return b, outer @ np.einsum("rkj,k->rj", deviance.evaluation.outer_cross, weight)
+    return b, outer @ np.einsum("rkj,k->rj", deviance.evaluation.level.cross, weight)
 
 
-def conditional_covariances(fit: MixedFit) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
-    """Given the data and the parameters, in units of sigma^2 (internal).
-
-    Returns
-    -------
-    inner : (a, a, m) array
-        Var(b_i | y).
-    outer : (r, r, J) array or None
-        Var(c_j | y).
-    between : (a, r, m) array or None
-        Cov(b_i, c_j | y) with the outer level each inner one belongs to.
-    """
-    model, evaluation = fit.model, fit.optimum.deviance.evaluation
-    inner, _, _ = model.matrices(fit.optimum.theta)
-    held = inner[:, :, None] - np.einsum("ab,bcm,cd->adm", inner, evaluation.inner_gram, inner)
-    if evaluation.outer_cov is None:
-        return held, None, None
-    # Given c the group's effects have mean -D H c and covariance D - D G D; c itself has covariance P.
-    lever = -np.tensordot(inner, evaluation.inner_gram[:, list(model.outer_columns)], 1)
-    cov = evaluation.outer_cov[:, :, model.design.grouping.outer_of_inner()]
-    between = np.einsum("arm,rsm->asm", lever, cov)
-    return held + np.einsum("asm,bsm->abm", between, lever), evaluation.outer_cov, between
-
-
-def cross_covariance(fit: MixedFit, between: FloatArray, inner: Any, outer: Any) -> FloatArray:
-    """Cov(b_i, c_j | y) for pairs of levels, (a, r, pairs): zero for a level that is not the group's own."""
-    own = fit.design.grouping.outer_of_inner()[inner] == outer
-    return np.asarray(between[:, :, inner] * own)
+def conditional_covariances(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
+    """Var(b_i | y), (a, a, m), and Var(c_j | y), (r, r, J), in units of sigma^2 (internal)."""
+    evaluation = fit.optimum.deviance.evaluation
+    inner, _, _ = fit.model.matrices(fit.optimum.theta)
+    level, a = evaluation.level, len(inner)
+    full = evaluation.gram[:a, :a] if level is None else level.condition(evaluation.gram)
+    held = inner[:, :, None] - np.einsum("ab,bcm,cd->adm", inner, full, inner)
+    return held, None if level is None else level.cov
 
 
 def random_effects(fit: MixedFit) -> dict[str, pd.DataFrame]:
     """One table per grouping factor, sorted by level."""
     design = fit.design
     b, c = modes(fit)
-    cov_b, cov_c, _ = conditional_covariances(fit)
+    cov_b, cov_c = conditional_covariances(fit)
     tables: dict[str, pd.DataFrame] = {}
     for factor in dict.fromkeys(block.factor for block in design.blocks):
         outer = factor == design.outer_factor

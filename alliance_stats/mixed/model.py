@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
+from alliance_stats.mixed.crossed import CrossedSpec, crossed_spec, slot_columns
 from alliance_stats.mixed.design import Design
 from alliance_stats.mixed.likelihood import Curvature, Evaluation, evaluate
+from alliance_stats.mixed.nested import NestedSpec
 from alliance_stats.mixed.products import Products, build_products, with_outcome
 from alliance_stats.mixed.residual import Change, Pairs, build_pairs, whiten, whitened_change
 
@@ -79,6 +81,8 @@ class Model:
         Serial correlation.
     correlation : None, "ar1" or "car1"
     reml : bool
+    spec : NestedSpec, CrossedSpec or None
+        The outer level.
     """
 
     design: Design
@@ -86,12 +90,13 @@ class Model:
     pairs: Pairs | None
     correlation: str | None
     reml: bool
+    spec: NestedSpec | CrossedSpec | None
 
     # -- parameters -------------------------------------------------------------------------------------------
     @cached_property
     def outer_columns(self) -> tuple[int, ...]:
         """The effect columns of the outer factor."""
-        return tuple(sorted(column for block in self.design.blocks if block.outer for column in block.columns))
+        return outer_columns(self.design)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -156,8 +161,7 @@ class Model:
             self.products.coef,
             inner,
             outer,
-            outer=self.outer_columns,
-            outer_starts=self.design.grouping.outer_starts,
+            self.spec,
             parameters=self._keys if derivatives else None,
             changes=changes,
         )
@@ -230,13 +234,26 @@ class Model:
         return replace(self, design=changed, products=with_outcome(self.products, changed))
 
 
+def outer_columns(design: Design) -> tuple[int, ...]:
+    """The effect columns of the outer factor."""
+    return tuple(sorted(column for block in design.blocks if block.outer for column in block.columns))
+
+
 def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model:
     """Reduce the rows of a design once."""
-    products = build_products(design)
+    grouping, columns = design.grouping, outer_columns(design)
+    spec: NestedSpec | CrossedSpec | None = None
+    extra = None
+    if grouping.crossed:
+        spec = crossed_spec(grouping, len(design.effects), len(columns))
+        extra = slot_columns(spec, grouping, design.effects[list(columns)])
+    elif grouping.outer_starts is not None:
+        spec = NestedSpec(columns, grouping.outer_starts, grouping.n_inner)
+    products = build_products(design, extra)
     pairs = None
     if correlation is not None and design.time is not None:
         pairs = build_pairs(products, design.time, continuous=correlation == "car1")
-    return Model(design, products, pairs, correlation, reml)
+    return Model(design, products, pairs, correlation, reml, spec)
 
 
 def _solve(cross: FloatArray) -> tuple[FloatArray, float, FloatArray, float]:

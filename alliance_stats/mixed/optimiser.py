@@ -19,7 +19,7 @@ from alliance_stats.mixed.model import Deviance, Model
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-12
 """Stop when a full step would lower the deviance by less than this."""
 MAX_EVALUATIONS = 200
 _RHO_LIMIT = 1 - 1e-9

@@ -167,7 +167,7 @@ def _predict_rows(fit: MixedFit, rows: _NewRows, level: str, interval: str | Non
         value = value + _chosen(rows.effects[columns], c, rows.outer, seen_outer)
     if interval is None:
         return value, spread
-    held, cov_c, between = effects.conditional_covariances(fit)
+    held, cov_c = effects.conditional_covariances(fit)
     evaluation = deviance.evaluation
     if level != effects.POPULATION:
         if at_inner:
@@ -177,17 +177,17 @@ def _predict_rows(fit: MixedFit, rows: _NewRows, level: str, interval: str | Non
             follow[:, seen_inner] -= np.einsum("apn,an->pn", evaluation.inner_cross[:, :-1, i], inner @ z)
             new = ~seen_inner
             spread[new] += np.einsum("an,ab,bn->n", rows.effects[:, new], inner, rows.effects[:, new])
-        if outer is not None and cov_c is not None and rows.outer is not None and evaluation.outer_cross is not None:
+        if outer is not None and cov_c is not None and rows.outer is not None and evaluation.level is not None:
             u = rows.effects[columns]
             j, z = rows.outer[seen_outer], u[:, seen_outer]
             spread[seen_outer] += np.einsum("rn,rsn,sn->n", z, cov_c[:, :, j], z)
-            follow[:, seen_outer] -= np.einsum("rpn,rn->pn", evaluation.outer_cross[:, :-1, j], outer @ z)
+            follow[:, seen_outer] -= np.einsum("rpn,rn->pn", evaluation.level.cross[:, :-1, j], outer @ z)
             new = ~seen_outer
             spread[new] += np.einsum("rn,rs,sn->n", u[:, new], outer, u[:, new])
             both = seen_inner & seen_outer
-            if between is not None and both.any():
-                cov = effects.cross_covariance(fit, between, rows.inner[both], rows.outer[both])
-                spread[both] += 2 * np.einsum("an,arn,rn->n", rows.effects[:, both], cov, u[:, both])
+            if both.any():  # Cov(b_i, c_j | y) = -D A_i'V^-1 U_j T
+                shared = evaluation.level.pair_cross(rows.inner[both], rows.outer[both])
+                spread[both] -= 2 * np.einsum("an,arn,rn->n", inner @ rows.effects[:, both], shared, outer @ u[:, both])
     if interval == "prediction" and not at_inner:  # a new group
         spread += np.einsum("an,ab,bn->n", rows.effects, inner, rows.effects)
         if outer is not None and level == effects.POPULATION:

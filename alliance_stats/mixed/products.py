@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.mixed.design import Design
+from alliance_stats.mixed.small import segment_sum
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -83,16 +84,12 @@ class Products:
         return int(self.coef.shape[1])
 
 
-def segment_sum(values: FloatArray, starts: IntArray) -> FloatArray:
-    """Sums over the consecutive segments that begin at `starts`, along the last axis."""
-    return np.add.reduceat(values, starts, axis=-1)
-
-
-def build_products(design: Design) -> Products:
-    """One pass over the rows of a design."""
+def build_products(design: Design, extra: FloatArray | None = None) -> Products:
+    """One pass over the rows of a design; `extra` are further columns of A (slots of a crossed factor)."""
     starts, counts = design.grouping.starts, design.grouping.counts
     root = None if design.weights is None else np.sqrt(design.weights)
-    columns = design.effects if root is None else design.effects * root
+    columns = design.effects if extra is None else np.concatenate([design.effects, extra])
+    columns = columns if root is None else columns * root
     basis = _orthogonalise(columns, starts, counts, ones=root is None and _starts_with_ones(design))
     a, m = basis.pivots.shape
     same = _same_columns(design)

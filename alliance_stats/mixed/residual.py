@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from alliance_stats.mixed.products import Products, segment_sum
+from alliance_stats.mixed.products import Products
+from alliance_stats.mixed.small import determinant, segment_sum
 from alliance_stats.schema import DataError
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -211,7 +212,7 @@ def whiten(products: Products, pairs: Pairs | None, rho: float) -> Whitened:
     gram, cross, total = _combine(products, pairs, own, lagged)
     gram += products.gram
     log_det = float(pairs.count @ np.log(left)) - products.log_weights
-    return Whitened(gram, _determinant(gram), cross, total + products.total, log_det)
+    return Whitened(gram, determinant(gram), cross, total + products.total, log_det)
 
 
 def whitened_change(products: Products, pairs: Pairs, rho: float) -> Change:
@@ -262,12 +263,3 @@ def _combine(
     total = np.zeros((k, k))
     total[np.ix_(moving, moving)] = np.tensordot(own, pairs.total_own, 1) - np.tensordot(lagged, pairs.total_lagged, 1)
     return gram, cross, total
-
-
-def _determinant(gram: FloatArray) -> FloatArray:
-    """Det of each (a, a) matrix; only formed where the closed forms use it (a of 1 or 2)."""
-    if len(gram) == 1:
-        return np.asarray(gram[0, 0])
-    if len(gram) == 2:
-        return np.asarray(np.maximum(gram[0, 0] * gram[1, 1] - gram[0, 1] ** 2, 0.0))
-    return np.empty(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,9 @@ from alliance_stats.mixed.optimiser import Optimum, minimise
 from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, require_choice
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+DF_METHODS = ("satterthwaite", "kenward-roger", "robust", "normal")
 
 
 @dataclass(frozen=True)
@@ -108,24 +112,45 @@ class MixedFit:
         return self.design.p + len(self.model.parameters) + 1
 
     # -- tables ---------------------------------------------------------------------------------------------------
-    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
-        """TERMS: one row per fixed coefficient, t tests with Satterthwaite df."""
+    def tidy(self, *, level: float = 0.95, df: str = "satterthwaite") -> pd.DataFrame:
+        """TERMS: one row per fixed coefficient.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+        df : {"satterthwaite", "kenward-roger", "robust", "normal"}
+            How tests account for the variances being estimated. Kenward-Roger and the cluster-robust method (CR2 at the
+            top level) change the standard errors too; both write out each independent block of rows.
+        """
         estimate = self.coefficients.to_numpy()
-        error = np.sqrt(np.diag(self.covariance.to_numpy()))
-        df = self.degrees_of_freedom()
+        covariance, freedom = self._inference(df)
+        error = np.sqrt(np.diag(covariance))
+        degrees = freedom(np.eye(self.design.p))
         statistic = np.divide(estimate, error, out=np.full(len(error), np.nan), where=error > 0)
-        reach = stdtrit(df, (1 + level) / 2) * error
+        finite = np.where(np.isinf(degrees), 1e12, degrees)
+        reach = stdtrit(finite, (1 + level) / 2) * error
         columns = [
             list(self.terms),
             estimate,
             error,
-            df,
+            degrees,
             statistic,
-            2 * stdtr(df, -np.abs(statistic)),
+            2 * stdtr(finite, -np.abs(statistic)),
             estimate - reach,
             estimate + reach,
         ]
         return pd.DataFrame(dict(zip(TERMS_COLUMNS, columns)))
+
+    def _inference(self, df: str) -> tuple[FloatArray, Callable[[FloatArray], FloatArray]]:
+        """Covariance of the fixed effects and the degrees of freedom of contrasts, by the method named."""
+        require_choice(df, DF_METHODS, name="df")
+        if df == "satterthwaite":
+            return self.covariance.to_numpy(), self.degrees_of_freedom
+        from alliance_stats.mixed.inference import inference
+
+        other = inference(self, df)
+        return other.covariance, other.df
 
     def glance(self) -> pd.DataFrame:
         """One row about the fit; AIC and BIC count fixed and variance parameters, as lme4 does."""
@@ -188,19 +213,26 @@ class MixedFit:
         """The same for contrasts of the internal (centred and scaled) coefficients."""
         return satterthwaite.contrast_df(self.variance_curvature, rows)
 
-    def test(self, contrasts: Any) -> pd.DataFrame:
+    def test(self, contrasts: Any, *, df: str = "satterthwaite") -> pd.DataFrame:
         """F test that every row of `contrasts` times the coefficients is zero.
 
         Parameters
         ----------
         contrasts : (rows, p) array, or a list of coefficient names tested jointly
+        df : str
+            As in :meth:`tidy`.
 
         Returns
         -------
         DataFrame
             ``df1, df2, statistic, p_value``; df2 by Satterthwaite's method as ``lmerTest::contestMD``.
         """
+        require_choice(df, DF_METHODS, name="df")
         rows = self._contrasts(contrasts)
+        if df != "satterthwaite":
+            from alliance_stats.mixed.inference import inference
+
+            return inference(self, df).test(rows)
         beta, cov = self.coefficients.to_numpy(), self.covariance.to_numpy()
         values, vectors = np.linalg.eigh(rows @ cov @ rows.T)
         good = values > 1e-10 * max(values[-1], 1e-300)

@@ -22,7 +22,8 @@ def icc(fit: MixedFit) -> pd.DataFrame:
     -------
     DataFrame
         One row per grouping factor, the residual last: ``group``, ``variance``, ``share`` of the total, and ``icc``,
-        the correlation expected between two rows that share the level (and so every level above it). Serial correlation of the residuals is not counted.
+        the correlation expected between two rows that share the level (and so every level above it). Serial
+        correlation of the residuals is not counted.
 
     Examples
     --------

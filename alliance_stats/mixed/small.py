@@ -1,0 +1,80 @@
+"""Small matrices of many groups at once: structures of arrays, the group on the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def segment_sum(values: FloatArray, starts: IntArray) -> FloatArray:
+    """Sums over the consecutive segments that begin at `starts`, along the last axis."""
+    return np.asarray(np.add.reduceat(values, starts, axis=-1))
+
+
+def times(left: FloatArray, right: FloatArray) -> FloatArray:
+    """The matrix product of every group: (a, b, m) by (b, c, m)."""
+    out = left[:, 0, None] * right[None, 0]
+    for b in range(1, left.shape[1]):
+        out += left[:, b, None] * right[None, b]
+    return np.asarray(out)
+
+
+def determinant(gram: FloatArray) -> FloatArray:
+    """The determinants of positive semi-definite matrices where the closed forms use them (a of 1 or 2), else empty."""
+    if len(gram) == 1:
+        return np.asarray(gram[0, 0])
+    if len(gram) == 2:
+        return np.asarray(np.maximum(gram[0, 0] * gram[1, 1] - gram[0, 1] ** 2, 0.0))
+    return np.empty(0)
+
+
+def posterior(gram: FloatArray, det: FloatArray, cov: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """det(I + K D) of every group, and G = (I + K D)^-1 K = (K^-1 + D)^-1.
+
+    Closed forms for one and two effects, written so that nothing cancels where D is large; `det` is det(K) there.
+    Columns of K beyond the rows of D have no random effect of their own (D is zero there).
+    """
+    a = len(cov)
+    if a < len(gram):
+        head = gram[:a, :a]
+        size, core = posterior(head, determinant(head), cov)
+        tail = gram[:a, a:]
+        out = np.empty_like(gram)
+        out[:a, :a] = core
+        pulled = np.tensordot(cov, tail, 1)
+        out[:a, a:] = tail - times(core, pulled)
+        out[a:, :a] = out[:a, a:].transpose(1, 0, 2)
+        out[a:, a:] = gram[a:, a:] - times(pulled.transpose(1, 0, 2), out[:a, a:])
+        return size, out
+    if a == 1:
+        size = 1 + gram[0, 0] * cov[0, 0]
+        return size, gram / size
+    if a == 2:
+        det_cov = cov[0, 0] * cov[1, 1] - cov[0, 1] ** 2
+        size = 1 + (gram[0, 0] * cov[0, 0] + 2 * gram[0, 1] * cov[0, 1] + gram[1, 1] * cov[1, 1]) + det * det_cov
+        out = np.empty_like(gram)
+        inverse = 1 / size
+        out[0, 0] = (gram[0, 0] + det * cov[1, 1]) * inverse
+        out[1, 1] = (gram[1, 1] + det * cov[0, 0]) * inverse
+        out[0, 1] = out[1, 0] = (gram[0, 1] - det * cov[0, 1]) * inverse
+        return size, out
+    stacked = np.ascontiguousarray(np.moveaxis(gram, -1, 0))
+    matrix = np.eye(a) + stacked @ cov
+    solved = np.linalg.solve(matrix, stacked)
+    solved = (solved + solved.transpose(0, 2, 1)) / 2
+    return np.asarray(np.linalg.det(matrix)), np.ascontiguousarray(np.moveaxis(solved, 0, -1))
+
+
+def pair_table(values: FloatArray) -> FloatArray:
+    """T[p, u, q, v] = sum over groups of g_pu g_qv, of symmetric (a, a, m) matrices g."""
+    a = len(values)
+    rows, columns = np.triu_indices(a)
+    flat = values[rows, columns]
+    square = flat @ flat.T
+    where = np.empty((a, a), dtype=np.int64)
+    where[rows, columns] = where[columns, rows] = np.arange(len(rows))
+    return np.asarray(square[where[:, :, None, None], where[None, None, :, :]])
