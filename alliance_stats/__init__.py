@@ -32,6 +32,7 @@ _HOMES = {
     ),
     "features": ("lag", "mark_ruptures", "split_within_between"),
     "dropout": ("dropout_intervals", "fit_dropout"),
+    "outcome": ("fit_growth", "fit_next_session", "fit_outcome"),
     "simulate": ("simulate_study",),
     "courses": ("onset_aligned", "score_distribution"),
     "figures": (

@@ -1,0 +1,96 @@
+"""Effect sizes with intervals: standardised differences and partial correlations. Numbers in, numbers out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Effect(NamedTuple):
+    """An effect size and its interval."""
+
+    estimate: float
+    ci_low: float
+    ci_high: float
+
+
+def t_interval(estimate: Any, std_error: Any, df: Any, level: float) -> tuple[Any, Any]:
+    """Two-sided t interval; the normal one where `df` is infinite."""
+    from scipy.special import stdtrit
+
+    reach = stdtrit(df, (1 + level) / 2) * std_error
+    return estimate - reach, estimate + reach
+
+
+def t_p_value(statistic: Any, df: Any) -> Any:
+    """Two-sided p value of a t statistic."""
+    from scipy.special import stdtr
+
+    return 2 * stdtr(df, -np.abs(statistic))
+
+
+def standardised_difference(
+    difference: float, std_error: float, df: float, *, sd: float, sd_df: float, level: float
+) -> Effect:
+    """A difference in units of `sd`, with the small-sample correction of Hedges (1981).
+
+    Parameters
+    ----------
+    difference, std_error, df : float
+        The (possibly adjusted) difference with its standard error and degrees of freedom.
+    sd, sd_df : float
+        The standard deviation to measure in, and its degrees of freedom.
+
+    Notes
+    -----
+    g = J(sd_df) difference / sd with J(m) = Gamma(m/2) / (sqrt(m/2) Gamma((m-1)/2)). The interval is that of the
+    difference, widened for the estimated SD by the delta method: variance (std_error / sd)^2 + d^2 / (2 sd_df). For
+    two groups without covariates g is the usual Hedges g.
+
+    Examples
+    --------
+    >>> effect = standardised_difference(2.0, 1.0, 18, sd=2.0, sd_df=18, level=0.95)
+    >>> round(effect.estimate, 4)
+    0.9576
+    """
+    if not sd > 0:
+        return Effect(np.nan, np.nan, np.nan)
+    d = difference / sd
+    error = np.sqrt((std_error / sd) ** 2 + d**2 / (2 * sd_df))
+    factor = hedges_factor(sd_df)
+    low, high = t_interval(factor * d, factor * error, df, level)
+    return Effect(float(factor * d), float(low), float(high))
+
+
+def hedges_factor(df: float) -> float:
+    """The factor that removes the bias of a standardised difference with `df` degrees of freedom (Hedges, 1981)."""
+    from scipy.special import gammaln
+
+    return float(np.exp(gammaln(df / 2) - gammaln((df - 1) / 2)) / np.sqrt(df / 2)) if df > 1 else float("nan")
+
+
+def partial_correlation(statistic: float, df: float, *, level: float) -> Effect:
+    """The correlation a t statistic stands for with all other terms held constant, and Fisher's interval.
+
+    Notes
+    -----
+    r = t / sqrt(t^2 + df); the interval is tanh(atanh(r) +- z / sqrt(df - 1)), which for n rows and k controlled
+    variables is the usual n - k - 3 under the root. Missing with fewer than 2 degrees of freedom.
+
+    Examples
+    --------
+    >>> [round(value, 3) for value in partial_correlation(3.0, 97, level=0.95)]
+    [0.291, 0.1, 0.462]
+    """
+    from scipy.special import ndtri
+
+    r = float(statistic / np.sqrt(statistic**2 + df))
+    if not df > 1 or np.isnan(r):
+        return Effect(r, np.nan, np.nan)
+    if abs(r) >= 1:
+        return Effect(r, r, r)
+    reach = ndtri((1 + level) / 2) / np.sqrt(df - 1)
+    return Effect(r, float(np.tanh(np.arctanh(r) - reach)), float(np.tanh(np.arctanh(r) + reach)))

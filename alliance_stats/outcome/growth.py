@@ -1,0 +1,213 @@
+"""Growth by rupture pattern: how the course of a measure differs between patients with and without repair."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed import MixedFit, fit_mixed
+from alliance_stats.outcome.effects import t_interval, t_p_value
+from alliance_stats.outcome.rendering import as_html, as_text
+from alliance_stats.schema import PATIENT, PATTERNS, SESSION, THERAPIST, DataError, check_sessions, require_columns
+
+TIME = "sessions_since_first"
+
+
+@dataclass(frozen=True, eq=False)
+class GrowthFit:
+    """Linear growth of a measure over sessions, by rupture pattern.
+
+    Attributes
+    ----------
+    fit : MixedFit
+        The mixed model; time is ``sessions_since_first``, the session number minus 1.
+    diagnostics : dict
+        ``rows``, ``patients``, ``rows_lost`` (why: count), ``patterns`` (patients by pattern), ``converged``,
+        ``boundary``, ``notes``.
+    """
+
+    fit: MixedFit
+    formula: str
+    measure: str
+    reference: str
+    start_sd: float = field(repr=False)
+    diagnostics: dict[str, Any] = field(repr=False)
+
+    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
+        """TERMS; ``sessions_since_first:pattern_<name>`` is the difference of slopes from the reference pattern."""
+        return self.fit.tidy(level=level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row about the fit."""
+        return self.fit.glance().assign(model="growth")
+
+    def variances(self) -> pd.DataFrame:
+        """VARIANCES of patients, therapists and residual."""
+        return self.fit.variances()
+
+    def slopes(self, *, over: float = 10, level: float = 0.95) -> pd.DataFrame:
+        """Change per session of each pattern, and its difference from the reference.
+
+        Parameters
+        ----------
+        over : float
+            Number of sessions the effect size spans.
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            ``pattern, kind`` (``slope`` or ``difference``), ``estimate, std_error, df, p_value, ci_low, ci_high``, and
+            ``d, d_low, d_high``: the change over `over` sessions in SD of the patients' first ratings (Feingold,
+            2009), that SD taken as known.
+        """
+        names = list(self.fit.terms)
+        base = np.array([1.0 if name == TIME else 0.0 for name in names])
+        rows = []
+        for pattern in self.diagnostics["patterns"]:
+            extra = np.array([1.0 if name == f"{TIME}:pattern_{pattern}" else 0.0 for name in names])
+            wanted = {"slope": base + extra}
+            if pattern != self.reference:
+                wanted["difference"] = extra
+            for kind, weights in wanted.items():
+                estimate = float(weights @ self.fit.coefficients.to_numpy())
+                error = float(np.sqrt(weights @ self.fit.covariance.to_numpy() @ weights))
+                df = float(self.fit.degrees_of_freedom(weights[None, :])[0])
+                low, high = t_interval(estimate, error, df, level)
+                scale = over / self.start_sd if self.start_sd > 0 else np.nan
+                p_value = float(t_p_value(estimate / error, df)) if error > 0 else np.nan
+                sizes = [estimate * scale, low * scale, high * scale]
+                rows.append((pattern, kind, estimate, error, df, p_value, float(low), float(high), *sizes))
+        columns = ["pattern", "kind", "estimate", "std_error", "df", "p_value", "ci_low", "ci_high"]
+        return pd.DataFrame(rows, columns=[*columns, "d", "d_low", "d_high"])
+
+    def predict(self, data: pd.DataFrame | None = None, *, level: str = "population") -> pd.DataFrame:
+        """Expected values for rows with the model's columns (default: the rows used)."""
+        return self.fit.predict(data, level=level)
+
+    def summary(self) -> str:
+        """The fit as text."""
+        return as_text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._shown())
+
+    def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
+        tables = {"Coefficients": self.tidy(), "Change per session": self.slopes(), "Variances": self.variances()}
+        title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
+        return title, tables, self.diagnostics["notes"]
+
+
+def fit_growth(
+    sessions: pd.DataFrame,
+    patients: pd.DataFrame,
+    *,
+    measure: str,
+    pattern: str = "pattern",
+    reference: str = "none",
+    therapist: str | None = THERAPIST,
+    correlation: str | None = None,
+    exclude: Sequence[str] = ("censored",),
+) -> GrowthFit:
+    """Model the course of a measure over sessions by the patient's rupture pattern.
+
+    Parameters
+    ----------
+    sessions, patients : DataFrame
+        SESSIONS with the measure, and PATIENTS with the pattern.
+    measure : str
+        What grows, such as ``phq9``.
+    pattern, reference : str
+        Column of `patients`, and the pattern the others are compared with.
+    therapist : str or None
+        Column of therapists in `sessions`, who get a random intercept; ignored where absent or all the same.
+    correlation : {None, "ar1"}
+        Residuals correlated over session numbers.
+    exclude : sequence of str
+        Patterns left out, and counted.
+
+    Returns
+    -------
+    GrowthFit
+
+    Raises
+    ------
+    DataError
+        For missing columns, fewer than two patterns, or no usable row.
+
+    Notes
+    -----
+    ``measure ~ sessions_since_first * pattern + (1 + sessions_since_first | patient) + (1 | therapist)``. The pattern
+    describes the finished course: patients grouped as repaired have stayed for the repair.
+    """
+    table = check_sessions(sessions, [measure])
+    require_columns(patients, [PATIENT, pattern], table_name="patients")
+    if patients[PATIENT].duplicated().any():
+        raise DataError("A patient stands twice in patients.", remedy="Keep one row per patient.")
+    of_patient = patients.set_index(PATIENT)[pattern]
+    table = table.assign(**{TIME: table[SESSION] - 1.0, "pattern": table[PATIENT].map(of_patient).astype(object)})
+    nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
+    table, lost = _usable(table, measure, exclude, therapist if nested else None)
+    found = table.drop_duplicates(PATIENT)["pattern"].value_counts()
+    if reference not in found or len(found) < 2:
+        named = ", ".join(map(str, found.index)) or "none"
+        raise DataError(
+            f"Growth by pattern needs {reference!r} and another pattern; found: {named}.",
+            remedy="Choose another reference=, or a rule that finds ruptures in this study.",
+        )
+    order = {name: place for place, name in enumerate(PATTERNS)}
+    levels = sorted((name for name in found.index if name != reference), key=lambda name: (order.get(name, 99), name))
+    table = table.assign(**{f"pattern_{name}": (table["pattern"] == name).astype(np.float64) for name in levels})
+    random = f"(1 + {TIME} | {PATIENT})"
+    if nested and len(table[therapist].unique()) > 1:
+        table = table.assign(therapist=table[therapist])
+        random += f" + (1 | {THERAPIST})"
+    terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
+    outcome = measure if measure.isidentifier() else f"`{measure}`"
+    formula = f"{outcome} ~ {' + '.join(terms)} + {random}"
+    fit = fit_mixed(formula, table, correlation=correlation, time=SESSION if correlation else None)
+    diagnostics = {
+        "converged": bool(fit.diagnostics["converged"]),
+        "boundary": list(fit.diagnostics["boundary"]),
+        "rows": len(table),
+        "patients": int(table[PATIENT].nunique()),
+        "rows_lost": lost,
+        "patterns": {name: int(found[name]) for name in (reference, *levels)},
+        "notes": [
+            "The pattern is known only at the end: patients grouped as repaired have stayed for the repair (immortal "
+            "time)."
+        ],
+    }
+    first = table.drop_duplicates(PATIENT)[measure]
+    return GrowthFit(
+        fit=fit,
+        formula=formula,
+        measure=measure,
+        reference=reference,
+        start_sd=float(first.std(ddof=1)),
+        diagnostics=diagnostics,
+    )
+
+
+def _usable(
+    table: pd.DataFrame, measure: str, exclude: Sequence[str], therapist: str | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    left = np.ones(len(table), dtype=bool)
+    lost: dict[str, int] = {}
+    reasons = {f"pattern {name!r}": (table["pattern"] == name).to_numpy() for name in exclude}
+    reasons["patient without a pattern"] = table["pattern"].isna().to_numpy()
+    reasons[f"no {measure}"] = table[measure].isna().to_numpy()
+    if therapist is not None:
+        reasons[f"no {therapist}"] = table[therapist].isna().to_numpy()
+    for reason, bad in reasons.items():
+        if (left & bad).any():
+            lost[reason] = int((left & bad).sum())
+        left &= ~bad
+    if not left.any():
+        raise DataError("No session is left for the model.", remedy="Check the measure and the patients' ids.")
+    return table.loc[left].reset_index(drop=True), lost

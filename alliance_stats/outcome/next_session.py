@@ -1,0 +1,298 @@
+"""The next session's symptoms: what alliance, rupture and repair say about them within patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed import MixedFit, fit_mixed
+from alliance_stats.outcome.effects import partial_correlation
+from alliance_stats.outcome.rendering import as_html, as_text
+from alliance_stats.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
+from alliance_stats.schema import (
+    PATIENT,
+    SESSION,
+    THERAPIST,
+    DataError,
+    check_sessions,
+    require_choice,
+    require_columns,
+)
+from alliance_stats.states import check_one_rule, require_prospective, rupture_states
+
+CENTRES = ("patient", "detrend", "so_far")
+
+
+@dataclass(frozen=True, eq=False)
+class NextSessionFit:
+    """A session-level model of the next session's symptoms.
+
+    Attributes
+    ----------
+    fit : MixedFit
+        The mixed model.
+    data : DataFrame
+        The rows it was fitted to, covariates as they entered.
+    diagnostics : dict
+        ``rows``, ``patients``, ``rows_lost`` (why: count), ``rule``, ``prospective``, ``left_out`` (constant terms),
+        the mixed model's ``converged`` and ``boundary``, and ``notes`` in sentences.
+    """
+
+    fit: MixedFit
+    data: pd.DataFrame = field(repr=False)
+    formula: str
+    outcome: str
+    diagnostics: dict[str, Any] = field(repr=False)
+
+    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
+        """TERMS, with Satterthwaite degrees of freedom."""
+        return self.fit.tidy(level=level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row about the fit."""
+        return self.fit.glance().assign(model="next session")
+
+    def variances(self) -> pd.DataFrame:
+        """VARIANCES of patients, therapists and residual."""
+        return self.fit.variances()
+
+    def predict(self, data: pd.DataFrame | None = None, *, level: str = "population") -> pd.DataFrame:
+        """Expected next symptoms for rows with the columns of ``.data`` (default: the rows used)."""
+        return self.fit.predict(data, level=level)
+
+    def effects(self, *, level: float = 0.95) -> pd.DataFrame:
+        """The coefficients as effect sizes.
+
+        Returns
+        -------
+        DataFrame
+            ``term, estimate, ci_low, ci_high, p_value``; ``standardised`` with ``standardised_low`` and
+            ``standardised_high``: the estimate in within-patient SD of the outcome, per within-patient SD of the
+            covariate (per unit for 0/1 states; missing for what does not vary within patients); ``r, r_low, r_high``:
+            the partial correlation.
+        """
+        terms = self.fit.tidy(level=level)
+        rows = []
+        sd_outcome = _within_sd(self.data, self.outcome)
+        for term in terms.loc[terms["term"] != "Intercept"].to_dict("records"):
+            name = str(term["term"])
+            unit = 1.0 if name in ("rupture_open", "repaired_before") else _within_sd(self.data, name)
+            scale = unit / sd_outcome if unit > 0 and sd_outcome > 0 else np.nan
+            r = partial_correlation(term["statistic"], term["df"], level=level)
+            sizes = [term[part] * scale for part in ("estimate", "ci_low", "ci_high")]
+            rows.append((name, term["estimate"], term["ci_low"], term["ci_high"], term["p_value"], *sizes, *r))
+        standardised = ["standardised", "standardised_low", "standardised_high", "r", "r_low", "r_high"]
+        return pd.DataFrame(rows, columns=["term", "estimate", "ci_low", "ci_high", "p_value", *standardised])
+
+    def summary(self) -> str:
+        """The fit as text."""
+        return as_text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._shown())
+
+    def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
+        tables = {"Coefficients": self.tidy(), "Effect sizes": self.effects(), "Variances": self.variances()}
+        title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
+        return title, tables, self.diagnostics["notes"]
+
+
+def fit_next_session(
+    sessions: pd.DataFrame,
+    events: pd.DataFrame | None = None,
+    *,
+    symptom: str,
+    alliance: str,
+    centre: str = "patient",
+    initial: bool = True,
+    slope: bool = True,
+    therapist: str | None = THERAPIST,
+    covariates: Iterable[str] = (),
+    correlation: str | None = None,
+    allow_lookahead: bool = False,
+) -> NextSessionFit:
+    """Model the symptoms of session t + 1 on symptoms, alliance and rupture state of session t.
+
+    Parameters
+    ----------
+    sessions, events : DataFrame
+        SESSIONS, and EVENTS by a prospective rule (None: without rupture terms).
+    symptom, alliance : str
+        Columns of `sessions`.
+    centre : {"patient", "detrend", "so_far"}
+        What the within part of the alliance deviates from: the patient's mean; the patient's own line over sessions
+        (Wang & Maxwell, 2015); or the mean of the ratings so far, which knows no later session.
+    initial : bool
+        Enter the patient's first symptom score. With last session's symptoms among the covariates a random intercept
+        is tied to where the series began; conditioning on it (Wooldridge, 2005) frees the other coefficients of that.
+    slope : bool
+        Random slope of session by patient, beside the random intercept.
+    therapist : str or None
+        Column of therapists, who get a random intercept; ignored where absent or all the same.
+    covariates : iterable of str
+        Further columns of session t, numbers or categories.
+    correlation : {None, "ar1"}
+        Residuals correlated over session numbers.
+    allow_lookahead : bool
+        Accept events of a rule that looks ahead; the result is then a description, not a prediction.
+
+    Returns
+    -------
+    NextSessionFit
+        Terms: ``<symptom>``, ``<symptom>_first``, ``<alliance>_within``, ``<alliance>_between``, ``rupture_open`` and
+        ``repaired_before`` (0/1, as known after session t), ``session``.
+
+    Raises
+    ------
+    DataError
+        If no row has all it needs, or a column is missing.
+    ValueError
+        For a rule that looks ahead, or does not say whether it does.
+
+    Notes
+    -----
+    A row needs session t + 1 by number: nothing is carried across a missed session. Rows lost are counted by reason.
+    ``rupture_open`` is entered beside the alliance of the same session: its coefficient is what an open rupture says
+    beyond the low score that reveals it. Measurement error of the alliance draws the within coefficient towards 0.
+    The patient's mean and line know later sessions; if symptoms also drive the later alliance, use ``"so_far"``.
+
+    Examples
+    --------
+    >>> from alliance_stats.simulate import simulate_study
+    >>> study = simulate_study(n_patients=80, n_therapists=6, seed=1)
+    >>> fit = fit_next_session(study.sessions, study.events, symptom="phq9", alliance="alliance")
+    >>> fit.tidy()["term"].tolist()
+    ['Intercept', 'phq9', 'phq9_first', 'alliance_within', 'alliance_between', 'rupture_open', 'repaired_before',
+     'session']
+    """
+    require_choice(centre, CENTRES, name="centre")
+    require_choice(correlation, (None, "ar1"), name="correlation")
+    covariates = list(covariates)
+    prospective = None if events is None else require_prospective(events, allow_lookahead=allow_lookahead)
+    table = check_sessions(sessions, [symptom, alliance])
+    require_columns(table, covariates, table_name="sessions")
+    table, after = _assembled(table, events, symptom, alliance, centre)
+    outcome, (within, between) = f"{symptom}_next", (f"{alliance}_within", f"{alliance}_between")
+    terms = [symptom, *([f"{symptom}_first"] if initial else []), within, between]
+    terms += [] if events is None else ["rupture_open", "repaired_before"]
+    terms += [SESSION, *covariates]
+    nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
+    data, lost = _complete(table, after, outcome, [symptom, alliance, *terms], therapist if nested else None)
+    left_out = [name for name in terms if len(data[name].unique()) < 2]
+    if within in left_out:
+        remedy = "Patients need at least two ratings (three with centre='detrend')."
+        raise DataError(f"{alliance!r} does not vary within patients in any usable row.", remedy=remedy)
+    used = [name for name in terms if name not in left_out]
+    random = f"(1{' + ' + SESSION if slope else ''} | {PATIENT})"
+    nested = nested and len(data[therapist].unique()) > 1
+    if nested:
+        data = data.assign(therapist=data[therapist])
+        random += f" + (1 | {THERAPIST})"
+    formula = f"{_quoted(outcome)} ~ {' + '.join(map(_quoted, used))} + {random}"
+    fit = fit_mixed(formula, data, correlation=correlation, time=SESSION if correlation else None)
+    rule = None if events is None else check_one_rule(events)
+    diagnostics: dict[str, Any] = {
+        "converged": bool(fit.diagnostics["converged"]),
+        "boundary": list(fit.diagnostics["boundary"]),
+        "rows": len(data),
+        "patients": int(data[PATIENT].nunique()),
+        "rows_lost": lost,
+        "rule": rule,
+        "prospective": prospective,
+        "left_out": left_out,
+    }
+    diagnostics["notes"] = _notes(diagnostics, data, centre)
+    return NextSessionFit(fit=fit, data=data, formula=formula, outcome=outcome, diagnostics=diagnostics)
+
+
+def _assembled(
+    table: pd.DataFrame, events: pd.DataFrame | None, symptom: str, alliance: str, centre: str
+) -> tuple[pd.DataFrame, Any]:
+    """The table with every covariate and the next symptom, and the row of the next session (-1: none)."""
+    series, patients = pd.factorize(table[PATIENT])
+    session, score = table[SESSION].to_numpy(), table[alliance].to_numpy()
+    after = lagged_rows(series, session, -1)
+    values = table[symptom].to_numpy()
+    split = _split(series, session, score, len(patients), centre)
+    rated = np.flatnonzero(~np.isnan(values))
+    begin = pd.Series(values[rated]).groupby(series[rated]).first().reindex(range(len(patients))).to_numpy()
+    new: dict[str, Any] = {
+        f"{symptom}_next": np.where(after >= 0, values[np.maximum(after, 0)], np.nan),
+        f"{symptom}_first": begin[series],
+        f"{alliance}_within": split.within,
+        f"{alliance}_between": split.between,
+    }
+    if events is not None:
+        states = rupture_states(table, events)
+        new |= {name: states[name] for name in ("rupture_open", "repaired_before")}
+    return table.assign(**new), after
+
+
+def _split(series: Any, session: Any, values: Any, n_series: int, centre: str) -> Split:
+    if centre == "so_far":
+        return split_so_far(series, values)
+    if centre == "detrend":
+        return split_by_line(series, session, values, n_series)
+    return split_by_mean(series, values, n_series)
+
+
+def _complete(
+    table: pd.DataFrame, after: Any, outcome: str, needed: list[str], therapist: str | None
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows that have all they need, and how many were lost for each reason (the first that holds)."""
+    patient = table[PATIENT].to_numpy()
+    final = np.concatenate([patient[1:] != patient[:-1], [True]])
+    left = np.ones(len(table), dtype=bool)
+    lost: dict[str, int] = {}
+    reasons: dict[str, Any] = {
+        "last session of a patient": final,
+        "no row for the next session": after < 0,
+        f"no {outcome}": table[outcome].isna().to_numpy(),
+    }
+    names = dict.fromkeys([*needed, *([therapist] if therapist else [])])
+    reasons |= {f"no {name}": table[name].isna().to_numpy() for name in names}
+    for reason, bad in reasons.items():
+        if (left & bad).any():
+            lost[reason] = int((left & bad).sum())
+        left &= ~bad
+    if not left.any():
+        why = "; ".join(f"{reason}: {count}" for reason, count in lost.items())
+        raise DataError(
+            f"No session has all the model needs ({why}).",
+            remedy="Check the columns and that session numbers are consecutive.",
+        )
+    return table.loc[left].reset_index(drop=True), lost
+
+
+def _within_sd(data: pd.DataFrame, name: str) -> float:
+    """SD within patients, pooled, of a numeric column; NaN otherwise."""
+    if name not in data or not pd.api.types.is_numeric_dtype(data[name]):
+        return float("nan")
+    series, patients = pd.factorize(data[PATIENT])
+    values = data[name].to_numpy(dtype=np.float64)
+    df = len(values) - len(patients)
+    away = values - series_means(series, values, len(patients))[series]
+    return float(np.sqrt((away**2).sum() / df)) if df > 0 else float("nan")
+
+
+def _quoted(name: str) -> str:
+    return name if name.isidentifier() else f"`{name}`"
+
+
+def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list[str]:
+    notes = []
+    if diagnostics["prospective"] is False or (diagnostics["rule"] and diagnostics["prospective"] is None):
+        notes.append(f"The rule {diagnostics['rule']!r} may look ahead: this describes, it does not predict.")
+    if diagnostics["left_out"]:
+        notes.append(f"Left out because they never vary in the rows used: {', '.join(diagnostics['left_out'])}.")
+    if "rupture_open" in data and 0 < data["rupture_open"].sum() < 20:
+        notes.append(f"Only {int(data['rupture_open'].sum())} sessions with an open rupture.")
+    if centre != "so_far":
+        notes.append("The alliance is centred on the patient's whole course, later sessions included.")
+    if diagnostics["boundary"]:
+        notes.append(f"On the boundary: {'; '.join(diagnostics['boundary'])}.")
+    return notes

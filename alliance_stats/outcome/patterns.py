@@ -1,0 +1,367 @@
+"""Outcome at the end of therapy by rupture pattern: post ~ pre + pattern + number of rated sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed import MixedFit, fit_mixed
+from alliance_stats.outcome.effects import partial_correlation, standardised_difference, t_interval, t_p_value
+from alliance_stats.outcome.linear import LinearFit, fit_linear
+from alliance_stats.outcome.rendering import as_html, as_text
+from alliance_stats.schema import (
+    PATIENT,
+    PATTERNS,
+    THERAPIST,
+    DataError,
+    numeric,
+    require_choice,
+    require_columns,
+)
+
+PUBLISHED = pd.DataFrame(
+    {
+        "source": ["Eubanks, Muran & Safran (2018)", "Safran, Muran & Eubanks-Carter (2011)"],
+        "effect": ["rupture repair and outcome, r"] * 2,
+        "estimate": [0.29, 0.24],
+        "ci_low": [0.10, 0.09],
+        "ci_high": [0.47, 0.39],
+        "n_studies": [11, 3],
+        "n_patients": [1314, 148],
+    }
+)
+"""The meta-analytic correlations to set a study's partial r beside."""
+
+BETTER = ("lower", "higher")
+CONTRASTS = (("repaired", "unrepaired"), ("repaired", "none"), ("unrepaired", "none"), ("mixed", "none"))
+
+
+@dataclass(frozen=True, eq=False)
+class OutcomeFit:
+    """Post-treatment scores by rupture pattern, with and without the number of rated sessions.
+
+    Attributes
+    ----------
+    fit : MixedFit or LinearFit
+        The model with the exposure.
+    unadjusted : MixedFit or LinearFit
+        The same rows without the exposure; the same object where there is none.
+    diagnostics : dict
+        ``rows``, ``rows_lost`` (why: count), ``patterns`` (patients by pattern), ``exposure_by_pattern`` (median),
+        ``therapists``, ``converged``, ``boundary``, ``notes``: what to keep in mind, in sentences.
+    """
+
+    fit: MixedFit | LinearFit
+    unadjusted: MixedFit | LinearFit
+    formula: str
+    post: str
+    pre: str
+    pattern: str
+    reference: str
+    better: str
+    post_sd: float = field(repr=False)
+    post_sd_df: int = field(repr=False)
+    diagnostics: dict[str, Any] = field(repr=False)
+
+    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
+        """TERMS of the model with the exposure; ``pattern_<name>`` is the difference from the reference pattern."""
+        return self.fit.tidy(level=level)
+
+    def glance(self) -> pd.DataFrame:
+        """One row about the model with the exposure."""
+        return self.fit.glance().assign(model="outcome")
+
+    def variances(self) -> pd.DataFrame:
+        """VARIANCES of the model with the exposure."""
+        return self.fit.variances()
+
+    def predict(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Expected post scores of new patients (``prediction``), from the columns the model was fitted on."""
+        return self.fit.predict(_with_dummies(data, self.pattern, self.reference, self._levels))
+
+    @property
+    def _levels(self) -> list[str]:
+        return [name for name in self.diagnostics["patterns"] if name != self.reference]
+
+    def effects(self, *, level: float = 0.95) -> pd.DataFrame:
+        """Differences between patterns as effect sizes, with and without the exposure.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            One row per contrast and model: ``contrast`` (repaired - unrepaired, ...), ``adjusted`` (for exposure),
+            ``difference`` with ``std_error, df, p_value, ci_low, ci_high`` in points of the outcome; ``d`` with
+            ``d_low, d_high``: the difference in SD of the outcome within patterns, Hedges-corrected; ``r`` with
+            ``r_low, r_high``: the partial correlation, positive where the first pattern did better, the direction of
+            the published r = .29 (``PUBLISHED``).
+        """
+        rows = []
+        present = {self.reference, *self._levels}
+        models = {True: self.fit, False: self.unadjusted}
+        if self.fit is self.unadjusted:
+            models = {False: self.fit}
+        for first, second in CONTRASTS:
+            if {first, second} <= present:
+                rows += [self._effect(first, second, fit, adjusted, level) for adjusted, fit in models.items()]
+        return pd.DataFrame(rows, columns=EFFECTS_COLUMNS)
+
+    def _effect(
+        self, first: str, second: str, fit: MixedFit | LinearFit, adjusted: bool, level: float
+    ) -> dict[str, Any]:
+        weights = np.zeros(len(fit.terms))
+        for name, sign in ((first, 1.0), (second, -1.0)):
+            if name != self.reference:
+                weights[fit.terms.index(f"pattern_{name}")] = sign
+        difference = float(weights @ fit.coefficients.to_numpy())
+        error = float(np.sqrt(weights @ fit.covariance.to_numpy() @ weights))
+        df = float(fit.degrees_of_freedom(weights[None, :])[0])
+        statistic = difference / error if error > 0 else np.nan
+        low, high = t_interval(difference, error, df, level)
+        d = standardised_difference(difference, error, df, sd=self.post_sd, sd_df=self.post_sd_df, level=level)
+        toward = -1 if self.better == "lower" else 1
+        r = partial_correlation(toward * statistic, df, level=level)
+        sizes = [difference, error, df, float(t_p_value(statistic, df)), float(low), float(high), *d, *r]
+        return dict(zip(EFFECTS_COLUMNS, [f"{first} - {second}", adjusted, *sizes], strict=True))
+
+    def summary(self) -> str:
+        """The fit as text."""
+        return as_text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._shown())
+
+    def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
+        tables = {
+            "Coefficients": self.tidy(),
+            "Differences between patterns (r positive: the first did better)": self.effects(),
+            "Published": PUBLISHED,
+        }
+        return f"{self.formula}; {self.diagnostics['rows']} patients", tables, self.diagnostics["notes"]
+
+
+EFFECTS_COLUMNS = (
+    "contrast",
+    "adjusted",
+    "difference",
+    "std_error",
+    "df",
+    "p_value",
+    "ci_low",
+    "ci_high",
+    "d",
+    "d_low",
+    "d_high",
+    "r",
+    "r_low",
+    "r_high",
+)
+
+
+def fit_outcome(
+    patients: pd.DataFrame,
+    *,
+    post: str,
+    pre: str,
+    pattern: str = "pattern",
+    reference: str = "none",
+    exposure: str | None = "n_rated",
+    covariates: Iterable[str] = (),
+    therapist: str | None = THERAPIST,
+    better: str = "lower",
+    exclude: Sequence[str] = ("censored",),
+) -> OutcomeFit:
+    """Model the outcome of therapy by rupture pattern, adjusted for where patients began and how often they were rated.
+
+    Parameters
+    ----------
+    patients : DataFrame
+        PATIENTS, from `summarise_patients` with ``measures=[...]``.
+    post, pre : str
+        The outcome at the end and at the start, such as ``phq9_post`` and ``phq9_pre``.
+    pattern, reference : str
+        The column of rupture patterns, and the one the others are compared with.
+    exposure : str or None
+        The number of rated sessions: who is rated more often has more chances to show a rupture, and to repair it.
+        None leaves it out; otherwise the result has both.
+    covariates : iterable of str
+        Further columns, numbers or categories.
+    therapist : str or None
+        Column of therapists, who get a random intercept. Without the column, or with a single therapist, the model is
+        ordinary least squares.
+    better : {"lower", "higher"}
+        Which way of `post` is the better outcome; orients the partial correlation.
+    exclude : sequence of str
+        Patterns left out (and counted). A ``censored`` pattern is not decided yet.
+
+    Returns
+    -------
+    OutcomeFit
+
+    Raises
+    ------
+    DataError
+        For missing columns, fewer than two patterns, or too few patients.
+
+    Notes
+    -----
+    The pattern describes a finished course and is not known while therapy goes on: to be ``repaired`` a patient has to
+    stay for the repair (immortal time). The number of sessions removes part of that bias at best; `fit_next_session`
+    has none. A patient rated once has pre and post in one value and is left out where ``n_<measure>`` tells.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(2)
+    >>> patients = pd.DataFrame({"patient": range(60), "pattern": ["none", "repaired", "unrepaired"] * 20,
+    ...                          "pre": rng.normal(15, 4, 60), "n_rated": rng.integers(5, 20, 60)})
+    >>> patients["post"] = 0.5 * patients["pre"] + 3 * (patients["pattern"] == "unrepaired") + rng.normal(0, 3, 60)
+    >>> fit = fit_outcome(patients, post="post", pre="pre")
+    >>> fit.effects()[["contrast", "adjusted", "r"]].round(2)
+                    contrast  adjusted     r
+    0  repaired - unrepaired      True  0.60
+    1  repaired - unrepaired     False  0.60
+    2        repaired - none      True  0.07
+    3        repaired - none     False  0.07
+    4      unrepaired - none      True -0.54
+    5      unrepaired - none     False -0.54
+    """
+    covariates = list(covariates)
+    require_choice(better, BETTER, name="better")
+    wanted = [post, pre, pattern, *([exposure] if exposure else []), *covariates]
+    require_columns(patients, [PATIENT, *wanted], table_name="patients")
+    nested = therapist is not None and therapist in patients and _several(patients[therapist])
+    table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
+    levels = _levels(table, pattern, reference)
+    table = _with_dummies(table, pattern, reference, levels)
+    nested = nested and _several(table[therapist])
+    dummies = [f"pattern_{name}" for name in levels]
+    basic = [_quoted(pre), *dummies, *map(_quoted, covariates)]
+    fit = _fit(post, [*basic, *([_quoted(exposure)] if exposure else [])], table, therapist if nested else None)
+    plain = _fit(post, basic, table, therapist if nested else None) if exposure else fit
+    groups = table.groupby(pattern, observed=True)[post]
+    spread_df = int(len(table) - groups.ngroups)
+    spread = float(np.sqrt(((table[post] - groups.transform("mean")) ** 2).sum() / spread_df)) if spread_df else np.nan
+    counts = table[pattern].value_counts()
+    diagnostics = {
+        "converged": bool(fit.diagnostics["converged"]),
+        "boundary": list(fit.diagnostics.get("boundary", [])),
+        "rows": len(table),
+        "rows_lost": lost,
+        "patterns": {name: int(counts[name]) for name in (reference, *levels)},
+        "exposure_by_pattern": table.groupby(pattern, observed=True)[exposure].median().to_dict() if exposure else {},
+        "therapists": int(table[therapist].nunique()) if nested else 0,
+    }
+    diagnostics["notes"] = _notes(diagnostics, exposure, levels)
+    return OutcomeFit(
+        fit=fit,
+        unadjusted=plain,
+        formula=fit.formula,
+        post=post,
+        pre=pre,
+        pattern=pattern,
+        reference=reference,
+        better=better,
+        post_sd=spread,
+        post_sd_df=spread_df,
+        diagnostics=diagnostics,
+    )
+
+
+def _kept(
+    patients: pd.DataFrame,
+    post: str,
+    pre: str,
+    pattern: str,
+    exclude: Sequence[str],
+    wanted: list[str],
+    therapist: str | None,
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows the model can use, numbers as floats, and how many were lost for each reason (the first that holds)."""
+    table = patients.reset_index(drop=True)
+    table = table.assign(**{name: numeric(patients, name) for name in (post, pre)})
+    left = pd.Series(True, index=table.index)
+    lost: dict[str, int] = {}
+
+    def lose(reason: str, bad: pd.Series) -> None:
+        nonlocal left
+        gone = left & bad.fillna(False).astype(bool)
+        if gone.any():
+            lost[reason] = int(gone.sum())
+        left = left & ~gone
+
+    rated = f"n_{post.removesuffix('_post')}"
+    if post.endswith("_post") and rated in table:
+        lose("rated once: pre and post are one value", pd.Series(numeric(patients, rated) < 2))
+    for name in exclude:
+        lose(f"pattern {name!r}", table[pattern] == name)
+    for name in dict.fromkeys([*wanted, *([therapist] if therapist else [])]):
+        lose(f"no {name}", table[name].isna())
+    return table.loc[left.to_numpy()].reset_index(drop=True), lost
+
+
+def _levels(table: pd.DataFrame, pattern: str, reference: str) -> list[str]:
+    found = [str(name) for name in table[pattern].unique()]
+    if reference not in found:
+        remedy = f"Choose another reference=; patterns found: {', '.join(sorted(found)) or 'none'}."
+        raise DataError(f"No patient left in the model has the pattern {reference!r}.", remedy=remedy)
+    if len(found) < 2:
+        raise DataError(
+            f"Every patient left in the model has the pattern {reference!r}: there is nothing to compare.",
+            remedy="Use a rule that finds ruptures in this study, or more patients.",
+        )
+    order = {name: place for place, name in enumerate(PATTERNS)}
+    return sorted((name for name in found if name != reference), key=lambda name: (order.get(name, 99), name))
+
+
+def _with_dummies(table: pd.DataFrame, pattern: str, reference: str, levels: list[str]) -> pd.DataFrame:
+    values = table[pattern].astype(object)
+    unknown = set(values.dropna()) - {reference, *levels}
+    if unknown:
+        require_choice(sorted(unknown)[0], [reference, *levels], name=pattern)
+    dummies = {f"pattern_{name}": (values == name).astype(np.float64).where(values.notna()) for name in levels}
+    return table.assign(**dummies)
+
+
+def _fit(post: str, terms: list[str], table: pd.DataFrame, therapist: str | None) -> MixedFit | LinearFit:
+    formula = f"{_quoted(post)} ~ {' + '.join(terms)}"
+    if therapist is None:
+        return fit_linear(formula, table)
+    return fit_mixed(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
+
+
+def _several(values: pd.Series) -> bool:
+    return len(values.dropna().unique()) > 1
+
+
+def _quoted(name: str | None) -> str:
+    """A column name as a formula reads it."""
+    return str(name) if str(name).isidentifier() else f"`{name}`"
+
+
+def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str]) -> list[str]:
+    notes = []
+    medians = diagnostics["exposure_by_pattern"]
+    if {"repaired", "mixed"} & set(levels):
+        shown = ", ".join(f"{name} {value:g}" for name, value in medians.items())
+        notes.append(
+            "The pattern is known only at the end: a repair needs later sessions, so repaired patients have stayed "
+            "longer (immortal time)"
+            + (f"; median {exposure} by pattern: {shown}" if shown else "")
+            + ". Adjusting for "
+            "the number of sessions removes part of this bias at best; fit_next_session and a time-varying dropout "
+            "model do not have it."
+        )
+    small = [f"{name} ({n})" for name, n in diagnostics["patterns"].items() if n < 10]
+    if small:
+        notes.append(f"Few patients in: {', '.join(small)}.")
+    if diagnostics["boundary"]:
+        notes.append("The variance between therapists is estimated as zero.")
+    return notes
