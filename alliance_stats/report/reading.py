@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout import dropout_intervals
+from alliance_stats.dropout import dropout_intervals, fit_dropout
 from alliance_stats.load import check_file, read_sessions
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.text import MISSING_TEXT
+from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
 from alliance_stats.report.study import Study, StudyError, options_of, read_study
 from alliance_stats.rupture import RULES, Rule, detect_ruptures
 from alliance_stats.schema import ENDING, ENDINGS, LAST_SESSION, PATIENT, DataError, numeric, require_columns, suggest
@@ -33,9 +34,10 @@ def known_sections() -> dict[str, frozenset[str]]:
         "flip": _FLIP,
         "endings": _ENDINGS,
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
-        "outcome": frozenset({"symptom", "session_level", "growth"}),
-        "dropout": options_of(dropout_intervals, without=("endings", "allow_lookahead"))
-        | {"formula", "model", "cluster"},
+        "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
+        "next_session": options_of(fit_next_session, without=("symptom", "alliance")),
+        "growth": options_of(fit_growth, without=("measure", "pattern")),
+        "dropout": options_of(dropout_intervals, without=("endings",)) | options_of(fit_dropout) | {"formula"},
         "figures": frozenset({"patients", "before", "after"}),
     }
 
@@ -47,6 +49,7 @@ _REQUIRED = {
     "endings": ("file",),
     "detect": ("score", "rule"),
     "outcome": ("symptom",),
+    "dropout": ("formula",),
 }
 
 

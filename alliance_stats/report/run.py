@@ -167,7 +167,7 @@ class Run:
         """Do an optional part; where the data do not allow it, say so in the notes and go on."""
         try:
             yield
-        except (DataError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+        except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
             self.n_undone += 1
             self.notes.append(f"{what} could not be done: {self.reason(error)}")
 

@@ -18,18 +18,23 @@ from alliance_stats.load import flow
 from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
 from alliance_stats.report.page import page
 from alliance_stats.report.part_data import describe_data
+from alliance_stats.report.part_dropout import relate_to_dropout
 from alliance_stats.report.part_notes import close_report, open_report
+from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
 from alliance_stats.report.reading import check, find_ruptures, open_study, read_and_score, read_endings
 from alliance_stats.report.run import Progress, Run
 from alliance_stats.report.study import Study, StudyError
 from alliance_stats.rupture import summarise_patients
+from alliance_stats.schema import suggest
 
 _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")
 
 PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("describing the data", describe_data),
     ("describing ruptures", describe_the_ruptures),
+    ("relating ruptures to outcome", relate_to_outcome),
+    ("relating ruptures to dropout", relate_to_dropout),
 )
 """The parts of the report, in the order of the page."""
 
@@ -98,7 +103,7 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
         progress("detecting ruptures", 1, total)
         run = Run(study, folder, sessions, find_ruptures(study, sessions), read_endings(study, sessions))
         run.patients = summarise_patients(
-            sessions, run.events, endings=run.endings, measures=symptoms(study), score=run.score
+            sessions, run.events, endings=run.endings, measures=symptoms(study, sessions), score=run.score
         )
         open_report(run)
         for done, (step, part) in enumerate(PARTS, start=2):
@@ -112,9 +117,15 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
     return Written(tuple(run.headline), tuple(run.notes), len(run.tables), run.n_figures, run.n_undone)
 
 
-def symptoms(study: Study) -> list[str]:
+def symptoms(study: Study, sessions: pd.DataFrame) -> list[str]:
     """The symptom score of ``[outcome]``, if the study has one."""
-    return [study.section("outcome")["symptom"]] if study.has("outcome") else []
+    if not study.has("outcome"):
+        return []
+    name = study.section("outcome")["symptom"]
+    if name not in sessions:
+        problem = f"{study.path}: [outcome] symptom = {name!r}: the sessions have no such column."
+        raise StudyError(problem, remedy=suggest(name, sessions.columns))
+    return [name]
 
 
 def demo_study() -> Path:

@@ -1,0 +1,111 @@
+"""The report's fourth part: dropout by the rupture state known one session earlier."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout import dropout_intervals, fit_dropout
+from alliance_stats.figures import plot_terms
+from alliance_stats.report.numbers import number, p_value, percent
+from alliance_stats.report.page import Section
+from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, keep_fit, prediction_events
+from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.study import StudyError, options_of
+from alliance_stats.rupture.intervals import wilson
+
+_STATES = ("none", "open", "repaired")
+
+
+def relate_to_dropout(run: Run) -> None:
+    """Add the section about dropout, where the study file asks for it."""
+    if not run.study.has("dropout"):
+        return
+    if run.endings is None:
+        raise StudyError(f"{run.study.path}: [dropout] needs [endings].", remedy="Name the file of endings.")
+    section = run.section("dropout", "Ruptures and dropout")
+    with run.attempt("The dropout model"):
+        _dropout(run, section)
+
+
+def _dropout(run: Run, section: Section) -> None:
+    settings = run.study.section("dropout")
+    formula = settings.pop("formula")
+    building = options_of(dropout_intervals)
+    intervals = dropout_intervals(
+        run.sessions,
+        prediction_events(run),
+        endings=run.endings,
+        **{key: value for key, value in settings.items() if key in building},
+    )
+    if "rupture_state" in intervals:
+        run.keep("dropout_by_state", by_state(intervals))
+    fit = fit_dropout(formula, intervals, **{key: value for key, value in settings.items() if key not in building})
+    keep_fit(run, "dropout", fit)
+    run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
+    _say(run, section, formula)
+    if "dropout_by_state" in run.tables:
+        labels = {
+            "rupture_state": "rupture state",
+            "n_at_risk": "sessions at risk",
+            "n_dropouts": "dropouts",
+            "rate": "per session",
+            "ci_low": "from",
+            "ci_high": "to",
+        }
+        shares = dict.fromkeys(("rate", "ci_low", "ci_high"), percent)
+        caption = "Dropout per session at risk, by the rupture state known before it (95 % Wilson intervals)."
+        run.show_table(section, "dropout_by_state", caption, labels=labels, formats=shares)
+    run.show_table(section, "dropout_terms", "Dropout hazard, log scale.", labels=TERM_LABELS, formats=TERM_FORMATS)
+    section.notes([str(note) for note in fit.diagnostics.get("notes", ())])
+    terms = run.tables["dropout_terms"]
+    shown = terms.loc[~terms["term"].isin(["Intercept"])]
+    axes = plot_terms(
+        shown, ratio=True, xlabel="Ratio of the dropout hazard or odds (95 % CI)", ax=blank_axes(1.0 + 0.3 * len(shown))
+    )
+    caption = "What goes with dropout at the next session; 95 % intervals, logarithmic axis."
+    run.show_figure(section, "dropout_terms", axes, caption, alt=caption)
+
+
+def by_state(intervals: pd.DataFrame) -> pd.DataFrame:
+    """Dropouts per session at risk in each rupture state, with Wilson's interval."""
+    event = intervals["ending"].eq("dropout")
+    rows = []
+    for state in _STATES:
+        here = intervals["rupture_state"].eq(state)
+        n, k = int(here.sum()), int((event & here).sum())
+        rate = k / n if n else np.nan
+        rows.append((state, n, k, rate, *wilson(rate, n, level=0.95)))
+    columns = ["rupture_state", "n_at_risk", "n_dropouts", "rate", "ci_low", "ci_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def ratios(terms: pd.DataFrame) -> pd.DataFrame:
+    """TERMS as ratios: ``term, ratio, ci_low, ci_high, p_value``."""
+    names = {"estimate": "ratio", "ci_low": "ci_low", "ci_high": "ci_high"}
+    table = {name: np.exp(terms[column].to_numpy(dtype=np.float64)) for column, name in names.items()}
+    return pd.DataFrame({"term": terms["term"], **table, "p_value": terms["p_value"]})
+
+
+def _say(run: Run, section: Section, formula: str) -> None:
+    cite = {column: run.citer("dropout_ratios", column) for column in ("ratio", "ci_low", "ci_high", "p_value")}
+    settings = run.study.section("dropout")
+    model = settings.get("model", "discrete")
+    kind = "hazard ratio" if model == "cox" or settings.get("link") == "cloglog" else "odds ratio"
+    words = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
+    phrases = []
+    for term, word in words.items():
+        if term in set(run.tables["dropout_ratios"]["term"]):
+            p = cite["p_value"](term, p_value)
+            phrases.append(
+                f"{word}: {kind} {cite['ratio'](term)}, 95 % CI {cite['ci_low'](term)} to {cite['ci_high'](term)}, "
+                f"p {p if p.startswith('<') else '= ' + p}"
+            )
+    rows = run.citer("dropout_glance", "n_rows")(str(run.tables["dropout_glance"].iloc[0, 0]))
+    run.facts.append(
+        f"Dropout was modelled on {rows} sessions at risk ({model} hazard, {formula}), the rupture state being that "
+        f"known {number(int(settings.get('lag', 1)))} session(s) before"
+        + (f", with errors clustered by {settings['cluster']}" if "cluster" in settings else "")
+        + (f": {'; '.join(phrases)}." if phrases else ".")
+    )
+    section.paragraph(run.facts[-1])
