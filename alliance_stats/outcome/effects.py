@@ -87,7 +87,7 @@ def partial_correlation(statistic: float, df: float, *, level: float) -> Effect:
     """
     from scipy.special import ndtri
 
-    r = float(statistic / np.sqrt(statistic**2 + df))
+    r = float(np.sign(statistic) if np.isinf(statistic) else statistic / np.hypot(statistic, np.sqrt(df)))
     if not df > 1 or np.isnan(r):
         return Effect(r, np.nan, np.nan)
     if abs(r) >= 1:

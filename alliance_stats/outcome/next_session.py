@@ -269,14 +269,15 @@ def _complete(
 
 
 def _within_sd(data: pd.DataFrame, name: str) -> float:
-    """SD within patients, pooled, of a numeric column; NaN otherwise."""
+    """SD within patients, pooled, of a numeric column; NaN for another, and for one constant within patients."""
     if name not in data or not pd.api.types.is_numeric_dtype(data[name]):
         return float("nan")
     series, patients = pd.factorize(data[PATIENT])
     values = data[name].to_numpy(dtype=np.float64)
     df = len(values) - len(patients)
     away = values - series_means(series, values, len(patients))[series]
-    return float(np.sqrt((away**2).sum() / df)) if df > 0 else float("nan")
+    moves = df > 0 and np.abs(away).max() > 1e-9 * np.abs(values).max()
+    return float(np.sqrt((away**2).sum() / df)) if moves else float("nan")
 
 
 def _quoted(name: str) -> str:
