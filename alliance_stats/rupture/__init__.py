@@ -1,18 +1,31 @@
 """Rupture and repair in session-by-session alliance scores: rules, detection, description, chance, agreement."""
 
+from alliance_stats.rupture.calibrate import Calibration, calibrate
+from alliance_stats.rupture.chance import ChanceLevel, chance_level
 from alliance_stats.rupture.describe import describe_ruptures, ruptures_by_session
 from alliance_stats.rupture.detect import detect_ruptures
+from alliance_stats.rupture.evaluate import evaluate_detection
 from alliance_stats.rupture.explain import Explanation, explain
+from alliance_stats.rupture.latent import LatentRuptures, detect_latent
+from alliance_stats.rupture.latent_scan import LatentParameters
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import RULES
 from alliance_stats.rupture.summarise import summarise_patients
 
 __all__ = [
     "RULES",
+    "Calibration",
+    "ChanceLevel",
     "Explanation",
+    "LatentParameters",
+    "LatentRuptures",
     "Rule",
+    "calibrate",
+    "chance_level",
     "describe_ruptures",
+    "detect_latent",
     "detect_ruptures",
+    "evaluate_detection",
     "explain",
     "ruptures_by_session",
     "summarise_patients",

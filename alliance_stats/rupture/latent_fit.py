@@ -1,25 +1,29 @@
-"""Estimating the latent model: penalised maximum likelihood, with scores at the scale's bounds drawn from their tail."""
+"""Estimating the latent model: penalised maximum likelihood; scores at the scale's bounds are drawn from their tail."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from alliance_stats.rupture.latent_scan import (
+    DEPTH_WEIGHTS,
     Bools,
+    Courses,
     Floats,
+    Ints,
     LatentParameters,
     Patterns,
     Problem,
-    Series,
     multiply,
     patterns,
     residual,
-    rupture_odds,
     single_odds,
     whitening,
     whole_problem,
+    window_prior,
+    window_sizes,
 )
 
 FIT_PATIENTS = 1500
@@ -49,8 +53,8 @@ class Estimate:
     parameters : LatentParameters
     log_likelihood, log_likelihood_null : float
         Of the model with ruptures, and of the same model without any.
-    log_likelihood_mirrored : float
-        Of the model with *rises* of the same kind in place of falls: noise with heavy tails lends itself to both.
+    mirror : float
+        z value for falls against *rises* of the same kind: noise with heavy tails lends itself to both.
     n_patients : int
         Patients the estimates rest on.
     converged : bool
@@ -59,12 +63,12 @@ class Estimate:
     parameters: LatentParameters
     log_likelihood: float
     log_likelihood_null: float
-    log_likelihood_mirrored: float
+    mirror: float
     n_patients: int
     converged: bool
 
 
-def estimate(series: Series, *, floor: float, ceiling: float, longest: int, seed: int) -> Estimate:
+def estimate(series: Courses, *, floor: float, ceiling: float, longest: int, seed: int) -> Estimate:
     """Fit the model to series of at least two ratings each."""
     sample = _sample(series)
     start = starting_values(sample, floor=floor, ceiling=ceiling)
@@ -85,12 +89,12 @@ def estimate(series: Series, *, floor: float, ceiling: float, longest: int, seed
         parameters, complete, found, COVARIANCE + RUPTURES, unit, 12 if at_bound else 40, longest
     )
     null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, 40, 0)
-    mirrored = _mirrored_height(null, complete, found, unit, longest)
-    parameters = _update_rates(parameters, complete, found, longest)
+    mirrored = mirror_statistic(null, complete, unit, longest)
+    parameters = update_rates(parameters, complete, found, longest, rng)
     return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
 
 
-def starting_values(series: Series, *, floor: float, ceiling: float) -> LatentParameters:
+def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentParameters:
     """Rough values from medians, to start from; patients mostly at a bound say nothing about spread."""
     rated = series.rated
     scores, times = series.score[rated], series.time[rated]
@@ -123,8 +127,8 @@ def starting_values(series: Series, *, floor: float, ceiling: float) -> LatentPa
     )
 
 
-def height_of(parameters: LatentParameters, series: Series, found: Patterns, longest: int) -> float:
-    """Log-likelihood: no rupture or one window; with ``longest=0`` no rupture at all."""
+def heights_of(parameters: LatentParameters, series: Courses, found: Patterns, longest: int) -> Floats:
+    """Log-likelihood of each patient: no rupture or one window; with ``longest=0`` no rupture at all."""
     from scipy.special import gammaln
 
     factor = whitening(parameters, found)
@@ -138,20 +142,20 @@ def height_of(parameters: LatentParameters, series: Series, found: Patterns, lon
     if longest > 0:
         weight, _ = single_odds(problem)
         log_density += np.log1p(weight.sum(axis=1)) - np.log1p(problem.prior.sum(axis=1))[found.of]
-    return float(log_density.sum())
+    return np.asarray(log_density)
 
 
 def imputed(
     parameters: LatentParameters,
-    observed: Series,
-    current: Series,
+    observed: Courses,
+    current: Courses,
     found: Patterns,
     rng: np.random.Generator,
     *,
     sweeps: int,
     with_ruptures: bool,
     longest: int,
-) -> Series:
+) -> Courses:
     """`observed` with the scores at a bound replaced by draws of what lies beyond, given everything else.
 
     Data augmentation (Tanner & Wong, 1987): the patient's variance, the rupture (if any), then each bounded score.
@@ -166,7 +170,10 @@ def imputed(
         values -= shift
         series = replace(series, score=np.where(beyond.any, values + observed.score - beyond.centred, observed.score))
         if with_ruptures:
-            shift = _drawn_rupture(parameters, whole_problem(parameters, series, found, longest), rng)
+            problem = whole_problem(parameters, series, found, longest)
+            size = window_sizes(problem.precision, problem.candidates)[found.of]
+            window, depth = _drawn_rupture(problem, residual(parameters, series), size, np.ones_like(size), rng)
+            shift = depth[:, None] * _indicator(problem, window)
     return series
 
 
@@ -179,7 +186,7 @@ class Bounds:
     centred: Floats
 
     @classmethod
-    def of(cls, parameters: LatentParameters, series: Series) -> Bounds:
+    def of(cls, parameters: LatentParameters, series: Courses) -> Bounds:
         """The bounds of `parameters` applied to `series`."""
         rated = series.rated
         at_ceiling = rated & (series.score >= parameters.ceiling)
@@ -205,8 +212,8 @@ def gibbs_sweep(
     shift: Floats,
     beyond: Bounds,
     precision: Floats,
-    of: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    n_rated: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    of: Ints,
+    n_rated: Ints,
     uniform: Floats,
 ) -> Floats:
     """One Gibbs sweep: each patient's variance, then each bounded score from its truncated normal.
@@ -235,22 +242,40 @@ def gibbs_sweep(
     return values
 
 
-def _drawn_rupture(parameters: LatentParameters, problem: Problem, rng: np.random.Generator) -> Floats:
-    """For each patient a window (or none) drawn from its posterior: the typical depth over its sessions, else 0."""
-    weight, _ = single_odds(problem)
+def _drawn_rupture(
+    problem: Problem, values: Floats, size: Floats, allowed: Floats, rng: np.random.Generator
+) -> tuple[Ints, Floats]:
+    """For each patient a window (-1: none) and its depth, drawn from the posterior given residuals `values`.
+
+    `allowed` (n, W) multiplies the prior odds.
+    """
+    weighted = multiply(problem.precision, problem.of, values)
+    square = (weighted * values).sum(axis=1)
+    weight = problem.factors(weighted, square, size) * problem.prior[problem.of] * allowed
     running = np.cumsum(weight, axis=1)
     target = rng.random(len(weight)) * (1.0 + running[:, -1]) - 1.0
-    window = (running < target[:, None]).sum(axis=1)
-    start, stop = problem.candidates.start[window], problem.candidates.stop[window]
+    window = np.minimum((running < target[:, None]).sum(axis=1), weight.shape[1] - 1)
+    inside = _indicator(problem, window)
+    slope, rows = (inside * weighted).sum(axis=1), np.arange(len(weight))
+    change = 2 * np.outer(slope, problem.depths) + np.outer(size[rows, window], problem.depths**2)
+    power = -0.5 * (problem.degrees + problem.n_rated)[:, None]
+    log_factor = power * np.log1p(change / (problem.scale + square)[:, None]) + np.log(DEPTH_WEIGHTS)
+    gumbel = -np.log(-np.log(rng.random(log_factor.shape)))
+    depth = problem.depths[np.argmax(log_factor + gumbel, axis=1)]
+    return np.where(target >= 0, window, -1), depth
+
+
+def _indicator(problem: Problem, window: Ints) -> Floats:
+    """1 over the rated sessions of each patient's window, (n, T); 0 everywhere for -1."""
     position = np.arange(problem.weighted.shape[1])
-    inside = (position >= start[:, None]) & (position < stop[:, None]) & (target >= 0)[:, None]
-    inside &= position < problem.n_rated[:, None]
-    return np.asarray(np.where(inside, parameters.depth, 0.0))
+    start, stop = problem.candidates.start[window], problem.candidates.stop[window]
+    inside = (position >= start[:, None]) & (position < stop[:, None]) & (position < problem.n_rated[:, None])
+    return (inside & (window >= 0)[:, None]).astype(np.float64)
 
 
 def _maximise(
     start: LatentParameters,
-    series: Series,
+    series: Courses,
     found: Patterns,
     free: tuple[str, ...],
     unit: float,
@@ -269,14 +294,14 @@ def _maximise(
             for name, value in zip(free, vector)
             if name in PENALTY
         )
-        return (penalty - height_of(parameters, series, found, longest)) / n
+        return float(penalty - heights_of(parameters, series, found, longest).sum()) / n
 
     first = np.array([_to_line(name, getattr(start, name), unit, start) for name in free])
     limits = [_LIMITS.get(name, (None, None)) for name in free]
-    options = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-5}
+    options: Any = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-5}
     result = minimize(loss, first, method="L-BFGS-B", bounds=limits, options=options)
     best = _unpack(start, result.x, free, unit)
-    return best, height_of(best, series, found, longest), bool(result.success)
+    return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
 
 
 _LIMITS: dict[str, tuple[float | None, float | None]] = {
@@ -307,7 +332,7 @@ def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> f
         return float(np.log(value - 2))
     if name == "depth_cv":
         return float(np.log(value))
-    return value / unit
+    return (value - other.level) / unit if name == "level" else value / unit
 
 
 def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit: float) -> LatentParameters:
@@ -327,42 +352,75 @@ def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit
         elif name == "depth_cv":
             value[name] = float(np.exp(x))
         else:
-            value[name] = x * unit
+            value[name] = x * unit + (start.level if name == "level" else 0.0)
     return replace(start, **value)
 
 
-def _mirrored_height(null: LatentParameters, series: Series, found: Patterns, unit: float, longest: int) -> float:
-    """How much rises in place of falls gain over no ruptures, from the parameters fitted without any.
+def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longest: int) -> float:
+    """Whether falls explain more than rises of the same kind would: a z value (Vuong, 1989).
 
-    Returned as the difference (falls minus rises) in log-likelihood, both over the rupture parameters alone.
+    Both models start from the parameters fitted without ruptures and free those of the ruptures alone; noise with heavy
+    tails lends itself to either, ruptures to falls only.
     """
     part = _sample(series, 500)
     turned = replace(part, score=np.where(part.rated, 2 * null.level - part.score, 0.0))
     found = patterns(part)
     heights = []
-    for values, slope in ((part, null.trend), (turned, -null.trend)):
-        start = replace(null, trend=slope)
-        heights.append(_maximise(start, values, found, RUPTURES, unit, 15, longest)[1])
-    return heights[0] - heights[1]
+    for values, trend in ((part, null.trend), (turned, -null.trend)):
+        best, _, _ = _maximise(replace(null, trend=trend), values, found, RUPTURES, unit, 15, longest)
+        heights.append(heights_of(best, values, found, longest))
+    gain = heights[0] - heights[1]
+    return float(gain.sum() / max(np.sqrt(len(gain)) * gain.std(), 1e-12))
 
 
-def _update_rates(parameters: LatentParameters, series: Series, found: Patterns, longest: int) -> LatentParameters:
-    """Onset and repair rates by expectation-maximisation with up to two ruptures per series (the likelihood has one)."""
+def update_rates(
+    parameters: LatentParameters,
+    series: Courses,
+    found: Patterns,
+    longest: int,
+    rng: np.random.Generator,
+    *,
+    sweeps: int = 160,
+    most: int = 4,
+) -> LatentParameters:
+    """Onset and repair rates with up to `most` ruptures per series, where the likelihood above allows for one.
+
+    Stochastic expectation-maximisation: each of the patient's slots for a rupture is drawn anew (collapsed Gibbs
+    sampling) given what the others hold; the rates follow from the counts of the second half of the sweeps.
+    """
     gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
-    for _ in range(4):
-        onsets, at_risk, repairs, open_time = 1.0, 20.0, 2.0, 5.0  # a weak prior: one onset in 20 sessions
-        odds = rupture_odds(whole_problem(parameters, series, found, longest), pairs=2)
-        chance = odds.covered / odds.total[:, None]
-        onsets += float((odds.begun / odds.total[:, None]).sum())
-        at_risk += float((gap * (1 - chance[:, :-1])).sum())
-        repairs += float((odds.ended / odds.total[:, None]).sum())
-        open_time += float((gap * chance[:, :-1]).sum())
-        onset_rate, repair_rate = min(onsets / at_risk, 0.5), min(max(repairs / open_time, 0.01), 0.98)
-        parameters = replace(parameters, onset_rate=onset_rate, repair_rate=repair_rate)
+    problem = whole_problem(parameters, series, found, longest)
+    size, values = window_sizes(problem.precision, problem.candidates)[found.of], residual(parameters, series)
+    start, stop, is_open = problem.candidates
+    held = np.full((most, len(values)), -1, dtype=np.int64)
+    shift = np.zeros((most, *values.shape))
+    history = []
+    for sweep in range(sweeps):
+        slot = sweep % most
+        others = [j for j in range(most) if j != slot]
+        allowed = np.ones_like(size)
+        for j in others:
+            taken, k = held[j] >= 0, held[j]
+            allowed[taken[:, None] & (start <= stop[k][:, None]) & (stop >= start[k][:, None])] = 0.0
+        allowed /= (most - (held[others] >= 0).sum(axis=0))[:, None]
+        held[slot], depth = _drawn_rupture(problem, values + shift[others].sum(axis=0), size, allowed, rng)
+        shift[slot] = depth[:, None] * _indicator(problem, held[slot])
+        open_now = shift.sum(axis=0)[:, :-1] > 0
+        n_onsets = float((held >= 0).sum())
+        n_repairs = float(((held >= 0) & ~is_open[held]).sum())
+        history.append((n_onsets, float((gap * ~open_now).sum()), n_repairs, float((gap * open_now).sum())))
+        recent = np.mean(history[-max(4, len(history) // 2) :], axis=0)
+        onsets, at_risk, repairs, open_time = recent + np.array([1.0, 20.0, 2.0, 5.0])  # a weak prior
+        parameters = replace(
+            parameters,
+            onset_rate=float(min(onsets / at_risk, 0.5)),
+            repair_rate=float(np.clip(repairs / open_time, 0.01, 0.98)),
+        )
+        problem = replace(problem, prior=window_prior(parameters, found, problem.candidates))
     return parameters
 
 
-def _sample(series: Series, size: int = FIT_PATIENTS) -> Series:
+def _sample(series: Courses, size: int = FIT_PATIENTS) -> Courses:
     """At most `size` patients, evenly spaced."""
     n = len(series.n_rated)
     return series if n <= size else series.take(np.linspace(0, n - 1, size).round().astype(np.int64))

@@ -4,8 +4,8 @@ A series is written as patient level and trend (both random), AR(1) fluctuation,
 ``d`` while a rupture is open. Levels, trends and the patient's own variance are integrated out in closed form (the
 variance has an inverse-gamma distribution over patients, which makes the marginal density multivariate Student t), so
 that the Bayes factor of a fall over sessions ``first .. last`` needs only running sums of the precision matrix ``P``
-and of ``P r``. Summed over all windows, and over pairs of windows, weighted by a two-state Markov prior, these factors give the
-odds that a rupture is open at each session.
+and of ``P r``. Summed over all windows, and over pairs of windows, weighted by a two-state Markov prior, these factors
+give the odds that a rupture is open at each session.
 
 Positions count rated sessions from 0; session numbers (``time``) enter the autocorrelation and the prior, so holes are
 handled exactly. Rows are padded on the right to the longest series.
@@ -25,7 +25,6 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 DEPTH_NODES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
 DEPTH_WEIGHTS = np.exp(-(DEPTH_NODES**2) / 2) / np.exp(-(DEPTH_NODES**2) / 2).sum()
 LARGEST_FACTOR = 1e140  # so that a product of two stays finite
-CHUNK = 1_500_000  # windows x patients worked on at a time
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class LatentParameters:
 
 
 @dataclass(frozen=True)
-class Series:
+class Courses:
     """Rated scores of n patients, padded on the right to T positions.
 
     Attributes
@@ -101,10 +100,10 @@ class Series:
     time: Floats
     n_rated: Ints
 
-    def take(self, rows: Any) -> Series:
+    def take(self, rows: Any) -> Courses:
         """The series of some patients, cut to the longest of them."""
         longest = int(self.n_rated[rows].max()) if len(self.n_rated[rows]) else 0
-        return Series(self.score[rows, :longest], self.time[rows, :longest], self.n_rated[rows])
+        return Courses(self.score[rows, :longest], self.time[rows, :longest], self.n_rated[rows])
 
     @property
     def rated(self) -> Bools:
@@ -112,7 +111,7 @@ class Series:
         return np.asarray(np.arange(self.score.shape[1]) < self.n_rated[:, None])
 
 
-def as_series(code: Ints, session: Ints, score: Floats) -> Series:
+def as_courses(code: Ints, session: Ints, score: Floats) -> Courses:
     """Pad long columns, sorted by patient `code` (0, 1, ...) and session and without missing scores, into rows."""
     n_rated = np.bincount(code)
     n, longest = len(n_rated), int(n_rated.max())
@@ -123,7 +122,7 @@ def as_series(code: Ints, session: Ints, score: Floats) -> Series:
     last = time[np.arange(n), n_rated - 1]
     beyond = np.arange(longest) - (n_rated[:, None] - 1)
     time = np.where(beyond > 0, last[:, None] + beyond, time)
-    return Series(padded, time, n_rated.astype(np.int64))
+    return Courses(padded, time, n_rated.astype(np.int64))
 
 
 class Patterns(NamedTuple):
@@ -134,7 +133,7 @@ class Patterns(NamedTuple):
     of: Ints
 
 
-def patterns(series: Series) -> Patterns:
+def patterns(series: Courses) -> Patterns:
     """Group the series that share session numbers, so that a covariance matrix is worked on once for all of them."""
     rows = np.column_stack([series.time, series.n_rated])
     keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
@@ -162,7 +161,7 @@ def whitening(parameters: LatentParameters, found: Patterns) -> Floats:
     return np.asarray(factor)
 
 
-def residual(parameters: LatentParameters, series: Series) -> Floats:
+def residual(parameters: LatentParameters, series: Courses) -> Floats:
     """Score minus the mean course of all patients."""
     mean = parameters.level + parameters.trend * (series.time - parameters.centre)
     return np.asarray(np.where(series.rated, series.score - mean, 0.0))
@@ -256,18 +255,22 @@ class Odds(NamedTuple):
     ----------
     total : (n,) float array
         Sum over no rupture, one, and two.
-    covered : (n, T) float array
-        Sum over those in which a rupture is open at the position.
-    begun : (n, T) float array
-        Sum over those in which a rupture begins at the position.
-    ended : (n, T) float array
-        Sum over those in which a rupture was open until the position and is not after it (closed windows alone).
+    windows : (n, W) float array
+        Sum over those that hold the window.
     """
 
     total: Floats
-    covered: Floats
-    begun: Floats
-    ended: Floats
+    windows: Floats
+
+    def covered(self, candidates: Windows, n_positions: int) -> Floats:
+        """Sum over those in which a rupture is open at the position, (n, T)."""
+        position = np.arange(n_positions)
+        covers = (position >= candidates.start[:, None]) & (position < candidates.stop[:, None])
+        return np.asarray(self.windows @ covers.astype(np.float64))
+
+    def begun(self, candidates: Windows, n_positions: int) -> Floats:
+        """Sum over those in which a rupture begins at the position, (n, T)."""
+        return np.asarray(self.windows @ (np.arange(n_positions) == candidates.start[:, None]).astype(np.float64))
 
 
 def window_sizes(precision: Floats, candidates: Windows) -> Floats:
@@ -291,39 +294,37 @@ def rupture_odds(problem: Problem, *, pairs: int) -> Odds:
     Pairs are those that hold one of the `pairs` best single windows of the series; the first fall is then taken out at
     its most credible depth, and the others are weighed anew on what is left.
     """
-    start, stop, is_open = problem.candidates
-    n, n_positions = problem.weighted.shape
-    begins = np.zeros((len(start), n_positions))
-    begins[np.arange(len(start)), start] = 1.0
-    ends = np.zeros((len(start), n_positions))
-    ends[~is_open, stop[~is_open] - 1] = 1.0
-    covers = ((np.arange(n_positions) >= start[:, None]) & (np.arange(n_positions) < stop[:, None])).astype(np.float64)
+    start, stop, _ = problem.candidates
     weight, size = single_odds(problem)
-    total, sums = weight.sum(axis=1), weight.copy()
-    first_of_pair = np.zeros((n, len(start))) if pairs else None
-    rows = np.arange(n)
-    pairs = min(pairs, len(start))
-    best = np.argpartition(-weight, pairs - 1, axis=1)[:, :pairs] if pairs else np.zeros((n, 0), dtype=np.int64)
+    total, sums, rows = 1.0 + weight.sum(axis=1), weight.copy(), np.arange(len(weight))
+    pairs = min(pairs, len(start) - 1)
+    if pairs <= 0:
+        return Odds(total, sums)
+    best = np.argpartition(-weight, pairs - 1, axis=1)[:, :pairs]
     is_best = np.zeros(weight.shape, dtype=np.bool_)
     np.put_along_axis(is_best, best, True, axis=1)
-    running = np.zeros((len(problem.precision), n_positions + 1, n_positions))
-    np.cumsum(problem.precision, axis=1, out=running[:, 1:])
+    running = running_precision(problem.precision)
+    prior = problem.prior[problem.of]
     for j in range(pairs):
         k = best[:, j]
         depth, shape, gain = _take_out(problem, size[rows, k], k, running)
         again = problem.factors(problem.weighted + depth[:, None] * shape, problem.square + gain, size)
-        again *= problem.prior[problem.of]
+        again *= prior
         again *= weight[rows, k][:, None]
         again[is_best] *= 0.5  # such a pair comes up twice
         again[(start <= stop[k][:, None]) & (stop >= start[k][:, None])] = 0.0  # they would touch or overlap
         mass = again.sum(axis=1)
         total += mass
         sums += again
-        if first_of_pair is not None:
-            first_of_pair[rows, k] += mass
-    if first_of_pair is not None:
-        sums += first_of_pair
-    return Odds(total + 1.0, sums @ covers, sums @ begins, sums @ ends)
+        sums[rows, k] += mass
+    return Odds(total, sums)
+
+
+def running_precision(precision: Floats) -> Floats:
+    """Running sums of P over its first index, (p, T + 1, T): a difference of two is P x for a window x."""
+    running = np.zeros((len(precision), precision.shape[1] + 1, precision.shape[1]))
+    np.cumsum(precision, axis=1, out=running[:, 1:])
+    return running
 
 
 def _take_out(problem: Problem, size: Floats, k: Ints, running: Floats) -> tuple[Floats, Floats, Floats]:
@@ -341,27 +342,32 @@ def _take_out(problem: Problem, size: Floats, k: Ints, running: Floats) -> tuple
     return depth, shape, 2 * depth * slope + depth**2 * size
 
 
-def whole_problem(
-    parameters: LatentParameters, series: Series, found: Patterns, longest: int, *, factor: Floats | None = None
+def problem_of(
+    parameters: LatentParameters, precision: Floats, found: Patterns, values: Floats, longest: int
 ) -> Problem:
-    """The scan's problem when every rating is known; `factor` is ``whitening(parameters, found)`` if at hand."""
-    factor = whitening(parameters, found) if factor is None else factor
-    precision = np.swapaxes(factor, 1, 2) @ factor
-    values = residual(parameters, series)
+    """The scan's problem for residuals `values` (n, T) known up to ``found.n_rated``."""
     weighted = multiply(precision, found.of, values)
-    candidates = windows(series.score.shape[1], longest)
+    candidates = windows(values.shape[1], longest)
     return Problem(
         precision=precision,
         of=found.of,
         weighted=weighted,
         square=(weighted * values).sum(axis=1),
-        n_rated=series.n_rated,
+        n_rated=found.n_rated[found.of],
         candidates=candidates,
         prior=window_prior(parameters, found, candidates),
         depths=parameters.depths(),
         scale=parameters.within_sd_df * parameters.within_sd**2,
         degrees=parameters.within_sd_df,
     )
+
+
+def whole_problem(
+    parameters: LatentParameters, series: Courses, found: Patterns, longest: int, *, factor: Floats | None = None
+) -> Problem:
+    """The scan's problem when every rating is known; `factor` is ``whitening(parameters, found)`` if at hand."""
+    factor = whitening(parameters, found) if factor is None else factor
+    return problem_of(parameters, np.swapaxes(factor, 1, 2) @ factor, found, residual(parameters, series), longest)
 
 
 def multiply(matrices: Floats, of: Ints, values: Floats) -> Floats:
@@ -375,9 +381,3 @@ def multiply(matrices: Floats, of: Ints, values: Floats) -> Floats:
             result[rows] = values[rows] @ matrices[p].T
         return result
     return np.asarray(np.einsum("ntu,nu->nt", matrices[of], values, optimize=False))
-
-
-def chunks(series: Series, n_windows: int) -> list[slice]:
-    """Slices of patients small enough to work on at once."""
-    step = max(1, CHUNK // max(n_windows, 1))
-    return [slice(k, k + step) for k in range(0, len(series.n_rated), step)]

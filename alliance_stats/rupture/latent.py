@@ -1,0 +1,478 @@
+"""A detector that takes noise, autocorrelation, trend, ceilings and unequal lengths seriously: P(in rupture)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.rupture.latent_fit import Estimate, estimate
+from alliance_stats.rupture.latent_null import noise_tails, null_courses, tail_ratio
+from alliance_stats.rupture.latent_posterior import Posterior, posterior
+from alliance_stats.rupture.latent_scan import Bools, Courses, Floats, Ints, LatentParameters, as_courses
+from alliance_stats.schema import (
+    CENSORED,
+    EVENTS_COLUMNS,
+    PATIENT,
+    REPAIRED,
+    SESSION,
+    DataError,
+    Seed,
+    check_sessions,
+    empty_events,
+    generator,
+    require_choice,
+)
+
+VERSIONS = ("smoothed", "filtered")
+RATES = ("patient", "session")
+LEAST_PATIENTS, LEAST_RATINGS = 10, 3
+AT_BOUND = 0.02
+"""A value that is the extreme one of the study and holds at least this share of the scores is read as a bound."""
+
+SUPPORTED, AMBIGUOUS, ABSENT, UNTESTED = "supported", "ambiguous", "none", "untested"
+
+
+@dataclass(frozen=True)
+class LatentRuptures:
+    """What :func:`detect_latent` found.
+
+    Attributes
+    ----------
+    probabilities : DataFrame
+        One row per row of SESSIONS, sorted: ``patient``, ``session``, the score, ``p_smoothed`` and ``p_filtered``
+        (probability that a rupture is open, given all the patient's ratings, and given those so far), ``p_onset`` (that
+        one begins here, given all), ``baseline`` (the score expected without a rupture) and ``evidence_smoothed``,
+        ``evidence_filtered`` (natural log of the odds that the patient has, or has had, any rupture, plus one). NaN
+        where the session has no score or the patient fewer than two.
+    parameters : LatentParameters
+        Rates of onset and repair, depth, autocorrelation and the rest, in points and sessions.
+    verdict : str
+        ``supported``: ruptures improve the fit by BIC, and falls explain more than rises would.
+        ``ambiguous``: rises of the same kind explain as much, as noise with heavy tails would have it.
+        ``none``: the data do not support ruptures. ``untested``: the parameters were given.
+    diagnostics : DataFrame
+        ``quantity``, ``value``, ``meaning``: the fit, the tests behind `verdict`, and what was left out.
+    """
+
+    score: str
+    probabilities: pd.DataFrame
+    parameters: LatentParameters
+    verdict: str
+    diagnostics: pd.DataFrame
+    _courses: Courses = field(repr=False)
+    _posterior: Posterior = field(repr=False)
+    _rows: Ints = field(repr=False)
+    _longest: int = field(repr=False)
+    _seed: int = field(repr=False)
+
+    @property
+    def supported(self) -> bool:
+        """Whether the data support ruptures."""
+        return self.verdict == SUPPORTED
+
+    def events(
+        self,
+        *,
+        false_alarm: float = 0.05,
+        per: str = "patient",
+        version: str = "smoothed",
+        session_probability: float = 0.3,
+        even_if_unsupported: bool = False,
+    ) -> pd.DataFrame:
+        """Ruptures at a chosen rate of false alarms.
+
+        A session is flagged if the patient's evidence exceeds a threshold and the rupture is open there with more than
+        `session_probability`; neighbouring flagged sessions make one rupture. The threshold is the one that series
+        simulated without ruptures - from the fitted model, at the patients' own sessions, with bounds and with noise as
+        heavy-tailed as the observed upward errors - exceed at the rate `false_alarm`.
+
+        Parameters
+        ----------
+        false_alarm : float
+            Share of patients without a rupture (or of their sessions) that may be flagged, in (0, 1).
+        per : {"patient", "session"}
+            What `false_alarm` counts.
+        version : {"smoothed", "filtered"}
+            ``filtered`` uses no later session and may feed models that look ahead.
+        session_probability : float
+            In [0, 1): lower finds more sessions of a flagged patient, with less precision.
+        even_if_unsupported : bool
+            Give events even where `verdict` is "none"; they are then what chance gives.
+
+        Returns
+        -------
+        DataFrame
+            EVENTS. ``baseline`` is the expected score at onset without rupture, ``repaired_at`` the first rated session
+            after the last flagged one, ``drop_units`` the drop in typical within-patient SD. ``attrs`` hold ``rule``,
+            ``score``, ``prospective``, ``false_alarm``, ``threshold`` and ``verdict``.
+        """
+        require_choice(version, VERSIONS, name="version")
+        threshold = self.threshold(
+            false_alarm=false_alarm, per=per, version=version, session_probability=session_probability
+        )
+        if self.verdict == ABSENT and not even_if_unsupported:
+            flagged = np.zeros_like(self._courses.rated)
+        else:
+            flagged = statistic(self._posterior, self._courses, version, session_probability) > threshold
+        events = self._table(flagged, version)
+        events.attrs.update(
+            rule=f"latent_{version}",
+            score=self.score,
+            prospective=version == "filtered",
+            false_alarm=false_alarm,
+            per=per,
+            threshold=threshold,
+            verdict=self.verdict,
+        )
+        return events
+
+    def threshold(
+        self,
+        *,
+        false_alarm: float = 0.05,
+        per: str = "patient",
+        version: str = "smoothed",
+        session_probability: float = 0.3,
+    ) -> float:
+        """The log evidence that series without ruptures exceed at the rate `false_alarm`."""
+        require_choice(version, VERSIONS, name="version")
+        require_choice(per, RATES, name="per")
+        if not 0 < false_alarm < 1:
+            raise ValueError(f"false_alarm={false_alarm!r} must lie between 0 and 1.")
+        if not 0 <= session_probability < 1:
+            raise ValueError(f"session_probability={session_probability!r} must be at least 0 and below 1.")
+        found, courses, _ = self._null
+        values = statistic(found, courses, version, session_probability)
+        values = values.max(axis=1) if per == "patient" else values[courses.rated]
+        limit = float(np.quantile(values, 1 - false_alarm, method="higher"))
+        return max(limit, 0.0)
+
+    @property
+    def noise_df(self) -> float:
+        """Degrees of freedom of the noise behind :meth:`threshold`: infinite if its tails are normal."""
+        return self._null[2]
+
+    @cached_property
+    def _null(self) -> tuple[Posterior, Courses, float]:
+        """Series without ruptures, what the model says of them, and the tails of their noise."""
+        observed = tail_ratio(self._posterior, self._courses)
+        noise_df = np.inf
+        for _ in range(2):
+            rng = np.random.default_rng([self._seed, 7])
+            courses = null_courses(self.parameters, self._courses, noise_df=noise_df, rng=rng)
+            found = posterior(self.parameters, courses, longest=self._longest, seed=self._seed)
+            if np.isinf(noise_df):
+                noise_df = noise_tails(observed, tail_ratio(found, courses))
+            if np.isinf(noise_df):
+                break
+        return found, courses, noise_df
+
+    def _table(self, flagged: Bools, version: str) -> pd.DataFrame:
+        courses, found = self._courses, self._posterior
+        patients = self.probabilities[PATIENT]
+        if not flagged.any():
+            return empty_events(patients)
+        before = np.zeros_like(flagged)
+        before[:, 1:] = flagged[:, :-1]
+        owner, onset = np.nonzero(flagged & ~before)
+        after = np.zeros_like(flagged)
+        after[:, :-1] = flagged[:, 1:]
+        last = np.nonzero(flagged & ~after)[1]
+        position = np.arange(flagged.shape[1])
+        inside = (position >= onset[:, None]) & (position <= last[:, None])
+        nadir = np.where(inside, courses.score[owner], np.inf).argmin(axis=1)
+        repaired = last + 1 < courses.n_rated[owner]
+        end = np.where(repaired, last + 1, last)
+        level = (found.baseline if version == "smoothed" else found.baseline_so_far)[owner, onset]
+        session = courses.time.astype(np.int64)
+        event = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
+        drop = level - courses.score[owner, nadir]
+        columns = {
+            PATIENT: patients.iloc[self._rows[owner]].reset_index(drop=True),
+            "event": event.astype(np.int64),
+            "onset": session[owner, onset],
+            "nadir": session[owner, nadir],
+            "repaired_at": pd.array(np.where(repaired, session[owner, end], 0), dtype="Int64"),
+            "status": pd.Series(np.where(repaired, REPAIRED, CENSORED), dtype=object),
+            "baseline": level,
+            "nadir_score": courses.score[owner, nadir],
+            "repair_score": np.where(repaired, courses.score[owner, end], np.nan),
+            "drop": drop,
+            "drop_units": drop / self.parameters.within_sd,
+            "sessions_to_repair": pd.array(session[owner, end] - session[owner, onset], dtype="Int64"),
+            "score": pd.Series([self.score] * len(owner), dtype=object),
+            "rule": pd.Series([f"latent_{version}"] * len(owner), dtype=object),
+        }
+        table = pd.DataFrame(columns, columns=list(EVENTS_COLUMNS))
+        table.loc[~repaired, ["repaired_at", "sessions_to_repair"]] = pd.NA
+        return table
+
+    def tidy_parameters(self) -> pd.DataFrame:
+        """The estimates as a table: ``parameter``, ``value``, ``unit``, ``meaning``."""
+        rows = [(name, getattr(self.parameters, name), unit, meaning) for name, unit, meaning in _PARAMETERS]
+        return pd.DataFrame(rows, columns=["parameter", "value", "unit", "meaning"])
+
+    def summary(self) -> str:
+        """A short account in words and numbers."""
+        p = self.parameters
+        n = int((self._courses.n_rated >= 2).sum())
+        ratings = int(self._courses.n_rated.sum())
+        lines = [
+            f"Latent ruptures in {self.score!r}: {n} patients, {ratings} ratings",
+            f"  {_VERDICTS[self.verdict]}",
+        ]
+        if self.verdict != ABSENT:
+            lines += [
+                f"  onset {p.onset_rate:.3f} per session without rupture, mean length {p.mean_length:.1f} sessions",
+                f"  depth {p.depth:.2f} points = {p.depth / p.within_sd:.1f} within-patient SD",
+            ]
+        lines += [
+            f"  within-patient SD {p.within_sd:.2f} points, between {p.level_sd:.2f}; autocorrelation of the true "
+            f"fluctuation {p.autocorrelation:.2f}, its share of the within-patient variance {p.state_share:.2f}"
+        ]
+        if np.isfinite(p.ceiling) or np.isfinite(p.floor):
+            lines += [f"  scores at {p.floor:g} or {p.ceiling:g} were read as 'this or beyond'"]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        import html
+
+        text = html.escape(self.summary())
+        return f"<pre>{text}</pre>{self.tidy_parameters().to_html(index=False)}{self.diagnostics.to_html(index=False)}"
+
+
+_VERDICTS = {
+    SUPPORTED: "The data support ruptures.",
+    AMBIGUOUS: "Some scores fall far, but others rise as far: ruptures cannot be told from heavy-tailed noise.",
+    ABSENT: "No ruptures here: the data do not support them.",
+    UNTESTED: "Parameters were given; whether these data support ruptures was not tested.",
+}
+
+_PARAMETERS = (
+    ("onset_rate", "per session", "chance that a rupture begins where none is open"),
+    ("repair_rate", "per session", "chance that an open rupture ends"),
+    ("mean_length", "sessions", "mean length of a rupture"),
+    ("depth", "points", "median depth of a rupture"),
+    ("depth_cv", "", "coefficient of variation of depth"),
+    ("autocorrelation", "", "of the true fluctuation, between sessions one apart"),
+    ("state_share", "", "share of the within-patient variance that is true fluctuation"),
+    ("within_sd", "points", "typical within-patient SD, ruptures and trend apart"),
+    ("within_sd_df", "", "likeness of patients in that SD; large = alike"),
+    ("level", "points", "mean over patients at the central session"),
+    ("level_sd", "points", "SD between patients"),
+    ("trend", "points per session", "mean change"),
+    ("trend_sd", "points per session", "SD of the change between patients"),
+    ("centre", "session", "where the mean level holds"),
+    ("floor", "points", "scores at this value are read as this or lower"),
+    ("ceiling", "points", "scores at this value are read as this or higher"),
+)
+
+
+def detect_latent(
+    sessions: pd.DataFrame,
+    *,
+    score: str,
+    bounds: tuple[float, float] | str | None = "data",
+    max_length: int = 10,
+    parameters: LatentParameters | None = None,
+    seed: Seed = 0,
+) -> LatentRuptures:
+    """Probability that a rupture is open at each session, from one model of all patients.
+
+    A score is the patient's level and trend, plus true fluctuation that carries over between sessions (AR(1)), plus
+    measurement noise, minus the depth of a rupture while one is open. Patients differ in level, trend and variance. A
+    rupture begins and ends by chance at constant rates per session. All parameters are estimated from the data by
+    penalised maximum likelihood; evidence is summed over every run of sessions that could be a rupture, and over pairs
+    of them. Missed sessions count by number. Scores at a bound of the scale are read as "this or beyond".
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS with the column `score`; higher is better.
+    score : str
+        The alliance score.
+    bounds : (float, float), "data" or None
+        Lowest and highest possible score. ``"data"``: the smallest or largest score found, where at least 2 % (and
+        five) of all scores stand on it. None: no bounds.
+    max_length : int
+        Longest rupture considered, in rated sessions, that ends within the series; those open at the end may be longer.
+    parameters : LatentParameters, optional
+        Estimates of another fit (of a larger study, say); nothing is estimated then, and their bounds apply.
+    seed : int or Generator
+        For the draws: the estimates of the rates, scores beyond a bound, and the series without ruptures behind the
+        thresholds.
+
+    Returns
+    -------
+    LatentRuptures
+
+    Raises
+    ------
+    DataError
+        If there are fewer than ten patients with three ratings to estimate from, or the scores do not vary.
+
+    Notes
+    -----
+    The window scan is a finite-window form of the hidden Markov models of Hamilton (1989), with patient effects
+    integrated out as in Bayesian change-point analysis. A fall that lasts to the end of the series cannot be told from
+    a lower level that began there. The prospective (``filtered``) probabilities of a patient use that patient's earlier
+    sessions alone, but the parameters come from all patients and all sessions; for strict prospective use give
+    `parameters` from earlier patients.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> rng = np.random.default_rng(1)
+    >>> scores = 5 + 0.3 * rng.standard_normal((60, 12)) + 0.5 * rng.standard_normal((60, 1))
+    >>> scores[:20, 5:8] -= 1.2
+    >>> sessions = pd.DataFrame({"patient": np.repeat(range(60), 12), "session": np.tile(range(1, 13), 60),
+    ...                          "alliance": scores.ravel()})
+    >>> found = detect_latent(sessions, score="alliance")
+    >>> found.verdict
+    'supported'
+    >>> events = found.events(false_alarm=0.05)
+    >>> int((events["onset"] == 6).sum()) >= 17
+    True
+    """
+    if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 1:
+        raise ValueError(f"max_length={max_length!r} must be a whole number of at least 1.")
+    table = check_sessions(sessions, [score])
+    values = table[score].to_numpy()
+    rated = np.flatnonzero(~np.isnan(values))
+    code = np.unique(pd.factorize(table[PATIENT])[0][rated], return_inverse=True)[1]
+    if not len(rated):
+        raise DataError(f"{score!r} has no value.", remedy="Name a column with scores.")
+    courses = as_courses(code.astype(np.int64), table[SESSION].to_numpy()[rated], values[rated])
+    number = int(generator(seed).integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed)
+    fit = None
+    if parameters is None:
+        _require_enough(courses, score)
+        floor, ceiling = _bounds(bounds, values[rated])
+        fit = estimate(_canonical(courses), floor=floor, ceiling=ceiling, longest=max_length, seed=number)
+        parameters = fit.parameters
+    found = posterior(parameters, courses, longest=max_length, seed=number)
+    verdict = UNTESTED if fit is None else verdict_of(fit)
+    return LatentRuptures(
+        score=score,
+        probabilities=_probabilities(table, score, rated, courses, found),
+        parameters=parameters,
+        verdict=verdict,
+        diagnostics=_diagnostics(fit, parameters, courses, table[PATIENT].nunique(), len(table) - len(rated)),
+        _courses=courses,
+        _posterior=found,
+        _rows=rated[np.flatnonzero(np.r_[True, np.diff(code) > 0])],
+        _longest=max_length,
+        _seed=number,
+    )
+
+
+def statistic(found: Posterior, courses: Courses, version: str, session_probability: float) -> Floats:
+    """What is compared with the threshold, (n, T): the patient's log evidence where the rupture is likely open.
+
+    The filtered evidence is the largest so far, so that a patient once conspicuous stays so.
+    """
+    if version == "smoothed":
+        chance, evidence = found.smoothed, np.repeat(found.evidence[:, None], found.smoothed.shape[1], axis=1)
+    else:
+        chance, evidence = found.filtered, np.maximum.accumulate(found.evidence_so_far, axis=1)
+    return np.where((chance > session_probability) & courses.rated, evidence, -1.0)
+
+
+def verdict_of(fit: Estimate) -> str:
+    """Whether ruptures improve the fit by BIC (four more parameters), and whether falls do so more than rises."""
+    if bic_gain(fit) <= 0:
+        return ABSENT
+    return SUPPORTED if fit.mirror > 1.645 else AMBIGUOUS
+
+
+def bic_gain(fit: Estimate) -> float:
+    """By how much ruptures lower the Bayesian information criterion, patients being the units."""
+    return 2 * (fit.log_likelihood - fit.log_likelihood_null) - 4 * float(np.log(fit.n_patients))
+
+
+def _require_enough(courses: Courses, score: str) -> None:
+    enough = int((courses.n_rated >= LEAST_RATINGS).sum())
+    if enough < LEAST_PATIENTS:
+        raise DataError(
+            f"{score!r} has {enough} patients with {LEAST_RATINGS} ratings or more; the model needs {LEAST_PATIENTS}.",
+            remedy="Give parameters= from a larger study, or use detect_ruptures with a rule.",
+        )
+    if np.ptp(courses.score[courses.rated]) == 0:
+        raise DataError(f"{score!r} is the same everywhere.", remedy="Name a column with scores that vary.")
+
+
+def _bounds(bounds: tuple[float, float] | str | None, scores: Floats) -> tuple[float, float]:
+    if bounds is None:
+        return -np.inf, np.inf
+    if isinstance(bounds, str):
+        require_choice(bounds, ("data",), name="bounds")
+        least = max(AT_BOUND * len(scores), 5)
+        low, high = scores.min(), scores.max()
+        floor = float(low) if (scores == low).sum() >= least else -np.inf
+        return floor, float(high) if (scores == high).sum() >= least else np.inf
+    floor, ceiling = (float(bound) for bound in bounds)
+    if not floor < ceiling:
+        raise ValueError(f"bounds={bounds!r} must be (lowest, highest).")
+    outside = (scores < floor) | (scores > ceiling)
+    if outside.any():
+        raise DataError(
+            f"Scores lie outside bounds={bounds!r}.", remedy="Correct the bounds.", value=scores[outside][0]
+        )
+    return floor, ceiling
+
+
+def _canonical(courses: Courses) -> Courses:
+    """Patients of two ratings or more in an order that their names do not decide, so that renaming changes nothing."""
+    rows = np.flatnonzero(courses.n_rated >= 2)
+    keys = np.column_stack([courses.n_rated, courses.time, courses.score])[rows]
+    return courses.take(rows[np.lexsort(keys.T[::-1])])
+
+
+def _probabilities(table: pd.DataFrame, score: str, rated: Ints, courses: Courses, found: Posterior) -> pd.DataFrame:
+    mask = courses.rated
+    too_few = (courses.n_rated < 2)[:, None]
+    wide = {
+        "p_smoothed": found.smoothed,
+        "p_filtered": found.filtered,
+        "p_onset": found.begun,
+        "baseline": found.baseline,
+        "evidence_smoothed": np.repeat(found.evidence[:, None], mask.shape[1], axis=1),
+        "evidence_filtered": np.maximum.accumulate(found.evidence_so_far, axis=1),
+    }
+    columns: dict[str, Any] = {PATIENT: table[PATIENT], SESSION: table[SESSION], score: table[score]}
+    for name, values in wide.items():
+        column = np.full(len(table), np.nan)
+        column[rated] = np.where(too_few, np.nan, values)[mask]
+        columns[name] = column
+    return pd.DataFrame(columns)
+
+
+def _diagnostics(
+    fit: Estimate | None, parameters: LatentParameters, courses: Courses, n_patients: int, n_unrated: int
+) -> pd.DataFrame:
+    scores = courses.score[courses.rated]
+    rows: list[tuple[str, float, str]] = [
+        ("patients", n_patients, "in the table"),
+        ("patients_scored", int((courses.n_rated >= 2).sum()), "with two ratings or more"),
+        ("ratings", len(scores), "used"),
+        ("sessions_unrated", n_unrated, "rows without a score"),
+        ("at_ceiling", float((scores >= parameters.ceiling).mean()), "share of ratings read as 'this or higher'"),
+        ("at_floor", float((scores <= parameters.floor).mean()), "share of ratings read as 'this or lower'"),
+    ]
+    if fit is not None:
+        rows += [
+            ("patients_fitted", fit.n_patients, "behind the estimates"),
+            ("converged", float(fit.converged), "1 if the optimiser met its tolerance"),
+            ("log_likelihood", fit.log_likelihood, "with at most one rupture per patient"),
+            ("log_likelihood_null", fit.log_likelihood_null, "without ruptures"),
+            ("bic_gain", bic_gain(fit), "above 0: the data support ruptures"),
+            ("mirror", fit.mirror, "z of falls against rises; below 1.645: heavy tails would explain as much"),
+        ]
+    return pd.DataFrame(rows, columns=["quantity", "value", "meaning"])
