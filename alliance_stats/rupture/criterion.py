@@ -82,7 +82,7 @@ class Judged:
         return reached
 
     def depth(self) -> FloatArray:
-        """The fall in units, -inf where it cannot be judged; without run rules a rule fires where it reaches the size."""
+        """The fall in units, -inf where none can be judged: the size at which the rule would just fire."""
         able = self.judgeable if self.sudden is None else self.judgeable & self.sudden
         depth: FloatArray = np.divide(self.fall, self.unit, out=np.full(len(self.fall), -np.inf), where=able)
         return depth
@@ -315,8 +315,9 @@ def largest_fall(series: Series, rule: Rule) -> FloatArray:
         if rule.reference == "own_trend":
             return np.sqrt(np.maximum(n - 2.0, 0.0) * (1.0 - _least_leverage(series)))
         earlier = {"running_mean": np.maximum(_first_judged(rule), 1.0), "own_median": np.maximum(n // 2, 1.0)}
-        k = earlier.get(rule.reference, 1.0)
-        return np.sqrt((n - 1.0) * (k + 1.0) / k)
+        k: Any = earlier.get(rule.reference, 1.0)
+        most: FloatArray = np.sqrt((n - 1.0) * (k + 1.0) / k)
+        return most
     if rule.unit == "moving_range" and rule.reference == "own_mean" and rule.bridge is None:
         return MOVING_RANGE_CONSTANT * (n - 1.0) ** 2 / n
     return np.full(len(n), np.inf)

@@ -45,8 +45,9 @@ def detect_ruptures(sessions: pd.DataFrame, *, score: str, rule: str | Rule) -> 
     >>> sessions = pd.DataFrame({"patient": 1, "session": range(1, 8), "alliance": [5, 6, 4, 5, 7, 6, 6.0]})
     >>> rule = Rule(name="two points", reference="previous", unit="points", size=2.0)
     >>> events = detect_ruptures(sessions, score="alliance", rule=rule)
-    >>> events.loc[0, ["onset", "nadir", "repaired_at", "status", "baseline", "drop"]].tolist()
-    [3, 3, 5, 'repaired', 6.0, 2.0]
+    >>> events[["onset", "nadir", "repaired_at", "status", "baseline", "drop"]]
+       onset  nadir  repaired_at    status  baseline  drop
+    0      3      3            5  repaired       6.0   2.0
     """
     rule = as_rule(rule)
     table = check_sessions(sessions, [score])

@@ -63,9 +63,8 @@ class Explanation:
         head = f"Patient {self.patient}, session {self.session}, {self.score}, rule {self.rule.name}: {self.text}"
         marks = {True: "yes", False: "NO", None: "-"}
         lines = [
-            f"  {marks[row.holds]:>3}  {row.criterion}: {row.found}"
-            + (f" (needed: {row.needed})" if row.needed else "")
-            for row in self.table.itertuples()
+            f"  {marks[holds]:>3}  {criterion}: {found}" + (f" (needed: {needed})" if needed else "")
+            for criterion, found, needed, holds in zip(*(self.table[name] for name in self.table), strict=True)
         ]
         return "\n".join([head, *lines])
 

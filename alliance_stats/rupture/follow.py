@@ -112,7 +112,6 @@ def meets_target(rule: Rule, score: FloatArray, baseline: FloatArray, low: Float
 
 def _cut_short(series: Series, rule: Rule, onset: IntArray, stop: IntArray, ended: BoolArray) -> BoolArray:
     """Whether therapy ended before repair could have been observed."""
-    if rule.window is None:
-        return ended & (onset == stop - 1)
-    cut: BoolArray = ended & (series.session[stop - 1] < series.session[onset] + rule.window)
+    last = onset == stop - 1 if rule.window is None else series.session[stop - 1] < series.session[onset] + rule.window
+    cut: BoolArray = ended & last
     return cut

@@ -151,8 +151,8 @@ def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> pd.Series:
             remedy="Give both tables the same ids, of the same type.",
             patient=ids.iloc[0],
         )
-    values = np.append(endings[ENDING].astype(object).where(endings[ENDING].notna(), None).to_numpy(dtype=object), None)
-    return pd.Series(values[found], dtype=object)
+    values = endings[ENDING].astype(object).where(endings[ENDING].notna(), None).tolist()
+    return pd.Series([values[row] if row >= 0 else None for row in found], dtype=object)
 
 
 def _before_and_after(table: pd.DataFrame, measure: str, codes: IntArray, n: int) -> dict[str, Any]:
