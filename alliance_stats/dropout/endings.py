@@ -90,7 +90,7 @@ def _check(endings: pd.DataFrame, code: Array, patients: Any) -> None:
     fail(endings[PATIENT].duplicated().to_numpy(), "endings names a patient twice.", "Keep one row per patient.")
     known = endings[ENDING].isin(ENDINGS).to_numpy()
     fail(~known, f"'ending' must be one of {', '.join(ENDINGS)}.", "Recode the endings.", ENDING)
-    absent = np.setdiff1d(np.arange(len(patients)), code)
+    absent = np.flatnonzero(np.bincount(code, minlength=len(patients)) == 0)
     if len(absent):
         raise DataError(
             f"{len(absent)} patient(s) of sessions have no ending.",

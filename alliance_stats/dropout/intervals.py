@@ -162,7 +162,7 @@ def dropout_intervals(
         columns[column] = value_at(table, column, grid, known, has, carry)
     for column in fixed:
         columns[column] = fixed_column(table, column, patient_of_row, len(index)).take(owner)
-    result = pd.DataFrame(columns)
+    result = pd.DataFrame(columns, copy=False)
     result.attrs = {
         "lag": lag,
         "time": time,
@@ -172,7 +172,7 @@ def dropout_intervals(
         "definition": ends.definition,
         "n_patients": len(index),
         "endings": {name: int((ends.ending == name).sum()) for name in (*ENDED, ONGOING)},
-        "patients_without_rows": int(len(index) - len(np.unique(owner))),
+        "patients_without_rows": int((np.bincount(owner, minlength=len(index)) == 0).sum()),
         "rows_after_ending": int((table[SESSION].to_numpy() > ends.last_session[patient_of_row]).sum()),
     }
     return result
@@ -289,13 +289,22 @@ def _rupture_columns(events: pd.DataFrame, index: Any, owner: Array, when: Array
     onset, repaired_at = numeric(events, "onset"), numeric(events, "repaired_at")
     if np.isnan(onset).any():
         raise DataError("events has an onset that is missing.", remedy="Every rupture needs its onset session.")
-    states = episode_states(owner, when, episode_series=code, start=onset, end=repaired_at)
-    state = np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)).astype(np.int8)
+    has_events = np.zeros(len(index), dtype=bool)
+    has_events[code] = True
+    rows = np.flatnonzero(has_events[owner])
+    states = episode_states(owner[rows], when[rows], episode_series=code, start=onset, end=repaired_at)
+
+    def everyone(found: Array, otherwise: float = 0, dtype: Any = np.int64) -> Array:
+        column = np.full(len(owner), otherwise, dtype=dtype)
+        column[rows] = found
+        return column
+
+    state = everyone(np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)), dtype=np.int8)
     return {
-        "rupture_open": states.is_open.astype(np.int64),
-        "repaired_before": (states.n_closed > 0).astype(np.int64),
-        "n_ruptures_so_far": states.n_started,
-        "n_repaired_so_far": states.n_closed,
-        "sessions_since_onset": states.since_start,
+        "rupture_open": everyone(states.is_open),
+        "repaired_before": everyone(states.n_closed > 0),
+        "n_ruptures_so_far": everyone(states.n_started),
+        "n_repaired_so_far": everyone(states.n_closed),
+        "sessions_since_onset": everyone(states.since_start, np.nan, np.float64),
         "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(RUPTURE_STATES))),
     }

@@ -1,0 +1,315 @@
+"""Cox regression with a shared frailty per group: penalised partial likelihood (Therneau, Grambsch & Pankratz 2003).
+
+Gamma: the marginal likelihood is exact given the partial likelihood, and is maximised over the variance (the EM
+estimate of Klein 1992; R's ``frailty(dist="gamma")``). Log-normal: the variance solves Ripatti & Palmgren's (2000)
+equation (R's ``frailty(dist="gaussian")``, method REML, with the full matrix rather than its sparse approximation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import gammaln
+
+from alliance_stats.hazard.cox import RiskSets, _evaluate, _Sums, fit_cox
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+_SMALLEST = 1e-5
+_LARGEST = 50.0
+
+
+class FrailtyFit(NamedTuple):
+    """A fitted Cox regression with a shared frailty.
+
+    Attributes
+    ----------
+    coefficients : (p,) array
+    covariance : (p, p) array
+        From the inverse penalised information; the variance of the frailty is taken as known, as in R.
+    variance : float
+        Gamma: of the frailty (mean 1). Log-normal: of its logarithm.
+    effects, effects_sd : (groups,) arrays
+        Log frailties and their standard errors.
+    log_likelihood, null_log_likelihood : float
+        Gamma: marginal; log-normal: penalised partial; and the partial likelihood without frailty.
+    converged : bool
+    boundary : bool
+        The variance is zero.
+    iterations : int
+        Penalised fits made.
+    """
+
+    coefficients: Array
+    covariance: Array
+    variance: float
+    effects: Array
+    effects_sd: Array
+    log_likelihood: float
+    null_log_likelihood: float
+    converged: bool
+    boundary: bool
+    iterations: int
+
+
+class _Penalised(NamedTuple):
+    """The maximum of the penalised partial likelihood for one variance."""
+
+    beta: Array
+    effect: Array
+    partial: float
+    covariance: Array
+    effect_variance: Array
+    converged: bool
+
+
+class _Inverse(NamedTuple):
+    """``(diag(a) - B C B')^-1`` by dense inversion or, with many groups, by Woodbury's identity."""
+
+    diagonal: Array
+    left: Array
+    right: Array
+
+    def times(self, vectors: Array) -> Array:
+        scaled = vectors / (self.diagonal if vectors.ndim == 1 else self.diagonal[:, None])
+        return np.asarray(scaled + self.left @ (self.right @ vectors))
+
+    def diagonal_of_inverse(self) -> Array:
+        return np.asarray(1.0 / self.diagonal + np.einsum("ij,ji->i", self.left, self.right))
+
+
+def fit_frailty(
+    design: Array,
+    sets: RiskSets,
+    group: IntArray,
+    *,
+    distribution: str = "gamma",
+    ties: str = "efron",
+    names: Sequence[str] | None = None,
+) -> FrailtyFit:
+    """Fit with a frailty for each of the groups 0, 1, ...; `distribution` is ``gamma`` or ``lognormal``.
+
+    Raises
+    ------
+    ValueError
+        With fewer than two groups; otherwise as `fit_cox`.
+    """
+    n_groups = int(group.max()) + 1
+    if n_groups < 2:
+        raise ValueError("A frailty needs at least two groups; there is one.")
+    plain = fit_cox(design, sets, ties=ties, names=names)
+    centred = design - design[sets.last > sets.first].mean(axis=0)
+    events = np.bincount(group[sets.event_row], minlength=n_groups).astype(np.float64)
+    fits: dict[float, _Penalised] = {}
+    latest = [plain.coefficients, np.zeros(n_groups)]
+
+    def at(variance: float) -> _Penalised:
+        if variance not in fits:
+            start = (latest[0], latest[1])
+            fits[variance] = _fit_penalised(centred, sets, group, events, variance, distribution, ties, start)
+            latest[0], latest[1] = fits[variance].beta, fits[variance].effect
+        return fits[variance]
+
+    choose = _gamma_variance if distribution == "gamma" else _lognormal_variance
+    variance = choose(at, events, plain.log_likelihood)
+    if variance == 0.0:
+        zero, value = np.zeros(n_groups), plain.log_likelihood
+        return FrailtyFit(
+            plain.coefficients, plain.covariance, 0.0, zero, zero, value, value, plain.converged, True, len(fits)
+        )
+    best = at(variance)
+    value = _log_likelihood(best, events, variance, distribution)
+    spread = np.sqrt(np.maximum(best.effect_variance, 0.0))
+    converged = best.converged and variance < _LARGEST * 0.99
+    return FrailtyFit(
+        best.beta,
+        best.covariance,
+        variance,
+        best.effect,
+        spread,
+        value,
+        plain.log_likelihood,
+        converged,
+        False,
+        len(fits),
+    )
+
+
+def _log_likelihood(fit: _Penalised, events: Array, variance: float, distribution: str) -> float:
+    if distribution == "lognormal":
+        return float(fit.partial - 0.5 * (fit.effect**2 / variance + np.log(2 * np.pi * variance)).sum())
+    nu = 1.0 / variance
+    integral = events + gammaln(nu + events) - gammaln(nu) - events * np.log(nu + events)
+    integral += nu * -np.log1p(events / nu)
+    return float(fit.partial + nu * fit.effect.sum() + integral.sum())
+
+
+def _gamma_variance(at: Any, events: Array, null: float) -> float:
+    """The variance of highest marginal likelihood, 0 if that is the boundary."""
+
+    def cost(log_variance: float) -> float:
+        variance = float(np.exp(log_variance))
+        return -_log_likelihood(at(variance), events, variance, "gamma")
+
+    grid = np.log([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
+    costs = [cost(point) for point in grid]
+    low = int(np.argmin(costs))
+    bounds = (grid[max(low - 1, 0)], grid[min(low + 1, len(grid) - 1)])
+    bounds = (np.log(_SMALLEST) if low == 0 else bounds[0], np.log(_LARGEST) if low == len(grid) - 1 else bounds[1])
+    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-5})
+    variance = float(np.exp(found.x))
+    return 0.0 if -found.fun <= null + 1e-7 or variance < 2 * _SMALLEST else variance
+
+
+def _lognormal_variance(at: Any, events: Array, null: float) -> float:
+    """The root of: sum of squared effects + trace of their covariance = groups x variance."""
+
+    def excess(log_variance: float) -> float:
+        variance = float(np.exp(log_variance))
+        fit = at(variance)
+        return float((fit.effect**2).sum() + fit.effect_variance.sum()) / (len(events) * variance) - 1.0
+
+    grid = np.log([1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4])
+    upper = grid[0]
+    if excess(upper) > 0:
+        return (
+            float(np.exp(brentq(excess, upper, np.log(_LARGEST), xtol=1e-7)))
+            if excess(np.log(_LARGEST)) < 0
+            else _LARGEST
+        )
+    for lower in grid[1:]:
+        if excess(lower) > 0:
+            return float(np.exp(brentq(excess, lower, upper, xtol=1e-7)))
+        upper = lower
+    return 0.0
+
+
+def _fit_penalised(
+    design: Array,
+    sets: RiskSets,
+    group: IntArray,
+    events: Array,
+    variance: float,
+    distribution: str,
+    ties: str,
+    start: tuple[Array, Array],
+) -> _Penalised:
+    beta, effect = start[0].copy(), start[1].copy()
+    value, sums = _penalised_value(beta, effect, design, sets, group, variance, distribution, ties)
+    converged = False
+    for _ in range(60):
+        inverse, cross, schur, score_beta, score_effect = _system(
+            effect, design, sets, group, events, sums, variance, distribution
+        )
+        solved = inverse.times(score_effect)
+        step_beta = np.linalg.solve(schur, score_beta - cross @ solved)
+        step_effect = solved - inverse.times(cross.T @ step_beta)
+        gain = float(score_beta @ step_beta + score_effect @ step_effect)
+        if gain < 1e-11:
+            converged = True
+            break
+        size = 1.0
+        new_value, new_sums = _penalised_value(
+            beta + step_beta, effect + step_effect, design, sets, group, variance, distribution, ties
+        )
+        while not new_value >= value - 1e-10 * abs(value) and size > 1e-8:
+            size /= 2
+            new_value, new_sums = _penalised_value(
+                beta + size * step_beta, effect + size * step_effect, design, sets, group, variance, distribution, ties
+            )
+        beta, effect, value, sums = beta + size * step_beta, effect + size * step_effect, new_value, new_sums
+    inverse, cross, schur, _, _ = _system(effect, design, sets, group, events, sums, variance, distribution)
+    covariance = np.linalg.inv(schur)
+    loading = inverse.times(cross.T)
+    effect_variance = inverse.diagonal_of_inverse() + np.einsum("ij,jk,ik->i", loading, covariance, loading)
+    return _Penalised(
+        beta, effect, value - _penalty(effect, variance, distribution), (covariance + covariance.T) / 2,
+        effect_variance, converged,
+    )  # fmt: skip
+
+
+def _penalty(effect: Array, variance: float, distribution: str) -> float:
+    """Log density of the effects up to a constant."""
+    if distribution == "gamma":
+        return float((effect - np.exp(effect)).sum() / variance)
+    return float(-0.5 * (effect**2).sum() / variance)
+
+
+def _penalised_value(
+    beta: Array,
+    effect: Array,
+    design: Array,
+    sets: RiskSets,
+    group: IntArray,
+    variance: float,
+    distribution: str,
+    ties: str,
+) -> tuple[float, _Sums]:
+    value, sums = _evaluate(beta, design, sets, ties, effect[group])
+    return value + _penalty(effect, variance, distribution), sums
+
+
+def _system(
+    effect: Array,
+    design: Array,
+    sets: RiskSets,
+    group: IntArray,
+    events: Array,
+    sums: _Sums,
+    variance: float,
+    distribution: str,
+) -> tuple[_Inverse, Array, Array, Array, Array]:
+    """The penalised information as (inverse of the groups' block, cross block, Schur complement), and the score."""
+    n_groups, size = len(effect), len(sets.time)
+    t, s1, d1 = sums.ties, sums.s1, sums.d1
+    weight = sums.risk * sets.over(t.c0)
+    weight[sets.event_row] -= sums.risk[sets.event_row] * t.c1[sets.event_time]
+    at_risk = _by_group(sums.risk, sets, group, n_groups)
+    dying = np.bincount(
+        sets.event_time * n_groups + group[sets.event_row], sums.risk[sets.event_row], size * n_groups
+    ).reshape(size, n_groups)
+    expected = np.bincount(group, weight, n_groups)
+    if distribution == "gamma":
+        first, second = (1.0 - np.exp(effect)) / variance, np.exp(effect) / variance
+    else:
+        first, second = -effect / variance, np.full(n_groups, 1.0 / variance)
+    score_effect = events - expected + first
+    score_beta = design[sets.event_row].sum(axis=0) - t.c0 @ s1 + t.c1 @ d1
+    # The groups' block is diag(expected + second) - B C B', with B the groups' sums at each time.
+    wide = np.concatenate([at_risk, dying])  # 2k x groups
+    mixed = np.concatenate(
+        [t.cc0[:, None] * at_risk - t.cc1[:, None] * dying, t.cc2[:, None] * dying - t.cc1[:, None] * at_risk]
+    )
+    inverse = _invert(expected + second, wide, mixed)
+    cross: Array = np.stack([np.bincount(group, weight * column, n_groups) for column in design.T]).astype(np.float64)
+    cross = cross - (s1.T @ mixed[:size] + d1.T @ mixed[size:])
+    information = (design * weight[:, None]).T @ design - (s1 * t.cc0[:, None]).T @ s1
+    between = (s1 * t.cc1[:, None]).T @ d1
+    information += between + between.T - (d1 * t.cc2[:, None]).T @ d1
+    schur = information - cross @ inverse.times(cross.T)
+    return inverse, cross, schur, score_beta, score_effect
+
+
+def _by_group(risk: Array, sets: RiskSets, group: IntArray, n_groups: int) -> Array:
+    """Sum of `risk` at each event time (rows) over the rows at risk of each group (columns)."""
+    size = len(sets.time)
+    shape = (size + 1) * n_groups
+    entered = np.bincount(sets.first * n_groups + group, risk, shape)
+    left = np.bincount(sets.last * n_groups + group, risk, shape)
+    return np.asarray(np.cumsum((entered - left).reshape(size + 1, n_groups), axis=0)[:-1])
+
+
+def _invert(diagonal: Array, wide: Array, mixed: Array) -> _Inverse:
+    n_groups, rank = len(diagonal), len(wide)
+    if rank >= n_groups:
+        whole = np.diag(diagonal) - wide.T @ mixed
+        inverse = np.asarray(np.linalg.inv((whole + whole.T) / 2), dtype=np.float64)
+        return _Inverse(diagonal, inverse - np.diag(1.0 / diagonal), np.eye(n_groups))
+    scaled = wide / diagonal
+    small = np.eye(rank) - mixed @ scaled.T
+    right = np.asarray(np.linalg.solve(small, mixed / diagonal), dtype=np.float64)
+    return _Inverse(diagonal, scaled.T, right)
