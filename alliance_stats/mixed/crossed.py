@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from alliance_stats.mixed.grouping import Grouping
-from alliance_stats.mixed.small import times
+from alliance_stats.mixed.small import apply, times
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -190,7 +190,7 @@ class Crossed:
         left, right = spec.cell_pairs
         cov = self._pair_cov()
         lever = np.zeros((len(psi), spec.r, len(spec.group)))
-        lever[: spec.a] = -np.tensordot(inner, self.reach, 1)
+        lever[: spec.a] = -apply(inner, self.reach)
         cells = np.arange(len(spec.group))
         for effect, row in enumerate(spec.columns(cells)):
             lever[row, effect, cells] = 1.0

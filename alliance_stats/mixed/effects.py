@@ -9,6 +9,7 @@ import pandas as pd
 
 from alliance_stats.mixed.design import Block
 from alliance_stats.mixed.model import Model
+from alliance_stats.mixed.small import sandwich
 from alliance_stats.schema import require_choice
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def conditional_covariances(fit: MixedFit) -> tuple[FloatArray, FloatArray | Non
     inner, _, _ = fit.model.matrices(fit.optimum.theta)
     level, a = evaluation.level, len(inner)
     full = evaluation.gram[:a, :a] if level is None else level.condition(evaluation.gram)
-    held = inner[:, :, None] - np.einsum("ab,bcm,cd->adm", inner, full, inner)
+    held = inner[:, :, None] - sandwich(inner, full)
     return held, None if level is None else level.cov
 
 

@@ -25,10 +25,26 @@ import numpy as np
 from alliance_stats.mixed.crossed import Crossed, CrossedSpec
 from alliance_stats.mixed.nested import Nested, NestedSpec
 from alliance_stats.mixed.residual import Change, Whitened
-from alliance_stats.mixed.small import pair_table, posterior, times
+from alliance_stats.mixed.small import apply, pair_table, posterior, sandwich, times
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-Keys = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The variance parameters as directions of D and T.
+
+    Attributes
+    ----------
+    keys : tuple of (kind, i, j)
+        ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", which, 0)``.
+    inner, outer : (parameters, a, a), (parameters, r, r) arrays
+        Ones at (i, j) and (j, i) of the parameter's own matrix.
+    """
+
+    keys: tuple[tuple[str, int, int], ...]
+    inner: FloatArray
+    outer: FloatArray
 
 
 @dataclass(frozen=True)
@@ -41,14 +57,14 @@ class Curvature:
         d log|V|.
     cross : (parameters, k, k) array
         d W'V^-1 W.
-    information : (parameters, parameters) array
+    information : (parameters, parameters) array or None
         tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one outer level and an exact
         entry for the residual parameters: it steers the search, nothing that is reported.
     """
 
     log_det: FloatArray
     cross: FloatArray
-    information: FloatArray
+    information: FloatArray | None
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,9 @@ def evaluate(
     outer_cov: FloatArray | None,
     spec: NestedSpec | CrossedSpec | None,
     *,
-    parameters: Keys | None = None,
+    directions: Directions | None = None,
     changes: tuple[Change, ...] = (),
+    information: bool = True,
 ) -> Evaluation:
     """Evaluate one or two levels.
 
@@ -99,21 +116,22 @@ def evaluate(
         D (zero rows for effects of the outer factor only) and T.
     spec : NestedSpec, CrossedSpec or None
         The outer level.
-    parameters : tuple of (kind, i, j), optional
-        ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", which, 0)``; derivatives are
-        formed where given.
+    directions : Directions, optional
+        Derivatives are formed where given.
     changes : tuple of Change
         The residual parameters' derivatives.
+    information : bool
+        Whether to form the expected information as well.
     """
     a = len(cov)
     size, gram = posterior(white.gram, white.det, cov)
     w = times(gram, coef)
     if white.cross is not None:
-        w += white.cross - times(gram[:, :a], np.tensordot(cov, white.cross[:a], 1))
+        w += white.cross - times(gram[:, :a], apply(cov, white.cross[:a]))
     cross = white.total + sum(coef[i] @ w[i].T for i in range(len(coef)))
     if white.cross is not None:
         reach = coef.copy()
-        reach[:a] -= np.tensordot(cov, w[:a], 1)
+        reach[:a] -= apply(cov, w[:a])
         cross = cross + sum(white.cross[i] @ reach[i].T for i in range(len(coef)))
     log_det = white.log_det + float(np.log(size).sum())
     level: Nested | Crossed | None = None
@@ -124,28 +142,29 @@ def evaluate(
         w = level.adjust(w)
     cross = (cross + cross.T) / 2
     curvature = None
-    if parameters is not None:
-        curvature = _curvature(parameters, coef, cov, gram, w, level, changes)
+    if directions is not None:
+        curvature = _curvature(directions, coef, cov, gram, w, level, changes, information)
     return Evaluation(log_det, cross, curvature, w, gram, level)
 
 
 def _curvature(
-    parameters: Keys,
+    directions: Directions,
     coef: FloatArray,
     cov: FloatArray,
     gram: FloatArray,
     w: FloatArray,
     level: Nested | Crossed | None,
     changes: tuple[Change, ...],
+    information: bool,
 ) -> Curvature:
-    k, a, count = coef.shape[1], len(cov), len(parameters)
+    k, a, count = coef.shape[1], len(cov), len(directions.keys)
     log_det, cross = np.zeros(count), np.zeros((count, k, k))
     full = gram if level is None else level.condition(gram)
     sums = full.sum(axis=-1)
     outer_full = outer_cross = None
     if level is not None:
         outer_full, outer_cross = level.full.sum(axis=-1), level.cross
-    for number, (kind, i, j) in enumerate(parameters):
+    for number, (kind, i, j) in enumerate(directions.keys):
         if kind == "residual":
             log_det[number], cross[number] = _residual_derivative(changes[i], coef, cov, gram, w, level)
             continue
@@ -155,7 +174,8 @@ def _curvature(
         log_det[number] = total[i, j] * (1.0 if i == j else 2.0)
         product = by_group[i] @ by_group[j].T
         cross[number] = -product if i == j else -(product + product.T)
-    return Curvature(log_det, cross, _information(parameters, full[:a, :a], level, changes))
+    steer = _information(directions, full[:a, :a], level, changes) if information else None
+    return Curvature(log_det, cross, steer)
 
 
 def _residual_derivative(
@@ -164,9 +184,9 @@ def _residual_derivative(
     """With V^-1 W = R^-1 (E + A c), c = B - D w - (outer effects), and the conditional covariance Psi of b + c."""
     a = len(cov)
     reach = coef.copy()
-    reach[:a] -= np.tensordot(cov, w[:a], 1)
+    reach[:a] -= apply(cov, w[:a])
     psi = np.zeros_like(gram)
-    psi[:a, :a] = cov[:, :, None] - np.einsum("ab,bcm,cd->adm", cov, gram[:a, :a], cov)
+    psi[:a, :a] = cov[:, :, None] - sandwich(cov, gram[:a, :a])
     if level is not None:
         level.take_modes(reach)
         level.add_spread(psi, cov)
@@ -180,29 +200,23 @@ def _residual_derivative(
 
 
 def _information(
-    parameters: Keys, full: FloatArray, level: Nested | Crossed | None, changes: tuple[Change, ...]
+    directions: Directions, full: FloatArray, level: Nested | Crossed | None, changes: tuple[Change, ...]
 ) -> FloatArray:
-    inner = pair_table(full)
-    outer = between = None
+    """Half the sum of tr(dD g dD' g) over groups and outer levels, g = A'V^-1 A and U'V^-1 U."""
+    count = len(directions.keys)
+    inner = directions.inner.reshape(count, -1)
+    out = inner @ _by_pairs(pair_table(full)) @ inner.T
     if level is not None:
-        outer, between = level.information(), level.between()
-    count = len(parameters)
-    out = np.zeros((count, count))
-    for x, (kind_x, i, j) in enumerate(parameters):
-        for y, (kind_y, s, t) in enumerate(parameters[: x + 1]):
-            value = 0.0
-            if kind_x == kind_y and kind_x != "residual":
-                table = inner if kind_x == "inner" else outer
-                assert table is not None
-                value = sum(table[p, u, q, v] for p, q in _both(i, j) for u, v in _both(s, t))
-            elif {kind_x, kind_y} == {"inner", "outer"} and between is not None:
-                (p, q), (u, v) = ((i, j), (s, t)) if kind_x == "inner" else ((s, t), (i, j))
-                value = sum(between[e, f, g, h] for e, f in _both(p, q) for g, h in _both(u, v))
-            elif kind_x == kind_y == "residual" and x == y:
-                value = 2 * changes[i].information
-            out[x, y] = out[y, x] = value / 2
-    return out
+        outer = directions.outer.reshape(count, -1)
+        both = inner @ _by_pairs(level.between(), split=True) @ outer.T
+        out += outer @ _by_pairs(level.information()) @ outer.T + both + both.T
+    for number, (kind, which, _) in enumerate(directions.keys):
+        if kind == "residual":
+            out[number, number] += 2 * changes[which].information
+    return np.asarray(out / 2)
 
 
-def _both(i: int, j: int) -> tuple[tuple[int, int], ...]:
-    return ((i, j),) if i == j else ((i, j), (j, i))
+def _by_pairs(table: FloatArray, *, split: bool = False) -> FloatArray:
+    """T[p, u, q, v] (or, split, [p, q, u, v]) as a matrix with rows (p, q) and columns (u, v)."""
+    ordered = table if split else table.transpose(0, 2, 1, 3)
+    return ordered.reshape(ordered.shape[0] * ordered.shape[1], -1)

@@ -7,11 +7,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from alliance_stats.mixed.crossed import CrossedSpec, crossed_spec, slot_columns
 from alliance_stats.mixed.design import Design
-from alliance_stats.mixed.likelihood import Curvature, Evaluation, evaluate
+from alliance_stats.mixed.likelihood import Curvature, Directions, Evaluation, evaluate
 from alliance_stats.mixed.nested import NestedSpec
 from alliance_stats.mixed.products import Products, build_products, with_outcome
 from alliance_stats.mixed.residual import Change, Pairs, build_pairs, whiten, whitened_change
@@ -126,6 +126,17 @@ class Model:
     def _keys(self) -> tuple[tuple[str, int, int], ...]:
         return tuple((parameter.kind, parameter.i, parameter.j) for parameter in self.parameters)
 
+    @cached_property
+    def directions(self) -> Directions:
+        """d D and d T in every parameter."""
+        a, r, count = len(self.design.effects), len(self.outer_columns), len(self._keys)
+        inner, outer = np.zeros((count, a, a)), np.zeros((count, r, r))
+        for number, (kind, i, j) in enumerate(self._keys):
+            if kind != "residual":
+                target = inner if kind == "inner" else outer
+                target[number, i, j] = target[number, j, i] = 1.0
+        return Directions(self._keys, inner, outer)
+
     def matrices(self, theta: FloatArray) -> tuple[FloatArray, FloatArray | None, float]:
         """D, T and rho from the vector of parameters (relative to sigma^2, internal units)."""
         a, r = len(self.design.effects), len(self.outer_columns)
@@ -149,7 +160,7 @@ class Model:
         return np.array(out)
 
     # -- the criterion ----------------------------------------------------------------------------------------
-    def evaluate(self, theta: FloatArray, *, derivatives: bool = True) -> Evaluation:
+    def evaluate(self, theta: FloatArray, *, derivatives: bool = True, information: bool = True) -> Evaluation:
         """log|V| and W'V^-1 W (unit sigma^2) at `theta`."""
         inner, outer, rho = self.matrices(theta)
         white = whiten(self.products, self.pairs, rho)
@@ -162,8 +173,9 @@ class Model:
             inner,
             outer,
             self.spec,
-            parameters=self._keys if derivatives else None,
+            directions=self.directions if derivatives else None,
             changes=changes,
+            information=information,
         )
 
     @property
@@ -199,7 +211,7 @@ class Model:
 
         The last is (parameters, p, p), in units of sigma^2.
         """
-        evaluation = self.evaluate(theta)
+        evaluation = self.evaluate(theta, information=False)
         beta, rss, unscaled, log_xx = _solve(evaluation.cross)
         nu = self.freedom
         value = evaluation.log_det + nu * (LOG_2PI + np.log(sigma2)) + rss / sigma2 + self.offset
@@ -221,8 +233,9 @@ class Model:
         return score, change
 
     def _profiled_information(self, curvature: Curvature) -> FloatArray:
+        assert curvature.information is not None
         tied = np.outer(curvature.log_det, curvature.log_det) / (2 * self.design.n)
-        return curvature.information - tied
+        return np.asarray(curvature.information - tied)
 
     def with_outcome(self, y: FloatArray) -> Model:
         """The same model for another outcome, given in the user's units and in the order used."""
@@ -248,7 +261,8 @@ def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model
         spec = crossed_spec(grouping, len(design.effects), len(columns))
         extra = slot_columns(spec, grouping, design.effects[list(columns)])
     elif grouping.outer_starts is not None:
-        spec = NestedSpec(columns, grouping.outer_starts, grouping.n_inner)
+        counts = np.diff(grouping.outer_starts, append=grouping.n_inner)
+        spec = NestedSpec(columns, grouping.outer_starts, counts)
     products = build_products(design, extra)
     pairs = None
     if correlation is not None and design.time is not None:
@@ -258,10 +272,11 @@ def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model
 
 def _solve(cross: FloatArray) -> tuple[FloatArray, float, FloatArray, float]:
     """beta, residual sum of squares, (X'V^-1 X)^-1 and log|X'V^-1 X| from W'V^-1 W."""
-    root = np.linalg.cholesky(cross)
+    root, failed = dpotrf(cross, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("W'V^-1 W is not positive definite")
     p = len(cross) - 1
-    lower = root[:p, :p]
     half = root[p, :p]
-    beta = solve_triangular(lower, half, lower=True, trans="T", check_finite=False) if p else half
-    unscaled = cho_solve((lower, True), np.eye(p), check_finite=False) if p else lower
-    return np.asarray(beta), float(root[p, p] ** 2), np.asarray(unscaled), float(2 * np.log(np.diag(lower)).sum())
+    inverse = dtrtri(root[:p, :p], lower=1)[0] if p else np.empty((0, 0))
+    log_xx = float(2 * np.log(root.diagonal()[:p]).sum())
+    return np.asarray(half @ inverse), float(root[p, p] ** 2), np.asarray(inverse.T @ inverse), log_xx

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from alliance_stats.mixed.small import determinant, pair_table, posterior, segment_sum, times
+from alliance_stats.mixed.small import apply, determinant, pair_table, posterior, sandwich, segment_sum, times
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -25,15 +25,13 @@ class NestedSpec:
     ----------
     columns : tuple of int
         The columns of A that T acts on.
-    starts : (J,) int array
-        The first group of each outer level.
-    m : int
-        Number of groups.
+    starts, counts : (J,) int arrays
+        The first group of each outer level, and how many it has.
     """
 
     columns: tuple[int, ...]
     starts: IntArray
-    m: int
+    counts: IntArray
 
     def level_at(self, gram: FloatArray, w: FloatArray, cov: FloatArray) -> Nested:
         """Form S, F and P at one value of the parameters."""
@@ -42,13 +40,11 @@ class NestedSpec:
         s = segment_sum(reach[chosen], self.starts)
         f = segment_sum(w[chosen], self.starts)
         size, full = posterior(s, determinant(s), cov)
-        cross = f - times(full, np.tensordot(cov, f, 1))
-        post = cov[:, :, None] - np.einsum("ab,bcj,cd->adj", cov, full, cov)
-        if len(chosen) == 1:  # the same without cancellation
+        if len(chosen) == 1:  # the same as below, without cancellation
             cross, post = f / size, cov[:, :, None] / size
-        return Nested(
-            self, np.diff(self.starts, append=self.m), reach, s, full, f, cross, post, np.log(size).sum(), cov
-        )
+        else:
+            cross, post = f - times(full, apply(cov, f)), cov[:, :, None] - sandwich(cov, full)
+        return Nested(self, self.counts, reach, s, full, f, cross, post, np.log(size).sum(), cov)
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Nested:
     @property
     def pull(self) -> FloatArray:
         """T U'V^-1 W = P F, by outer level."""
-        return np.tensordot(self.prior, self.cross, 1)
+        return apply(self.prior, self.cross)
 
     @property
     def reduction(self) -> FloatArray:
@@ -107,7 +103,9 @@ class Nested:
         """Sums of products of A_i'V^-1 U_j over groups i of j, (a, a, r, r)."""
         held = times(self.reach, self._spread(self.cov))
         seen = self.reach - times(held, self._spread(self.gram))
-        return np.asarray(np.einsum("aum,bvm->abuv", seen, seen))
+        flat = seen.reshape(-1, seen.shape[-1])
+        shape = (*seen.shape[:2], *seen.shape[:2])
+        return np.asarray((flat @ flat.T).reshape(shape).transpose(0, 2, 1, 3))
 
     def take_modes(self, reach: FloatArray) -> None:
         """Subtract the outer effects from the groups' coefficients, in place."""
@@ -115,7 +113,7 @@ class Nested:
 
     def add_spread(self, psi: FloatArray, inner: FloatArray) -> None:
         """Add what the uncertain outer effects add to Var(b_i + c_j | y), in place; `inner` is D."""
-        lever = -np.tensordot(inner, self.reach, 1)
+        lever = -apply(inner, self.reach)
         for position, column in enumerate(self.spec.columns):
             lever[column, position] += 1.0
         psi += times(times(lever, self._spread(self.cov)), lever.transpose(1, 0, 2))

@@ -155,11 +155,15 @@ class _Search:
                 hessian = hessian - np.outer(bent, bent) / curve + np.outer(change, change) / along
         return self.at.value, self.at.gradient * slope, hessian
 
+    def _gradient(self) -> FloatArray:
+        assert self.at is not None
+        assert self.at.gradient is not None
+        return np.asarray(self.at.gradient * self._slope(self._to_theta(self.x)))
+
     def _move(self, x: FloatArray, at: Deviance) -> None:
-        before = self._point()[1]
-        step = x - self.x
+        before, step = self._gradient(), x - self.x
         self.x, self.at = x, at
-        self.pairs.append((step, self._point()[1] - before))
+        self.pairs.append((step, self._gradient() - before))
 
     # -- scoring on D itself ------------------------------------------------------------------------------------
     def scoring(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,30 @@ def times(left: FloatArray, right: FloatArray) -> FloatArray:
     for b in range(1, left.shape[1]):
         out += left[:, b, None] * right[None, b]
     return np.asarray(out)
+
+
+def apply(matrix: FloatArray, values: FloatArray) -> FloatArray:
+    """One (b, a) matrix times the (a, ...) values of every group."""
+    if len(matrix) == 1 and matrix.shape[1] == 1:
+        return np.asarray(values * matrix[0, 0])
+    return np.asarray((matrix @ values.reshape(len(values), -1)).reshape(len(matrix), *values.shape[1:]))
+
+
+def sandwich(matrix: FloatArray, gram: FloatArray) -> FloatArray:
+    """M g M of every group, for one symmetric (a, a) matrix M and symmetric (a, a, m) matrices g."""
+    if len(matrix) == 1:
+        return np.asarray(gram * matrix[0, 0] ** 2)
+    half = apply(matrix, gram)
+    return np.asarray(apply(matrix, half.transpose(1, 0, 2)))
+
+
+@lru_cache(maxsize=64)
+def _triangle(a: int) -> tuple[Any, Any, Any]:
+    """Rows and columns of the upper triangle, and where each (i, j) stands in it."""
+    rows, columns = np.triu_indices(a)
+    where = np.empty((a, a), dtype=np.int64)
+    where[rows, columns] = where[columns, rows] = np.arange(len(rows))
+    return rows, columns, where
 
 
 def determinant(gram: FloatArray) -> FloatArray:
@@ -45,7 +70,7 @@ def posterior(gram: FloatArray, det: FloatArray, cov: FloatArray) -> tuple[Float
         tail = gram[:a, a:]
         out = np.empty_like(gram)
         out[:a, :a] = core
-        pulled = np.tensordot(cov, tail, 1)
+        pulled = apply(cov, tail)
         out[:a, a:] = tail - times(core, pulled)
         out[a:, :a] = out[:a, a:].transpose(1, 0, 2)
         out[a:, a:] = gram[a:, a:] - times(pulled.transpose(1, 0, 2), out[:a, a:])
@@ -71,10 +96,9 @@ def posterior(gram: FloatArray, det: FloatArray, cov: FloatArray) -> tuple[Float
 
 def pair_table(values: FloatArray) -> FloatArray:
     """T[p, u, q, v] = sum over groups of g_pu g_qv, of symmetric (a, a, m) matrices g."""
-    a = len(values)
-    rows, columns = np.triu_indices(a)
+    if len(values) == 1:
+        return np.full((1, 1, 1, 1), values[0, 0] @ values[0, 0])
+    rows, columns, where = _triangle(len(values))
     flat = values[rows, columns]
     square = flat @ flat.T
-    where = np.empty((a, a), dtype=np.int64)
-    where[rows, columns] = where[columns, rows] = np.arange(len(rows))
     return np.asarray(square[where[:, :, None, None], where[None, None, :, :]])
