@@ -64,58 +64,55 @@ def plot_onset_aligned(
     return ax
 
 
-def plot_prevalence(prevalence: pd.DataFrame, *, at_least: int = 5, ax: Axes | None = None) -> Axes:
-    """The share of patients at risk whose rupture begins at each session, beside what chance alone would give.
+def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | None = None) -> Axes:
+    """The share of patients whose rupture begins at each session number, beside what chance alone would give.
 
     Parameters
     ----------
-    prevalence : DataFrame
-        As from `ruptures_by_session`: ``session, n_at_risk, onset_rate, ci_low, ci_high``; drawn too where they are
-        there: ``expected, expected_low, expected_high``, the rate under the null without ruptures.
+    by_session : DataFrame
+        Either the attribute ``by_session`` of a `chance_level`: ``session, n_rated, observed_rate, expected_rate,
+        low_rate, high_rate``, of rated patients, drawn over the range that chance alone gives; or, without chance,
+        the table of `ruptures_by_session`: ``session, n_at_risk, onset_rate, ci_low, ci_high``, of patients at risk,
+        drawn with its intervals.
     at_least : int
-        Sessions with fewer patients at risk are left out: the last patient's rupture would be a share of 100 %.
+        Sessions with fewer patients are left out: the last patient's rupture would be a share of 100 %.
     ax : Axes, optional
         Where to draw; a new figure by default.
     """
-    require_columns(prevalence, ["session", "n_at_risk", "onset_rate", "ci_low", "ci_high"], table_name="prevalence")
-    prevalence = prevalence.loc[prevalence["n_at_risk"] >= at_least]
+    chance = "expected_rate" in by_session
+    n, rate, low, high = (
+        ("n_rated", "observed_rate", "low_rate", "high_rate")
+        if chance
+        else ("n_at_risk", "onset_rate", "ci_low", "ci_high")
+    )
+    require_columns(by_session, ["session", n, rate, low, high], table_name="by_session")
+    shown = by_session.loc[by_session[n] >= at_least]
+    percent = {name: 100 * shown[name] for name in (rate, low, high)}
     with styled():
         ax = new_axes(ax)
-        if "expected" in prevalence:
-            known = prevalence.loc[prevalence["expected"].notna()]
-            ax.fill_between(
-                known["session"],
-                100 * known["expected_low"],
-                100 * known["expected_high"],
-                color=COLOURS["light"],
-                linewidth=0,
+        dots = {"color": COLOURS["blue"], "markersize": 4.5}
+        if chance:
+            band = ax.fill_between(shown["session"], percent[low], percent[high], color=COLOURS["light"], linewidth=0)
+            band.set_label("95 % of draws without ruptures")
+            mean = 100 * shown["expected_rate"]
+            ax.plot(shown["session"], mean, color=COLOURS["grey"], linestyle="--", label="expected by chance")
+            ax.plot(shown["session"], percent[rate], "o", label="observed", **dots)
+        else:
+            length = [(percent[rate] - percent[low]).clip(lower=0), (percent[high] - percent[rate]).clip(lower=0)]
+            ax.errorbar(
+                shown["session"],
+                percent[rate],
+                yerr=length,
+                fmt="o",
+                ecolor=COLOURS["sky"],
+                elinewidth=0.8,
+                label="observed (95 % CI)",
+                **dots,
             )
-            ax.plot(
-                known["session"],
-                100 * known["expected"],
-                color=COLOURS["grey"],
-                linestyle="--",
-                label="expected by chance (95 % of draws)",
-            )
-        shares = 100 * prevalence[["onset_rate", "ci_low", "ci_high"]]
-        ax.errorbar(
-            prevalence["session"],
-            shares["onset_rate"],
-            yerr=[
-                (shares["onset_rate"] - shares["ci_low"]).clip(lower=0),
-                (shares["ci_high"] - shares["onset_rate"]).clip(lower=0),
-            ],
-            fmt="o",
-            color=COLOURS["blue"],
-            ecolor=COLOURS["sky"],
-            elinewidth=0.8,
-            markersize=4.0,
-            label="observed (95 % CI)",
-        )
-        ax.set(xlabel="Session", ylabel="Ruptures beginning (% of patients at risk)")
+        ax.set(xlabel="Session", ylabel=f"Ruptures beginning (% of patients {'rated' if chance else 'at risk'})")
         ax.set_ylim(bottom=0)
         whole_ticks(ax)
-        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+        ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
     return ax
 
 

@@ -57,13 +57,13 @@ def percent(value: Any, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f} %".replace("-", "−")
 
 
-def interval(low: Any, high: Any, digits: int = 3) -> str:
-    """An interval in brackets.
+def degrees(value: Any) -> str:
+    """Degrees of freedom, one decimal.
 
-    >>> interval(-0.5, 0.25)
-    '[−0.500, 0.250]'
+    >>> degrees(83.6298), degrees(float("inf"))
+    ('83.6', '∞')
     """
-    return f"[{number(low, digits)}, {number(high, digits)}]"
+    return number(value) if math.isnan(value) or math.isinf(value) else f"{value:,.1f}"
 
 
 def brief(value: Any) -> str:

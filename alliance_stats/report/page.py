@@ -11,9 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_stats.report.numbers import number, p_value
+from alliance_stats.report.numbers import MISSING, number, p_value
 
 Format = Callable[[Any], str]
+Labels = Mapping[str | tuple[str, str], str]
+"""Columns to show and their headings; a pair of columns is shown as one interval."""
 
 
 @dataclass
@@ -45,12 +47,12 @@ class Section:
         table: pd.DataFrame,
         caption: str,
         *,
-        labels: Mapping[str, str] | None = None,
+        labels: Labels,
         formats: Mapping[str, Format] | None = None,
         file: str = "",
     ) -> None:
         """Add a table; `labels` choose and name the columns, `formats` print a column's values."""
-        self.blocks.append(_table(table, caption, labels or {}, formats or {}, file))
+        self.blocks.append(_table(table, caption, labels, formats or {}, file))
 
     def figure(self, svg: bytes, caption: str, *, alt: str, file: str) -> None:
         """Add a figure, embedded as SVG; `file` names it on disk, without suffix."""
@@ -92,29 +94,47 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
     )
 
 
-def _table(
-    table: pd.DataFrame, caption: str, labels: Mapping[str, str], formats: Mapping[str, Format], file: str
-) -> str:
-    columns = [name for name in labels if name in table] or list(table.columns)
-    numeric = {name: pd.api.types.is_numeric_dtype(table[name].dtype) or name in formats for name in columns}
-    printers = {name: formats.get(name, p_value if name == "p_value" else number) for name in columns}
-    head = "".join(
-        f'<th scope="col"{_css("n" if numeric[name] else "")}>{escape(str(labels.get(name, name)))}</th>'
-        for name in columns
+def _table(table: pd.DataFrame, caption: str, labels: Labels, formats: Mapping[str, Format], file: str) -> str:
+    columns = [_column(table, name, heading, formats) for name, heading in labels.items() if _has(table, name)]
+    head = "".join(f'<th scope="col"{_css(css)}>{escape(heading)}</th>' for heading, css, _ in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td{_css(css)}>{escape(cells[k])}</td>" for _, css, cells in columns) + "</tr>\n"
+        for k in range(len(table))
     )
-    rows = []
-    for values in table[columns].itertuples(index=False, name=None):
-        cells = (
-            f"<td{_css('n' if numeric[name] else '')}>{escape(printers[name](value))}</td>"
-            for name, value in zip(columns, values, strict=True)
-        )
-        rows.append(f"<tr>{''.join(cells)}</tr>")
     saved = f" <code>{escape(file)}</code>" if file else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}{saved}</caption>"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>{''.join(rows)}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
     )
+
+
+def _has(table: pd.DataFrame, name: str | tuple[str, str]) -> bool:
+    return all(one in table for one in ([name] if isinstance(name, str) else name))
+
+
+def _column(
+    table: pd.DataFrame, name: str | tuple[str, str], heading: str, formats: Mapping[str, Format]
+) -> tuple[str, str, list[str]]:
+    """A column as its heading, its class (numbers stand to the right) and its printed cells."""
+    if isinstance(name, tuple):
+        low, high = (_printed(table, one, formats) for one in name)
+        return (
+            heading,
+            "n",
+            [f"[{a}, {b}]" if (a, b) != (MISSING, MISSING) else MISSING for a, b in zip(low, high, strict=True)],
+        )
+    numeric = pd.api.types.is_numeric_dtype(table[name].dtype) or name in formats
+    return heading, "n" if numeric else "", _printed(table, name, formats)
+
+
+def _bracketed(low: str, high: str) -> str:
+    return MISSING if low == high == MISSING else f"[{low}, {high}]"
+
+
+def _printed(table: pd.DataFrame, name: str, formats: Mapping[str, Format]) -> list[str]:
+    printer = formats.get(name, p_value if name == "p_value" else number)
+    return [printer(value) for value in table[name].tolist()]
 
 
 def _css(name: str) -> str:

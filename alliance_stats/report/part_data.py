@@ -9,7 +9,7 @@ import pandas as pd
 from alliance_stats.courses import score_distribution
 from alliance_stats.figures import plot_attendance, plot_distribution
 from alliance_stats.report.numbers import brief, number, percent
-from alliance_stats.report.page import Section
+from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
 
@@ -124,7 +124,7 @@ def _endings(run: Run, section: Section, endings: pd.DataFrame) -> None:
     n = max(int(counts.sum()), 1)
     table = pd.DataFrame({"ending": list(counts.index), "patients": counts.to_numpy(), "share": counts.to_numpy() / n})
     run.keep("endings", table)
-    labels = {"ending": "ending", "patients": "patients", "share": "share"}
+    labels: Labels = {"ending": "ending", "patients": "patients", "share": "share"}
     run.show_table(section, "endings", "How therapies ended.", labels=labels, formats={"share": percent})
     cite = run.citer("endings", "patients")
     share = run.citer("endings", "share")

@@ -7,8 +7,8 @@ import pandas as pd
 
 from alliance_stats.dropout import dropout_intervals, fit_dropout
 from alliance_stats.figures import plot_terms
-from alliance_stats.report.numbers import number, p_value, percent
-from alliance_stats.report.page import Section
+from alliance_stats.report.numbers import count, p_value, percent
+from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, keep_fit, prediction_events
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.study import StudyError, options_of
@@ -45,19 +45,20 @@ def _dropout(run: Run, section: Section) -> None:
     run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
     _say(run, section, formula)
     if "dropout_by_state" in run.tables:
-        labels = {
+        labels: Labels = {
             "rupture_state": "rupture state",
             "n_at_risk": "sessions at risk",
             "n_dropouts": "dropouts",
             "rate": "per session",
-            "ci_low": "from",
-            "ci_high": "to",
+            ("ci_low", "ci_high"): "95 % CI",
         }
         shares = dict.fromkeys(("rate", "ci_low", "ci_high"), percent)
         caption = "Dropout per session at risk, by the rupture state known before it (95 % Wilson intervals)."
         run.show_table(section, "dropout_by_state", caption, labels=labels, formats=shares)
     run.show_table(section, "dropout_terms", "Dropout hazard, log scale.", labels=TERM_LABELS, formats=TERM_FORMATS)
-    section.notes([str(note) for note in fit.diagnostics.get("notes", ())])
+    remarks = [str(note) for note in fit.diagnostics.get("notes", ())]
+    if remarks:
+        section.notes(remarks)
     terms = run.tables["dropout_terms"]
     shown = terms.loc[~terms["term"].isin(["Intercept"])]
     axes = plot_terms(
@@ -104,7 +105,7 @@ def _say(run: Run, section: Section, formula: str) -> None:
     rows = run.citer("dropout_glance", "n_rows")(str(run.tables["dropout_glance"].iloc[0, 0]))
     run.facts.append(
         f"Dropout was modelled on {rows} sessions at risk ({model} hazard, {formula}), the rupture state being that "
-        f"known {number(int(settings.get('lag', 1)))} session(s) before"
+        f"known {count(int(settings.get('lag', 1)), 'session')} before"
         + (f", with errors clustered by {settings['cluster']}" if "cluster" in settings else "")
         + (f": {'; '.join(phrases)}." if phrases else ".")
     )

@@ -8,9 +8,10 @@ import pandas as pd
 
 from alliance_stats.load import flow
 from alliance_stats.report.numbers import number, percent
+from alliance_stats.report.page import Labels
 from alliance_stats.report.run import Run
 
-_FLOW_LABELS = {
+_FLOW_LABELS: Labels = {
     "step": "",
     "patients": "patients",
     "sessions": "rows",
@@ -55,6 +56,11 @@ def _first_section(run: Run) -> None:
         "rated sessions": overview("rated sessions"),
         "patients with a rupture": ruptures("patients with a rupture", percent),
         "ruptures": counts("onsets per session at risk"),
+        **(
+            {"ruptures expected by chance": run.citer("chance", "expected")("ruptures")}
+            if "chance" in run.tables
+            else {}
+        ),
         "of the decided ruptures repaired": ruptures("ruptures repaired, of those decided", percent),
     }
     if "endings" in run.tables:

@@ -8,35 +8,31 @@ import pandas as pd
 
 from alliance_stats.figures import plot_terms
 from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
-from alliance_stats.report.numbers import number, p_value
-from alliance_stats.report.page import Format, Section
+from alliance_stats.report.numbers import degrees, p_value
+from alliance_stats.report.page import Format, Labels, Section
 from alliance_stats.report.reading import find_ruptures, study_rule
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.tidying import Fit, glance, tidy, variances
 
-TERM_LABELS = {
+TERM_LABELS: Labels = {
     "term": "",
     "estimate": "estimate",
     "std_error": "SE",
     "df": "df",
     "p_value": "p",
-    "ci_low": "95 % CI from",
-    "ci_high": "to",
+    ("ci_low", "ci_high"): "95 % CI",
 }
-TERM_FORMATS: dict[str, Format] = {"df": lambda value: number(round(float(value), 1), 4)}
-_EFFECT_LABELS = {
+TERM_FORMATS: dict[str, Format] = {"df": degrees}
+_EFFECT_LABELS: Labels = {
     "contrast": "",
     "adjusted": "adjusted",
     "difference": "difference",
-    "ci_low": "from",
-    "ci_high": "to",
+    ("ci_low", "ci_high"): "95 % CI",
     "p_value": "p",
     "d": "d",
-    "d_low": "from",
-    "d_high": "to",
+    ("d_low", "d_high"): "95 % CI",
     "r": "partial r",
-    "r_low": "from",
-    "r_high": "to",
+    ("r_low", "r_high"): "95 % CI",
 }
 
 
@@ -157,12 +153,11 @@ def _growth(run: Run, section: Section, symptom: str) -> None:
     run.keep("growth_slopes", fit.slopes())
     section.subheading("Over the whole course")
     show_fit(run, section, "growth", fit, f"Growth of {symptom!r} by rupture pattern.")
-    labels = {
+    labels: Labels = {
         "pattern": "pattern",
         "kind": "",
         "estimate": "per session",
-        "ci_low": "from",
-        "ci_high": "to",
+        ("ci_low", "ci_high"): "95 % CI",
         "p_value": "p",
         "d": "d over 10 sessions",
     }

@@ -6,16 +6,27 @@ import pandas as pd
 
 from alliance_stats.courses import onset_aligned
 from alliance_stats.figures import plot_onset_aligned, plot_patients, plot_prevalence
-from alliance_stats.report.numbers import percent
-from alliance_stats.report.page import Section
+from alliance_stats.report.numbers import brief, p_value, percent
+from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.part_data import score_range
 from alliance_stats.report.reading import study_rule
 from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.wording import rule_in_words
-from alliance_stats.rupture import describe_ruptures, ruptures_by_session
+from alliance_stats.rupture import chance_level, describe_ruptures, ruptures_by_session
 from alliance_stats.schema import CENSORED, PATIENT
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
 _COLUMNS = 3
+_CHANCE_LABELS: Labels = {
+    "quantity": "",
+    "of": "of",
+    "observed": "observed",
+    "expected": "by chance",
+    ("chance_low", "chance_high"): "95 % of draws",
+    "ratio": "ratio",
+    ("ratio_low", "ratio_high"): "95 % CI",
+    "p_value": "p",
+}
 
 
 def describe_the_ruptures(run: Run) -> None:
@@ -24,7 +35,10 @@ def describe_the_ruptures(run: Run) -> None:
     run.keep("events", run.events)
     run.keep("patients", run.patients)
     _prevalence(run, section)
-    _by_session(run, section)
+    by_chance = None
+    with run.attempt("The chance level"):
+        by_chance = _chance(run, section)
+    _by_session(run, section, by_chance)
     if len(run.events):
         _courses(run, section)
     _single_patients(run, section)
@@ -44,7 +58,7 @@ def _prevalence(run: Run, section: Section) -> None:
         section,
         "ruptures",
         "Prevalence, with 95 % confidence intervals.",
-        labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", "ci_low": "from", "ci_high": "to"},
+        labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95 % CI"},
         formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
     )
 
@@ -70,14 +84,44 @@ def _found(run: Run) -> list[str]:
     return sentences
 
 
-def _by_session(run: Run, section: Section) -> None:
-    table = run.keep("ruptures_by_session", ruptures_by_session(run.sessions, run.events))
-    axes = plot_prevalence(table, ax=blank_axes(3.2))
-    caption = (
-        "Share of patients at risk (rated, no rupture open) whose rupture begins at each session, with Wilson's 95 % "
-        "interval; sessions with fewer than five patients at risk stand in the table only."
+def _chance(run: Run, section: Section) -> pd.DataFrame:
+    """The chance level beside what was found; returns it by session number."""
+    low, high = score_range(run)
+    options = {"bounds": None if low is None or high is None else (low, high), **run.study.section("chance")}
+    chance = chance_level(run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, **options)
+    run.keep("chance", chance.table)
+    cite = {column: run.citer("chance", column) for column in chance.table.columns[1:]}
+    some, anyone = "ruptures", "patients with a rupture"
+    if some not in set(chance.table["quantity"]):
+        some = str(chance.table["quantity"].iloc[1])
+    p = cite["p_value"](some, p_value)
+    sentence = (
+        f"By chance alone, in {chance.draws:,} studies drawn from a null model without ruptures ({chance.null}), the same "
+        f"rule finds {cite['expected'](some)} ruptures on average (95 % of draws {cite['chance_low'](some, brief)} to "
+        f"{cite['chance_high'](some, brief)}) where {cite['observed'](some)} were observed, and "
+        f"{cite['expected'](anyone)} patients with a rupture where {cite['observed'](anyone)} were; ratio of ruptures "
+        f"observed to expected {cite['ratio'](some)}, 95 % CI {cite['ratio_low'](some)} to {cite['ratio_high'](some)}, "
+        f"p {p if p.startswith('<') else '= ' + p}."
     )
-    run.show_figure(section, "prevalence", axes, caption, alt="Ruptures beginning by session number.")
+    run.facts.append(sentence)
+    run.headline.append(sentence)
+    section.subheading("What chance alone would give")
+    section.paragraph(sentence)
+    run.show_table(section, "chance", "Observed and expected by chance.", labels=_CHANCE_LABELS)
+    if chance.diagnostics:
+        section.notes(chance.diagnostics)
+    return run.keep("chance_by_session", chance.by_session)
+
+
+def _by_session(run: Run, section: Section, by_chance: pd.DataFrame | None) -> None:
+    table = run.keep("ruptures_by_session", ruptures_by_session(run.sessions, run.events))
+    axes = plot_prevalence(table if by_chance is None else by_chance, ax=blank_axes(3.2))
+    caption = (
+        "Share of patients whose rupture begins at each session, "
+        + ("with Wilson's 95 % interval" if by_chance is None else "over the range that chance alone gives")
+        + "; sessions with fewer than five patients stand in the table only."
+    )
+    run.show_figure(section, "prevalence", axes, caption, alt="Ruptures beginning, by session number.")
 
 
 def _courses(run: Run, section: Section) -> None:

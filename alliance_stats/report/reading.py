@@ -15,7 +15,7 @@ from alliance_stats.load.formats import read_file
 from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
 from alliance_stats.report.study import Study, StudyError, options_of, read_study
-from alliance_stats.rupture import RULES, Rule, detect_ruptures
+from alliance_stats.rupture import RULES, Rule, chance_level, detect_ruptures
 from alliance_stats.schema import ENDING, ENDINGS, LAST_SESSION, PATIENT, DataError, numeric, require_columns, suggest
 from alliance_stats.score import score_items
 
@@ -34,6 +34,7 @@ def known_sections() -> dict[str, frozenset[str]]:
         "flip": _FLIP,
         "endings": _ENDINGS,
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
+        "chance": options_of(chance_level, without=("score", "rule", "seed")),
         "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
         "next_session": options_of(fit_next_session, without=("symptom", "alliance")),
         "growth": options_of(fit_growth, without=("measure", "pattern")),

@@ -15,7 +15,7 @@ import pandas as pd
 from alliance_stats.figures import save_figure
 from alliance_stats.figures.style import WIDTH, styled
 from alliance_stats.report.numbers import number
-from alliance_stats.report.page import Format, Section
+from alliance_stats.report.page import Format, Labels, Section
 from alliance_stats.report.study import Study
 from alliance_stats.schema import PATIENT, THERAPIST, DataError, generator
 
@@ -142,7 +142,7 @@ class Run:
         name: str,
         caption: str,
         *,
-        labels: Mapping[str, str],
+        labels: Labels,
         formats: Mapping[str, Format] | None = None,
     ) -> None:
         """Put a kept table on the page."""

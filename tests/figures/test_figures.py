@@ -101,22 +101,27 @@ def test_onset_aligned_says_where_too_few_patients_are_left(ax):
     assert "repaired (n = 1, too few to show)" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_prevalence_draws_observed_beside_expected(ax):
-    prevalence = pd.DataFrame(
-        {
-            "session": [2, 3],
-            "n_at_risk": [40, 20],
-            "onset_rate": [0.25, 0.5],
-            "ci_low": [0.1, 0.1],
-            "ci_high": [0.6, 0.9],
-        }
-    )
-    few = pd.DataFrame({"session": [9], "n_at_risk": [1], "onset_rate": [1.0], "ci_low": [0.2], "ci_high": [1.0]})
-    prevalence = pd.concat([prevalence, few])
-    als.plot_prevalence(prevalence.assign(expected=0.1, expected_low=0.05, expected_high=0.2), ax=ax)
-    assert points(ax, "o") == [(2, 25), (3, 50)]
+FEW = pd.DataFrame({"session": [9], "n_rated": [1], "n_at_risk": [1]})
+
+
+def test_prevalence_draws_observed_over_chance(ax):
+    rates = {"observed_rate": [0.25, 0.5], "expected_rate": 0.1, "low_rate": [0.0, 0.05], "high_rate": [0.2, 0.2]}
+    table = pd.concat([pd.DataFrame({"session": [2, 3], "n_rated": [40, 20], **rates}), FEW.assign(observed_rate=1.0)])
+    als.plot_prevalence(table, ax=ax)
+    assert points(ax, "o") == [(2, 25), (3, 50)], "one patient alone is not shown"
     chance = next(line for line in ax.lines if line.get_linestyle() == "--")
     assert set(chance.get_ydata()) == {10.0}
+    edges = ax.collections[0].get_paths()[0].vertices
+    assert edges[:, 1].max() == 20
+    assert ax.get_ylabel() == "Ruptures beginning (% of patients rated)"
+
+
+def test_prevalence_without_chance_draws_intervals(ax):
+    rates = {"onset_rate": [0.25, 0.5], "ci_low": [0.1, 0.1], "ci_high": [0.6, 0.9]}
+    als.plot_prevalence(pd.DataFrame({"session": [2, 3], "n_at_risk": [40, 20], **rates}), ax=ax)
+    assert points(ax, "o") == [(2, 25), (3, 50)]
+    first = ax.collections[0].get_segments()[0]
+    assert first[:, 1] == pytest.approx([10, 60])
     assert ax.get_ylabel() == "Ruptures beginning (% of patients at risk)"
 
 
