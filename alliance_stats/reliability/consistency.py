@@ -1,0 +1,191 @@
+"""Internal consistency of a set of items: coefficient alpha and omega."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.instruments import Instrument
+from alliance_stats.reliability.keyed import keyed_answers
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def item_reliability(
+    table: pd.DataFrame,
+    items: str | Sequence[str],
+    *,
+    instrument: str | Path | Instrument | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Coefficient alpha and omega of the sum or mean of some items.
+
+    Rows are taken as independent. With several sessions per patient alpha mixes differences between patients with
+    differences within them: see :func:`session_reliability` and :func:`level_omega`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per answer sheet.
+    items : str or list of str
+        A pattern such as ``"wai_{item}"``, or the columns.
+    instrument : optional
+        Turns the reversed items round; without it the columns are taken as they are.
+    level : float
+        Coverage of the interval for alpha, in (0, 1).
+
+    Returns
+    -------
+    DataFrame
+        One row: ``n_items, n_rows, n_incomplete, alpha, alpha_ci_low, alpha_ci_high, alpha_standardised, omega,
+        mean_r`` (mean correlation between items).
+
+    Notes
+    -----
+    The interval is Feldt's (1965). Omega is McDonald's (1999) total of a one-factor model fitted by maximum
+    likelihood to the covariances: ``(sum of loadings)^2 / ((sum of loadings)^2 + sum of unique variances)``.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 5, 4], "c": [2, 1, 3, 4, 5]})
+    >>> item_reliability(rows, ["a", "b", "c"])["alpha"].round(4).tolist()
+    [0.9512]
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r} must lie between 0 and 1.")
+    answers = keyed_answers(table, items, instrument)
+    values = answers.values
+    n, k = values.shape
+    alpha = cronbach_alpha(np.cov(values, rowvar=False))
+    low, high = _feldt(alpha, n, k, level)
+    correlation = _correlation(np.cov(values, rowvar=False))
+    return pd.DataFrame(
+        {
+            "n_items": [k],
+            "n_rows": [n],
+            "n_incomplete": [int((~answers.complete).sum())],
+            "alpha": [alpha],
+            "alpha_ci_low": [low],
+            "alpha_ci_high": [high],
+            "alpha_standardised": [cronbach_alpha(correlation)],
+            "omega": [omega_total(np.cov(values, rowvar=False))],
+            "mean_r": [float(correlation[np.triu_indices(k, 1)].mean())],
+        }
+    )
+
+
+def item_statistics(
+    table: pd.DataFrame, items: str | Sequence[str], *, instrument: str | Path | Instrument | None = None
+) -> pd.DataFrame:
+    """One row per item: mean, SD, correlation with the rest, alpha without it, loading on the common factor.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 5, 4], "c": [2, 1, 3, 4, 5]})
+    >>> item_statistics(rows, ["a", "b", "c"])[["item", "mean", "item_rest"]].round(3)
+      item  mean  item_rest
+    0    a   3.0      0.949
+    1    b   3.0      0.872
+    2    c   3.0      0.872
+    """
+    answers = keyed_answers(table, items, instrument)
+    covariance = np.cov(answers.values, rowvar=False)
+    k = len(answers.columns)
+    own, with_all = np.diag(covariance), covariance.sum(axis=1)
+    rest = covariance.sum() - 2 * with_all + own
+    with np.errstate(invalid="ignore", divide="ignore"):
+        item_rest = (with_all - own) / np.sqrt(own * rest)
+    without = [
+        cronbach_alpha(np.delete(np.delete(covariance, item, 0), item, 1)) if k > 2 else np.nan for item in range(k)
+    ]
+    factor = one_factor(covariance)
+    return pd.DataFrame(
+        {
+            "item": answers.columns,
+            "mean": answers.values.mean(axis=0),
+            "sd": np.sqrt(own),
+            "item_rest": item_rest,
+            "alpha_without": without,
+            "loading": np.full(k, np.nan) if factor is None else factor[0] / np.sqrt(own),
+        }
+    )
+
+
+def cronbach_alpha(covariance: FloatArray) -> float:
+    """Coefficient alpha (Cronbach 1951) from the covariances of the items; NaN where the total does not vary."""
+    k, total = len(covariance), float(covariance.sum())
+    return float(k / (k - 1) * (1 - np.trace(covariance) / total)) if total > 0 else float("nan")
+
+
+def omega_total(covariance: FloatArray) -> float:
+    """Omega (McDonald 1999) of the sum score under one factor; NaN where the model cannot be fitted."""
+    factor = one_factor(covariance)
+    if factor is None:
+        return float("nan")
+    loadings, unique = factor
+    common = float(loadings.sum()) ** 2
+    return common / (common + float(unique.sum()))
+
+
+def one_factor(covariance: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Loadings and unique variances of one factor by maximum likelihood, in the units of the covariances.
+
+    The likelihood is maximised over the unique variances with the loadings in closed form (Joereskog 1967; the method
+    of R's ``factanal``). None where the matrix has fewer than three items, a constant item, or is not positive
+    definite. Loadings are signed so that most are positive.
+    """
+    from scipy.optimize import minimize
+
+    sd = np.sqrt(np.clip(np.diag(covariance), 0, None))
+    if len(sd) < 3 or not np.all(np.isfinite(covariance)) or sd.min() <= 0:
+        return None
+    correlation = covariance / np.outer(sd, sd)
+    if np.linalg.eigvalsh(correlation).min() <= 1e-10:
+        return None
+
+    def deviance(unique: FloatArray) -> tuple[float, FloatArray]:
+        scale = 1 / np.sqrt(unique)
+        roots, vectors = np.linalg.eigh(correlation * np.outer(scale, scale))
+        rest = roots[:-1]
+        loading = np.sqrt(max(roots[-1] - 1, 0)) * vectors[:, -1] * np.sqrt(unique)
+        gap = np.outer(loading, loading) + np.diag(unique) - correlation
+        return float(np.sum(rest - np.log(rest) - 1)), np.diag(gap) / unique**2
+
+    start = np.clip((1 - 0.5 / len(sd)) / np.diag(np.linalg.inv(correlation)), 0.01, 0.99)
+    found = minimize(
+        deviance,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.005, 1.0)] * len(sd),
+        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000},
+    )
+    unique = np.asarray(found.x, dtype=np.float64)
+    scale = 1 / np.sqrt(unique)
+    roots, vectors = np.linalg.eigh(correlation * np.outer(scale, scale))
+    loading = np.sqrt(max(roots[-1] - 1, 0)) * vectors[:, -1] * np.sqrt(unique)
+    if loading.sum() < 0:
+        loading = -loading
+    return loading * sd, unique * sd**2
+
+
+def _correlation(covariance: FloatArray) -> FloatArray:
+    sd = np.sqrt(np.diag(covariance))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation: FloatArray = covariance / np.outer(sd, sd)
+    return correlation
+
+
+def _feldt(alpha: float, n: int, k: int, level: float) -> tuple[float, float]:
+    """Feldt, Woodruff & Salih (1987): (1 - alpha) over the true one follows F with (n - 1)(k - 1) and n - 1 df."""
+    from scipy.special import fdtri
+
+    tail = (1 - level) / 2
+    first, second = n - 1, (n - 1) * (k - 1)
+    low = 1 - (1 - alpha) * fdtri(first, second, 1 - tail)
+    high = 1 - (1 - alpha) * fdtri(first, second, tail)
+    return float(low), float(high)

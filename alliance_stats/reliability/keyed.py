@@ -1,0 +1,64 @@
+"""Answers to items as one array: columns found, reversed items turned round, incomplete rows left out and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats import patterns
+from alliance_stats.instruments import Instrument, as_instrument
+from alliance_stats.schema import DataError, numeric, require_columns, suggest
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Keyed(NamedTuple):
+    """Complete rows of keyed answers, their column names, and which rows of the table they are."""
+
+    values: FloatArray
+    columns: list[str]
+    complete: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def keyed_answers(
+    table: pd.DataFrame, items: str | Sequence[str], instrument: str | Path | Instrument | None = None
+) -> Keyed:
+    """The answers to `items` (a pattern such as ``wai_{item}`` or column names), in the key's direction.
+
+    Without an instrument the columns are taken as they are: reverse-keyed items must have been turned round.
+
+    Raises
+    ------
+    DataError
+        If columns are missing, fewer than two items are found, or fewer than three rows are complete.
+    """
+    if isinstance(items, str):
+        columns = list(patterns.numbered(table.columns, items).values())
+        if not columns:
+            names = [str(name) for name in table.columns]
+            raise DataError(f"No column fits the pattern {items!r}.", remedy=suggest(items, names))
+    else:
+        columns = list(items)
+    require_columns(table, columns)
+    if len(columns) < 2:
+        raise DataError("Reliability needs two or more items.", remedy="Name more item columns.")
+    values = np.column_stack([numeric(table, column) for column in columns])
+    if instrument is not None:
+        key = as_instrument(instrument)
+        if len(columns) != len(key.items):
+            raise DataError(
+                f"{len(columns)} columns were found; {key.name} has {len(key.items)} items.",
+                remedy="Name one column per item, in the order of the item numbers.",
+            )
+        values = key.reverse(values)
+    complete: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_not(np.isnan(values).any(axis=1))
+    if complete.sum() < 3:
+        raise DataError(
+            f"{int(complete.sum())} rows have an answer to every item; three or more are needed.",
+            remedy="Check missing_codes= and the item columns.",
+        )
+    return Keyed(values[complete], columns, complete)

@@ -1,0 +1,142 @@
+"""Structure within and between patients: correlations of columns at each level, and omega at each level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.instruments import Instrument
+from alliance_stats.reliability.consistency import omega_total
+from alliance_stats.reliability.keyed import keyed_answers
+from alliance_stats.schema import PATIENT, DataError, check_sessions
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class _Levels(NamedTuple):
+    within: FloatArray
+    means: FloatArray
+    between: FloatArray
+    n_patients: int
+    n_rows: int
+
+
+def level_correlations(sessions: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Correlations of every pair of columns within patients, between patients, and over all rows.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS; rows that miss any of the columns are left out and counted.
+    columns : list of str
+        Two or more measures, such as the subscales or two raters' scores.
+
+    Returns
+    -------
+    DataFrame
+        One row per pair: ``first, second, r_within`` (deviations from the patients' own means), ``r_between`` (the
+        patients' means weighted by their numbers of sessions), ``r_between_latent`` (the between-patient covariances
+        freed of within-patient variance; NaN where a variance is not positive), ``r_total, n_rows, n_patients,
+        n_incomplete``.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"patient": [1, 1, 1, 2, 2, 2], "session": [1, 2, 3] * 2,
+    ...                      "x": [1.0, 2, 3, 4, 5, 6], "y": [3.0, 2, 1, 6, 5, 4]})
+    >>> level_correlations(rows, ["x", "y"])[["r_within", "r_between"]]
+       r_within  r_between
+    0      -1.0        1.0
+    """
+    columns = list(dict.fromkeys(columns))
+    if len(columns) < 2:
+        raise ValueError("columns must name two or more measures.")
+    table = check_sessions(sessions, columns)
+    values = table[columns].to_numpy(dtype=np.float64)
+    complete = ~np.isnan(values).any(axis=1)
+    levels = _split(values[complete], pd.factorize(table.loc[complete, PATIENT])[0])
+    total = np.cov(values[complete], rowvar=False)
+    rows = []
+    for first, second in combinations(range(len(columns)), 2):
+        rows.append(
+            {
+                "first": columns[first],
+                "second": columns[second],
+                "r_within": _r(levels.within, first, second),
+                "r_between": _r(levels.means, first, second),
+                "r_between_latent": _r(levels.between, first, second),
+                "r_total": _r(total, first, second),
+                "n_rows": levels.n_rows,
+                "n_patients": levels.n_patients,
+                "n_incomplete": int((~complete).sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def level_omega(
+    sessions: pd.DataFrame, items: str | Sequence[str], *, instrument: str | Path | Instrument | None = None
+) -> pd.DataFrame:
+    """Omega within and between patients: one common factor at each level.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS with one column per item; incomplete rows are left out and counted.
+    items : str or list of str
+        A pattern such as ``"wai_{item}"``, or three or more columns.
+    instrument : optional
+        Turns the reversed items round.
+
+    Returns
+    -------
+    DataFrame
+        ``level`` (``within``, ``between``), ``omega`` (NaN where the factor cannot be fitted, as with too few
+        patients), ``n_rows``, ``n_patients``, ``n_incomplete``.
+
+    Notes
+    -----
+    Geldhof, Preacher & Zyphur (2014), in two steps: a one-factor model is fitted by maximum likelihood to the pooled
+    within-patient covariances, and another to the between-patient covariances freed of within-patient variance.
+    """
+    table = check_sessions(sessions)
+    answers = keyed_answers(table, items, instrument)
+    levels = _split(answers.values, pd.factorize(table.loc[answers.complete, PATIENT])[0])
+    return pd.DataFrame(
+        {
+            "level": ["within", "between"],
+            "omega": [omega_total(levels.within), omega_total(levels.between)],
+            "n_rows": levels.n_rows,
+            "n_patients": levels.n_patients,
+            "n_incomplete": int((~answers.complete).sum()),
+        }
+    )
+
+
+def _split(values: FloatArray, patient: Any) -> _Levels:
+    """Pooled within-patient covariances, those of the patients' means, and the latent between-patient ones."""
+    if not len(values) or len(values) - (patient.max() + 1) < 1 or patient.max() < 1:
+        raise DataError(
+            "The rows cannot be split into levels.",
+            remedy="At least two patients and one with two complete sessions are needed.",
+        )
+    sizes = np.bincount(patient).astype(np.float64)
+    means = np.column_stack([np.bincount(patient, weights=column) for column in values.T]) / sizes[:, None]
+    inside = values - means[patient]
+    n, p = len(values), len(sizes)
+    within = inside.T @ inside / (n - p)
+    gap = means - values.mean(axis=0)
+    between = (gap * sizes[:, None]).T @ gap / (p - 1)
+    n0 = (n - np.sum(sizes**2) / n) / (p - 1)
+    return _Levels(within, between, (between - within) / n0, p, n)
+
+
+def _r(covariance: FloatArray, first: int, second: int) -> float:
+    product = covariance[first, first] * covariance[second, second]
+    if covariance[first, first] <= 0 or covariance[second, second] <= 0:
+        return float("nan")
+    return float(covariance[first, second] / np.sqrt(product))
