@@ -25,6 +25,7 @@ from alliance_stats.schema import (
 from alliance_stats.states import check_one_rule, require_prospective, rupture_states
 
 CENTRES = ("patient", "detrend", "so_far")
+STATES = ("rupture_open", "repaired_before")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class NextSessionFit:
         sd_outcome = _within_sd(self.data, self.outcome)
         for term in terms.loc[terms["term"] != "Intercept"].to_dict("records"):
             name = str(term["term"])
-            unit = 1.0 if name in ("rupture_open", "repaired_before") else _within_sd(self.data, name)
+            unit = 1.0 if name in STATES else _within_sd(self.data, name)
             scale = unit / sd_outcome if unit > 0 and sd_outcome > 0 else np.nan
             r = partial_correlation(term["statistic"], term["df"], level=level)
             sizes = [term[part] * scale for part in ("estimate", "ci_low", "ci_high")]
@@ -109,6 +110,7 @@ def fit_next_session(
     alliance: str,
     centre: str = "patient",
     initial: bool = True,
+    split_states: bool = True,
     slope: bool = True,
     therapist: str | None = THERAPIST,
     covariates: Iterable[str] = (),
@@ -129,6 +131,10 @@ def fit_next_session(
     initial : bool
         Enter the patient's first symptom score. With last session's symptoms among the covariates a random intercept
         is tied to where the series began; conditioning on it (Wooldridge, 2005) frees the other coefficients of that.
+    split_states : bool
+        Enter beside ``rupture_open`` and ``repaired_before`` the share of the patient's sessions in that state
+        (``rupture_open_between``, ``repaired_before_between``; shares so far with ``centre="so_far"``), so that the
+        states speak of change within patients, as the split alliance does, and not of who has ruptures.
     slope : bool
         Random slope of session by patient, beside the random intercept.
     therapist : str or None
@@ -144,7 +150,7 @@ def fit_next_session(
     -------
     NextSessionFit
         Terms: ``<symptom>``, ``<symptom>_first``, ``<alliance>_within``, ``<alliance>_between``, ``rupture_open`` and
-        ``repaired_before`` (0/1, as known after session t), ``session``.
+        ``repaired_before`` (0/1, as known after session t) with their between parts, ``session``.
 
     Raises
     ------
@@ -159,6 +165,8 @@ def fit_next_session(
     ``rupture_open`` is entered beside the alliance of the same session: its coefficient is what an open rupture says
     beyond the low score that reveals it. Measurement error of the alliance draws the within coefficient towards 0.
     The patient's mean and line know later sessions; if symptoms also drive the later alliance, use ``"so_far"``.
+    The standard error of the last symptom score itself is too small (it is an outcome as well as a covariate): in
+    simulations its 95 % interval covers about 85 %, those of the other terms 93 to 96 %.
 
     Examples
     --------
@@ -167,7 +175,7 @@ def fit_next_session(
     >>> fit = fit_next_session(study.sessions, study.events, symptom="phq9", alliance="alliance")
     >>> fit.tidy()["term"].tolist()
     ['Intercept', 'phq9', 'phq9_first', 'alliance_within', 'alliance_between', 'rupture_open', 'repaired_before',
-     'session']
+     'rupture_open_between', 'repaired_before_between', 'session']
     """
     require_choice(centre, CENTRES, name="centre")
     require_choice(correlation, (None, "ar1"), name="correlation")
@@ -178,7 +186,8 @@ def fit_next_session(
     table, after = _assembled(table, events, symptom, alliance, centre)
     outcome, (within, between) = f"{symptom}_next", (f"{alliance}_within", f"{alliance}_between")
     terms = [symptom, *([f"{symptom}_first"] if initial else []), within, between]
-    terms += [] if events is None else ["rupture_open", "repaired_before"]
+    if events is not None:
+        terms += [*STATES, *(f"{name}_between" for name in STATES if split_states)]
     terms += [SESSION, *covariates]
     nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
     data, lost = _complete(table, after, outcome, [symptom, alliance, *terms], therapist if nested else None)
@@ -228,7 +237,9 @@ def _assembled(
     }
     if events is not None:
         states = rupture_states(table, events)
-        new |= {name: states[name] for name in ("rupture_open", "repaired_before")}
+        for name in STATES:
+            share = _split(series, session, states[name].astype(np.float64), len(patients), centre).between
+            new |= {name: states[name], f"{name}_between": share}
     return table.assign(**new), after
 
 

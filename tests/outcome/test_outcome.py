@@ -249,7 +249,8 @@ def test_nothing_after_the_next_session_enters_with_so_far(study):
 
     def early(data):
         known = ["patient", "session", "phq9", "phq9_next", "phq9_first", "alliance_within", "alliance_between"]
-        return data.loc[data["session"] < 6, [*known, "rupture_open", "repaired_before"]].reset_index(drop=True)
+        states = ["rupture_open", "repaired_before", "rupture_open_between", "repaired_before_between"]
+        return data.loc[data["session"] < 6, [*known, *states]].reset_index(drop=True)
 
     pd.testing.assert_frame_equal(early(fit.data), early(again.data))
 
@@ -293,7 +294,12 @@ def test_terms_choices_and_effects(study):
 def test_no_ruptures_leaves_their_terms_out_and_says_so():
     calm = als.simulate_study(n_patients=40, n_therapists=4, seed=2, rupture_rate=0.0)
     fit = fit_next_session(calm.sessions, calm.events, **NEXT)
-    assert fit.diagnostics["left_out"] == ["rupture_open", "repaired_before"]
+    assert fit.diagnostics["left_out"] == [
+        "rupture_open",
+        "repaired_before",
+        "rupture_open_between",
+        "repaired_before_between",
+    ]
     assert "never vary" in " ".join(fit.diagnostics["notes"])
 
 

@@ -22,6 +22,8 @@ NAMES = {
     "between": "alliance_between",
     "open": "rupture_open",
     "repaired": "repaired_before",
+    "openb": "rupture_open_between",
+    "repairedb": "repaired_before_between",
     "session": "session",
     "time": "sessions_since_first",
     "phq9_pre": "phq9_pre",
@@ -83,7 +85,8 @@ def test_effect_sizes(tables):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("next_session", {}), ("next_intercept", {"slope": False, "therapist": None})]
+    ("name", "options"),
+    [("next_session", {}), ("next_intercept", {"slope": False, "therapist": None, "split_states": False})],
 )
 def test_next_session(tables, name, options):
     fit = fit_next_session(tables[0], tables[1], symptom="phq9", alliance="alliance", **options)

@@ -38,8 +38,9 @@ key <- paste(s$patient, s$session)
 s$nxt <- s$phq9[match(paste(s$patient, s$session + 1), key)]
 st <- t(mapply(state, s$patient, s$session)); s$open <- st[, "open"]; s$repaired <- st[, "repaired"]
 # lmer's default stops early on two of these; a tighter search reaches the optimum
+s$openb <- ave(s$open, s$patient); s$repairedb <- ave(s$repaired, s$patient)
 control <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhobeg = 1e-2, rhoend = 1e-10, maxfun = 1e5))
-nextfit <- lmer(nxt ~ phq9 + first + within + between + open + repaired + session + (1 + session | patient) +
+nextfit <- lmer(nxt ~ phq9 + first + within + between + open + repaired + openb + repairedb + session + (1 + session | patient) +
   (1 | therapist), s, control = control)
 nextml <- lmer(nxt ~ phq9 + first + within + between + open + repaired + session + (1 | patient), s, control = control)
 
