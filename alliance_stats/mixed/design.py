@@ -10,6 +10,7 @@ itself 2 to 14 units of deviance. Every estimate is mapped back exactly:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,11 +167,15 @@ def build_design(
     def sort(column: FloatArray) -> FloatArray:
         return column if order is None else column[order]
 
-    names, columns, aliased = _without_aliased(fixed.names, columns, drop_aliased)
-    intercept = names.index(INTERCEPT) if INTERCEPT in names else None
     effect_names = tuple(effect_columns)
     centred_effects = _centred(blocks, effect_names)
-    x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [intercept is not None] * len(names))
+    names, aliased = fixed.names, ()
+    x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
+    suspects = _suspects(x, x_scale)
+    if suspects:
+        names, columns, aliased = _without_aliased(names, columns, suspects, drop_aliased)
+        x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
+    intercept = names.index(INTERCEPT) if INTERCEPT in names else None
     if names == effect_names and all(centred_effects) and intercept is not None:
         effects, e_centre, e_scale = x, x_centre, x_scale  # the same columns once, as in y ~ t + (1 + t | g)
     else:
@@ -178,7 +183,7 @@ def build_design(
             [sort(effect_columns[name]) for name in effect_names], effect_names, centred_effects
         )
     y, y_centre, y_scale = _scaled([sort(outcome)], (parsed.outcome,), [intercept is not None])
-    if y_scale[0] == 0 or (intercept is not None and np.ptp(y[0]) == 0):
+    if y_scale[0] == 0 or (intercept is not None and y[0][0] == y[0][-1] and np.ptp(y[0]) == 0):
         raise DataError(
             f"The outcome {parsed.outcome!r} has the same value in every row.",
             remedy="Check the column: there is nothing to model.",
@@ -214,23 +219,19 @@ def build_design(
 
 def _complete_rows(data: pd.DataFrame, variables: tuple[str, ...]) -> tuple[pd.DataFrame, IntArray, dict[str, int]]:
     """The needed columns of the rows that miss none of them, and how many values each column missed."""
+    if not data.columns.is_unique:
+        for name in variables:
+            if int((data.columns == name).sum()) > 1:
+                raise DataError(f"The data have several columns named {name!r}.", remedy="Rename or drop all but one.")
     bad: Any = None
     missing: dict[str, int] = {}
     for name in variables:
-        if int((data.columns == name).sum()) > 1:
-            raise DataError(f"The data have several columns named {name!r}.", remedy="Rename or drop all but one.")
-        column = data[name]
-        if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iub":
-            continue
-        holes = column.isna().to_numpy()
-        if holes.any():
+        holes = _holes(data[name])
+        if holes is not None:
             missing[name] = int(holes.sum())
             bad = holes if bad is None else bad | holes
-    if bad is None:
-        table, kept = data.loc[:, list(variables)], np.arange(len(data))
-    else:
-        kept = np.flatnonzero(~bad)
-        table = data.loc[:, list(variables)].iloc[kept]
+    kept = np.arange(len(data)) if bad is None else np.flatnonzero(~bad)
+    table = data if bad is None else data.loc[:, list(variables)].iloc[kept]
     if not len(table):
         holes_text = ", ".join(f"{name!r} misses {count}" for name, count in missing.items())
         raise DataError(
@@ -238,6 +239,17 @@ def _complete_rows(data: pd.DataFrame, variables: tuple[str, ...]) -> tuple[pd.D
             remedy="Check the columns the formula names; every row used must have all of them.",
         )
     return table, kept, missing
+
+
+def _holes(column: pd.Series) -> Any:
+    """Where a column has no value; None if it has one everywhere."""
+    if isinstance(column.dtype, np.dtype):
+        if column.dtype.kind in "iub":
+            return None
+        if column.dtype.kind == "f" and not np.isnan(column.to_numpy().sum()):
+            return None
+    holes = column.isna().to_numpy()
+    return holes if holes.any() else None
 
 
 def _group(
@@ -321,7 +333,7 @@ def _typical(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float | tuple[
         if name in levels:
             typical[name] = levels[name]
         elif pd.api.types.is_numeric_dtype(column.dtype):
-            typical[name] = float(column.mean())
+            typical[name] = float(numeric(table, name).mean())
         else:
             typical[name] = tuple(column.drop_duplicates().sort_values())
     return typical
@@ -367,9 +379,9 @@ def _scaled(
         if centred[position]:
             centre[position] = column.mean()
         np.subtract(column, centre[position], out=out[position])
-        root = float(np.sqrt(out[position] @ out[position] / n))
+        root = math.sqrt(out[position] @ out[position] / n)
         # A column that is constant but for rounding has nothing to scale by.
-        if root <= 4 * np.finfo(float).eps * abs(centre[position]):
+        if root <= 1e-15 * abs(centre[position]):
             out[position] = 0.0
             root = 0.0
         scale[position] = root
@@ -389,10 +401,9 @@ def _back_map(centre: FloatArray, scale: FloatArray, intercept: int | None) -> F
 
 
 def _without_aliased(
-    names: tuple[str, ...], columns: list[FloatArray], drop: bool
+    names: tuple[str, ...], columns: list[FloatArray], suspects: set[int], drop: bool
 ) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...]]:
     """Find fixed columns that are combinations of those before them; drop or refuse them."""
-    suspects = _suspects(names, columns)
     kept: list[int] = []
     aliased: list[str] = []
     for position in range(len(columns)):
@@ -412,18 +423,16 @@ def _without_aliased(
     return tuple(names[k] for k in kept), [columns[k] for k in kept], tuple(aliased)
 
 
-def _suspects(names: tuple[str, ...], columns: list[FloatArray]) -> set[int]:
+def _suspects(x: FloatArray, scale: FloatArray) -> set[int]:
     """Columns whose pivot in the Cholesky factor of the correlations is small: worth a look on the rows."""
-    centred = INTERCEPT in names
-    scaled, _, scale = _scaled(columns, names, [centred] * len(names))
-    gram = scaled @ scaled.T / max(scaled.shape[1], 1)
-    found = {position for position in range(len(names)) if scale[position] == 0}
-    for position in range(len(names)):
+    gram = x @ x.T / max(x.shape[1], 1)
+    found = set(np.flatnonzero(scale == 0).tolist())
+    for position in range(len(gram)):
         pivot = gram[position, position]
         if pivot < 1e-8:
             found.add(position)
-            continue
-        gram = gram - np.outer(gram[:, position], gram[position]) / pivot
+        else:
+            gram = gram - np.outer(gram[:, position], gram[position]) / pivot
     return found
 
 

@@ -59,7 +59,7 @@ def study(seed=0, patients=9, therapists=3):
 def parameters(model, seed):
     """Some admissible variance parameters, internal and relative."""
     rng = np.random.default_rng(seed)
-    theta = np.zeros(len(model.parameters))
+    np.zeros(len(model.parameters))
     a, r = len(model.design.effects), len(model.outer_columns)
 
     def spd(q):
@@ -67,8 +67,7 @@ def parameters(model, seed):
         return root @ root.T + 0.1 * np.eye(q)
 
     inner, outer = spd(a), spd(r) if r else None
-    theta = model.vector(inner, outer, 0.45)
-    return theta
+    return model.vector(inner, outer, 0.45)
 
 
 def dense(model, theta, sigma2):
