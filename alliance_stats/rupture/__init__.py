@@ -1,5 +1,6 @@
 """Rupture and repair in session-by-session alliance scores: rules, detection, description, chance, agreement."""
 
+from alliance_stats.rupture.agreement import attendance_markers, coder_agreement, rater_agreement
 from alliance_stats.rupture.calibrate import Calibration, calibrate
 from alliance_stats.rupture.chance import ChanceLevel, chance_level
 from alliance_stats.rupture.describe import describe_ruptures, ruptures_by_session
@@ -10,6 +11,7 @@ from alliance_stats.rupture.latent import LatentRuptures, detect_latent
 from alliance_stats.rupture.latent_scan import LatentParameters
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import RULES
+from alliance_stats.rupture.sudden import sudden_gain, sudden_loss
 from alliance_stats.rupture.summarise import summarise_patients
 
 __all__ = [
@@ -20,13 +22,18 @@ __all__ = [
     "LatentParameters",
     "LatentRuptures",
     "Rule",
+    "attendance_markers",
     "calibrate",
     "chance_level",
+    "coder_agreement",
     "describe_ruptures",
     "detect_latent",
     "detect_ruptures",
     "evaluate_detection",
     "explain",
+    "rater_agreement",
     "ruptures_by_session",
+    "sudden_gain",
+    "sudden_loss",
     "summarise_patients",
 ]

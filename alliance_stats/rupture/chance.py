@@ -41,8 +41,9 @@ class ChanceLevel:
         One row per quantity (patients with a rupture, ruptures, sessions with a fall, repaired ruptures, patients with
         a repaired rupture): ``quantity``, ``of`` (the patients or rated sessions it could be), ``observed``,
         ``expected`` by chance, ``chance_low`` and ``chance_high`` (the range that chance alone gives in 95 % of
-        studies), ``ratio`` (observed / expected), ``ratio_low`` and ``ratio_high`` (its confidence interval, from the scatter of patients
-        around their own expected counts), ``p_value`` ((1 + draws with as many or more) / (draws + 1)).
+        studies), ``ratio`` (observed / expected), ``ratio_low`` and ``ratio_high`` (its confidence interval, from the
+        scatter of patients around their own expected counts), ``p_value`` ((1 + draws with as many or more) /
+        (draws + 1)).
     by_session : DataFrame
         Onsets by session number: ``session``, ``n_rated``, ``observed``, ``expected``, ``chance_low``, ``chance_high``,
         and the same as rates of rated sessions, ``observed_rate``, ``expected_rate``, ``low_rate``, ``high_rate``.

@@ -208,23 +208,41 @@ def between_sd(series: Series) -> FloatArray:
     return _study_sd(series, series.mean)
 
 
-def sudden_criteria(series: Series, rule: Rule) -> BoolArray:
-    """Criteria 2 (percent) and 3 (three before against three after) of a sudden fall, at its later session."""
-    score, n = series.score, len(series.score)
-    before, after = np.zeros((3, n)), np.zeros((3, n))  # count, sum, sum of squares around the later score
+class SuddenParts(NamedTuple):
+    """Up to three ratings before each (sessions n-2 .. n) against up to three from it on (n+1 .. n+3), (n,) arrays."""
+
+    n_before: FloatArray
+    n_after: FloatArray
+    mean_before: FloatArray
+    mean_after: FloatArray
+    pooled_sd: FloatArray
+    enough: BoolArray
+
+
+def sudden_parts(series: Series) -> SuddenParts:
+    """The three before against the three after, at every rating as the first after; numbers only where `enough`."""
+    n = len(series.score)
+    before, after = np.zeros((3, n)), np.zeros((3, n))  # count, sum, sum of squares, around the score itself
     for lag in (1, 2, 3):
         _gather(series, before, lag=lag, reach=2, anchor=-1)
     for lag in (0, -1, -2):
         _gather(series, after, lag=lag, reach=2, anchor=0)
     (n0, s0, q0), (n1, s1, q1) = before, after
     enough = (n0 >= 2) & (n1 >= 2)
-    n0, n1 = np.where(enough, n0, 2.0), np.where(enough, n1, 2.0)
-    squares = np.maximum(q0 - s0 * s0 / n0, 0.0) + np.maximum(q1 - s1 * s1 / n1, 0.0)
-    df = (n0 + n1 - 2.0).astype(np.int64)
-    separated = s0 / n0 - s1 / n1 > _critical_t(rule.sudden_alpha)[df] * np.sqrt(squares / df)
-    previous = np.r_[0.0, score[:-1]]
-    large = previous - score >= rule.sudden_percent / 100.0 * np.abs(previous) - series.tolerance
-    held: BoolArray = enough & separated & large
+    safe0, safe1 = np.maximum(n0, 1.0), np.maximum(n1, 1.0)
+    squares = np.maximum(q0 - s0 * s0 / safe0, 0.0) + np.maximum(q1 - s1 * s1 / safe1, 0.0)
+    pooled = np.sqrt(squares / np.maximum(n0 + n1 - 2.0, 1.0))
+    return SuddenParts(n0, n1, series.score + s0 / safe0, series.score + s1 / safe1, pooled, enough)
+
+
+def sudden_criteria(series: Series, rule: Rule) -> BoolArray:
+    """Criteria 2 (percent) and 3 (three before against three after) of a sudden fall, at its later session."""
+    parts = sudden_parts(series)
+    df = np.where(parts.enough, parts.n_before + parts.n_after - 2.0, 2.0).astype(np.int64)
+    separated = parts.mean_before - parts.mean_after > critical_t(rule.sudden_alpha)[df] * parts.pooled_sd
+    previous = np.r_[series.score[:1], series.score[:-1]]
+    large = previous - series.score >= rule.sudden_percent / 100.0 * np.abs(previous) - series.tolerance
+    held: BoolArray = parts.enough & separated & large
     return held
 
 
@@ -243,7 +261,7 @@ def _gather(series: Series, moments: FloatArray, *, lag: int, reach: int, anchor
     moments[2] += value * value
 
 
-def _critical_t(alpha: float) -> FloatArray:
+def critical_t(alpha: float) -> FloatArray:
     """Two-sided critical values of Student's t for 0 .. 4 degrees of freedom (0 and 1 do not occur)."""
     from scipy.special import stdtrit
 

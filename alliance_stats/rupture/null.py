@@ -7,7 +7,7 @@ The model. On a latent scale without bounds, patient i scores at session t
 a_it being a stationary AR(1) process over session numbers, e_it independent measurement noise, slope_i normal over
 patients and sd_i lognormal (patients differ in spread). What is seen is rounded to the score's grid and cut at its
 bounds. Sessions and holes are those of the data. Each draw takes every patient's level from what the data leave open
-about it (normal around the own mean drawn towards the grand mean), mapped back through the bounds.
+about it (its posterior, levels being normal over patients, with ratings at a bound counted as at or beyond it).
 
 The estimates. Ruptures in the data must not leak into the null. So the parameters are matched, by simulation, on
 statistics that ruptures hardly touch (robust indirect inference: Gourieroux, Monfort & Renault 1993; Genton & Ronchetti
@@ -326,40 +326,40 @@ def _dispersion(owner: IntArray, weight: FloatArray, both: BoolArray) -> FloatAr
 
 
 def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatArray:
-    """Latent levels (p, draws): what the patients' means leave open, mapped back through the bounds."""
-    sd, ar, noise = parameters[:3]
-    shift, stretch = parameters[6:]
-    series = frame.series
-    mean, grand = series.mean, float(series.mean.mean())
-    inflation = 1.0 + 2.0 * (1.0 - noise) * ar / (1.0 - ar)  # of the variance of a mean by autocorrelation
-    error = np.minimum(np.reshape(inflation, (1, -1)) / series.length[:, None], 1.0) * frame.scale**2
-    between = np.maximum(np.var(mean) - error.mean(axis=0), 1e-3 * frame.scale**2)
-    kept: FloatArray = between / (between + error)
-    level = kept * (mean - grand)[:, None] + np.sqrt(kept * error) * normals
-    level = np.asarray(grand + shift + stretch * level)
-    latent = np.empty_like(level)
-    sds = np.broadcast_to(sd, level.shape[1:])
-    for column in range(level.shape[1] if np.ndim(sd) else 1):
-        which = slice(column, column + 1) if np.ndim(sd) else slice(None)
-        latent[:, which] = _unbounded(level[:, which], float(sds[column]), frame.bounds)
-    return latent
+    """Latent levels (p, draws) drawn from what each patient's ratings leave open about the level.
 
+    The posterior on a grid: normal levels over patients (mean and SD by expectation-maximisation), normal ratings, those
+    at a bound counted as at or beyond it, and fewer ratings than there are by the factor that autocorrelation inflates
+    the variance of a mean with.
+    """
+    from scipy.special import log_ndtr, ndtr
 
-def _unbounded(seen: FloatArray, sd: float, bounds: tuple[float, float]) -> FloatArray:
-    """The latent level whose scores, cut at the bounds, have the mean `seen`."""
-    low, high = bounds
-    grid = np.linspace(low - 4.0 * sd, high + 4.0 * sd, 301)
-    mean = low + sd * (_hinge((grid - low) / sd) - _hinge((grid - high) / sd))
-    latent: FloatArray = np.interp(seen, mean, grid)
-    return latent
-
-
-def _hinge(x: FloatArray) -> FloatArray:
-    """E max(x + z, 0) for a standard normal z."""
-    from scipy.special import ndtr
-
-    hinge: FloatArray = x * ndtr(x) + np.exp(-0.5 * x * x) / np.sqrt(2.0 * np.pi)
-    return hinge
+    sd, ar, noise = (max(float(np.mean(parameters[row])), low) for row, low in ((0, 1e-6), (1, 0.0), (2, 0.0)))
+    series, (low, high), half = frame.series, frame.bounds, frame.step / 2.0
+    at_low, at_high = series.score <= low + 1e-9, series.score >= high - 1e-9
+    inside = ~(at_low | at_high)
+    n_inside = series.total(inside)
+    mean = series.total(series.score * inside) / np.maximum(n_inside, 1.0)
+    points = 101 if series.n_patients <= 20_000 else 51
+    grid = np.linspace(low - 3.0 * sd, high + 3.0 * sd, points)
+    inflation = 1.0 + 2.0 * (1.0 - noise) * ar / (1.0 - ar)
+    log_likelihood = -0.5 * n_inside[:, None] * ((mean[:, None] - grid) / sd) ** 2
+    log_likelihood += np.outer(series.total(at_high), log_ndtr((grid - high + half) / sd))
+    log_likelihood += np.outer(series.total(at_low), log_ndtr((low + half - grid) / sd))
+    log_likelihood /= inflation
+    centre, spread = float(series.mean.mean()), max(float(series.mean.std()), 0.1 * sd)
+    for _ in range(8):
+        weight = log_likelihood - 0.5 * ((grid - centre) / spread) ** 2
+        weight = np.exp(weight - weight.max(axis=1, keepdims=True))
+        weight /= weight.sum(axis=1, keepdims=True)
+        centre = float((weight @ grid).mean())
+        spread = max(float(np.sqrt((weight @ (grid - centre) ** 2).mean())), 0.1 * sd)
+    cumulative = np.cumsum(weight, axis=1) - 0.5 * weight
+    cumulative = np.clip(cumulative, 0.0, 1.0) + np.arange(len(weight))[:, None]
+    uniform = np.clip(ndtr(normals), 1e-6, 1.0 - 1e-6) + np.arange(len(weight))[:, None]
+    drawn = np.interp(uniform, cumulative.ravel(), np.tile(grid, len(weight)))
+    levels: FloatArray = centre + parameters[6] + parameters[7] * (drawn - centre)
+    return levels
 
 
 def _pairs(series: Series, lag: int) -> tuple[IntArray, IntArray]:
