@@ -134,15 +134,13 @@ likelihood_ratio <- function() {
 r_squared <- function(name) {
   m <- model_of(name)
   fixed <- drop(getME(m, "X") %*% fixef(m))
-  random <- vapply(VarCorr(m), function(D) 0, 1)
   mm <- getME(m, "mmList")
   D <- VarCorr(m)
-  term_groups <- names(getME(m, "cnms") %||% m@cnms)
   parts <- vapply(seq_along(mm), function(k) mean(rowSums((mm[[k]] %*% as.matrix(D[[k]])) * mm[[k]])), 1)
-  sf <- var(fixed) * (length(fixed) - 1) / length(fixed)
+  sf <- var(fixed) # with n - 1, as MuMIn
   total <- sf + sum(parts) + sigma(m)^2
   list(name = name, marginal = sf / total, conditional = (sf + sum(parts)) / total, fixed = sf, random = I(parts),
-       groups = I(names(m@cnms)), residual = sigma(m)^2, fixed_with_n_minus_1 = var(fixed))
+       groups = I(names(m@cnms)), residual = sigma(m)^2)
 }
 
 write_json_file(list(

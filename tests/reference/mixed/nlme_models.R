@@ -48,6 +48,7 @@ MODELS <- list(
 
 by_nlme <- function(m, data, reml) {
   said <- character()
+  if (identical(m$top, NA)) return(list(fit = NULL, said = "crossed factors: nlme cannot"))
   fit <- tryCatch(withCallingHandlers({
     random <- setNames(lapply(m$random, `[[`, "terms"), vapply(m$random, `[[`, "", "group"))
     groups <- paste(names(random), collapse = "/")

@@ -1,0 +1,173 @@
+"""The rows' covariance matrix V written out, block by block: for small-sample methods that need V itself.
+
+The engine never forms V; Kenward-Roger and cluster-robust covariances are defined over it. Blocks are the levels of
+the top grouping factor (rows of different blocks are independent); with crossed factors all rows are one block, so
+these methods are for studies of up to some thousand rows a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+if TYPE_CHECKING:
+    from alliance_stats.mixed.result import MixedFit
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
+
+LARGEST_BLOCK = 5000
+"""Rows of a block up to which V is written out: 200 MB for each matrix."""
+
+
+@dataclass(frozen=True)
+class MarginalBlock:
+    """The rows of one independent block, in internal units.
+
+    Attributes
+    ----------
+    x : (n, p) array
+        Fixed columns.
+    residual : (n,) array
+        y - X beta.
+    covariance : (n, n) array
+        V.
+    changes : list of (n, n) arrays
+        dV by each covariance of random effects, sigma^2, and rho if there is one.
+    bends : dict
+        Second derivatives that are not zero: (k, l) to an (n, n) array.
+    """
+
+    x: FloatArray
+    residual: FloatArray
+    covariance: FloatArray
+    changes: list[FloatArray]
+    bends: dict[tuple[int, int], FloatArray]
+
+
+def block_starts(fit: MixedFit) -> IntArray:
+    """The first row of each independent block, rows in the order used."""
+    grouping = fit.design.grouping
+    if grouping.crossed:
+        return np.zeros(1, dtype=np.int64)
+    if grouping.outer_starts is not None:
+        return np.asarray(grouping.starts[grouping.outer_starts])
+    return grouping.starts
+
+
+def check_size(fit: MixedFit, *, method: str) -> None:
+    """Raise ``ValueError`` where a block is too large for V to be written out."""
+    largest = int(np.diff(block_starts(fit), append=fit.design.n).max())
+    if largest > LARGEST_BLOCK:
+        raise ValueError(
+            f"{method} writes out the covariance matrix of each independent block of rows; the largest here has "
+            f"{largest} rows, the limit is {LARGEST_BLOCK}. With so many rows Satterthwaite's method gives the same."
+        )
+
+
+def marginal_blocks(fit: MixedFit, *, derivatives: bool = False) -> Iterator[MarginalBlock]:
+    """Every independent block of a fitted model, in the order used."""
+    design, model, optimum = fit.design, fit.model, fit.optimum
+    sigma2 = optimum.deviance.sigma2
+    inner, outer, rho = model.matrices(optimum.theta)
+    inner_of_row = design.grouping.inner_of_row()
+    outer_of_row = design.grouping.outer_of_row
+    residual = design.y - optimum.deviance.beta @ design.x
+    starts = block_starts(fit)
+    for start, stop in zip(starts, np.append(starts[1:], design.n)):
+        rows = slice(int(start), int(stop))
+        a = design.effects[:, rows].T
+        same_inner = _same(inner_of_row[rows])
+        u = a[:, list(model.outer_columns)]
+        same_outer = None if outer_of_row is None else _same(outer_of_row[rows])
+        noise = _Noise(fit, rows, same_inner, rho)
+        covariance = sigma2 * ((a @ inner @ a.T) * same_inner + noise.value)
+        if outer is not None:
+            covariance += sigma2 * _masked(u @ outer @ u.T, same_outer)
+        changes: list[FloatArray] = []
+        bends: dict[tuple[int, int], FloatArray] = {}
+        if derivatives:
+            for parameter in model.parameters:
+                if parameter.kind == "inner":
+                    changes.append(_outer_product(a, parameter.i, parameter.j) * same_inner)
+                elif parameter.kind == "outer":
+                    changes.append(_masked(_outer_product(u, parameter.i, parameter.j), same_outer))
+            changes.append(noise.value)
+            if model.pairs is not None:
+                last = len(changes)
+                changes.append(sigma2 * noise.slope)
+                bends = {(last - 1, last): noise.slope, (last, last): sigma2 * noise.bend}
+        yield MarginalBlock(design.x[:, rows].T, residual[rows], covariance, changes, bends)
+
+
+def whitened_residuals(fit: MixedFit, *, most_groups: int = 2000) -> list[FloatArray]:
+    """L^-1 (y - X beta) of single groups of the inner factor, V_i = L L': independent standard normal in a true model.
+
+    Conditional residuals are not: what the random effects took up leaves them negatively correlated within a group.
+
+    Parameters
+    ----------
+    fit : MixedFit
+    most_groups : int
+        Groups used, spread evenly over those there are.
+
+    Returns
+    -------
+    list of arrays
+        One per group, in the order of its rows (of time, with a serial correlation).
+    """
+    design, model, optimum = fit.design, fit.model, fit.optimum
+    inner, outer, rho = model.matrices(optimum.theta)
+    residual = design.y - optimum.deviance.beta @ design.x
+    starts, counts = design.grouping.starts, design.grouping.counts
+    chosen = np.unique(np.linspace(0, len(starts) - 1, min(len(starts), most_groups)).astype(np.int64))
+    found = []
+    for group in chosen:
+        rows = slice(int(starts[group]), int(starts[group] + counts[group]))
+        a = design.effects[:, rows].T
+        covariance = a @ inner @ a.T + _Noise(fit, rows, np.ones((len(a), len(a))), rho).value
+        if outer is not None:
+            u = a[:, list(model.outer_columns)]
+            outer_of_row = design.grouping.outer_of_row
+            covariance = covariance + _masked(
+                u @ outer @ u.T, None if outer_of_row is None else _same(outer_of_row[rows])
+            )
+        root = np.linalg.cholesky(optimum.deviance.sigma2 * covariance)
+        found.append(np.asarray(solve_triangular(root, residual[rows], lower=True, check_finite=False)))
+    return found
+
+
+def _same(codes: IntArray) -> FloatArray:
+    return np.asarray(codes[:, None] == codes[None, :], dtype=np.float64)
+
+
+def _masked(matrix: FloatArray, same: FloatArray | None) -> FloatArray:
+    return matrix if same is None else np.asarray(matrix * same)
+
+
+def _outer_product(columns: FloatArray, i: int, j: int) -> FloatArray:
+    product = np.outer(columns[:, i], columns[:, j])
+    return product if i == j else product + product.T
+
+
+class _Noise:
+    """The residual's covariance in units of sigma^2, with its first and second derivative in rho."""
+
+    def __init__(self, fit: MixedFit, rows: slice, same: FloatArray, rho: float) -> None:
+        design, pairs = fit.design, fit.model.pairs
+        spread = np.ones(rows.stop - rows.start) if design.weights is None else 1 / np.sqrt(design.weights[rows])
+        scale = np.outer(spread, spread)
+        if pairs is None or design.time is None:
+            self.value = np.diag(spread**2)
+            return
+        gap = np.abs(design.time[rows][:, None] - design.time[rows][None, :]) / pairs.unit
+        gap = np.where(same > 0, gap, 0.0)
+        base = rho if rho != 0 else 1e-12
+        power = np.power(base, gap)
+        self.value = power * same * scale
+        self.slope = gap * power / base * same * scale
+        self.bend = gap * (gap - 1) * power / base**2 * same * scale
