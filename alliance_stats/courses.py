@@ -75,7 +75,7 @@ def onset_aligned(
 
 
 def score_distribution(sessions: pd.DataFrame, *, score: str) -> pd.DataFrame:
-    """How often each score was given: one bar per possible value, or 40 equal bars where the values have no grid.
+    """How often each score was given: one bar per possible value, or about 40 bars where the values have no grid.
 
     Returns
     -------
@@ -95,10 +95,19 @@ def score_distribution(sessions: pd.DataFrame, *, score: str) -> pd.DataFrame:
         middle = distinct[0] + step * np.arange(len(n))
         low, high = middle - step / 2, middle + step / 2
     else:
-        n, edges = np.histogram(values, bins=_BARS)
-        low, high, middle = edges[:-1], edges[1:], np.full(_BARS, np.nan)
+        width = _round_width((distinct[-1] - distinct[0]) / _BARS)
+        place = np.floor(values / width + 0.5).astype(np.int64)  # bars stand around round numbers
+        n = np.bincount(place - place.min())
+        low = (np.arange(len(n)) + place.min() - 0.5) * width
+        high, middle = low + width, np.full(len(n), np.nan)
     table = {"low": low, "high": high, "value": middle, "n": n.astype(np.int64), "share": n / len(values)}
     return pd.DataFrame(table)
+
+
+def _round_width(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is at least `least`."""
+    power = 10.0 ** np.floor(np.log10(least))
+    return float(next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= least * (1 - 1e-9)))
 
 
 def _clustered_mean(values: FloatArray, cluster: Any, level: float) -> dict[str, float]:

@@ -56,13 +56,10 @@ def _first_section(run: Run) -> None:
         "rated sessions": overview("rated sessions"),
         "patients with a rupture": ruptures("patients with a rupture", percent),
         "ruptures": counts("onsets per session at risk"),
-        **(
-            {"ruptures expected by chance": run.citer("chance", "expected")("ruptures")}
-            if "chance" in run.tables
-            else {}
-        ),
         "of the decided ruptures repaired": ruptures("ruptures repaired, of those decided", percent),
     }
+    if "chance" in run.tables:
+        tiles["ruptures expected by chance"] = run.citer("chance", "expected")("ruptures")
     if "endings" in run.tables:
         tiles["dropout"] = run.citer("endings", "share")("dropout", percent)
     section.tiles(tiles)

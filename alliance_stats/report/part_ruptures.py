@@ -6,14 +6,14 @@ import pandas as pd
 
 from alliance_stats.courses import onset_aligned
 from alliance_stats.figures import plot_onset_aligned, plot_patients, plot_prevalence
-from alliance_stats.report.numbers import brief, p_value, percent
+from alliance_stats.report.numbers import p_value, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_data import score_range
 from alliance_stats.report.reading import study_rule
 from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.wording import rule_in_words
 from alliance_stats.rupture import chance_level, describe_ruptures, ruptures_by_session
-from alliance_stats.schema import CENSORED, PATIENT
+from alliance_stats.schema import CENSORED, PATIENT, SESSION
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
 _COLUMNS = 3
@@ -54,6 +54,13 @@ def _prevalence(run: Run, section: Section) -> None:
     origin = " ".join(part for part in (rule.fidelity, rule.citation) if part)
     if origin:
         section.paragraph(f"About the rule: {origin}", css="small")
+    early = early_onsets(run)
+    if early > 0.2:
+        run.notes.append(
+            f"{percent(early)} of the ruptures begin at a patient's first rating. That is no fall from anything: a "
+            "rule that measures from the whole course takes the early low scores of patients who improve for ruptures, "
+            "and their improvement for repair. Consider burn_in, or reference = 'own_trend'."
+        )
     run.show_table(
         section,
         "ruptures",
@@ -84,6 +91,14 @@ def _found(run: Run) -> list[str]:
     return sentences
 
 
+def early_onsets(run: Run) -> float:
+    """The share of ruptures that begin at their patient's first rating; 0 without ruptures."""
+    rated = run.sessions.loc[run.sessions[run.score].notna()]
+    first = rated.groupby(PATIENT)[SESSION].min()
+    onsets = run.events["onset"].to_numpy() == run.events[PATIENT].map(first).to_numpy()
+    return float(onsets.mean()) if len(onsets) else 0.0
+
+
 def _chance(run: Run, section: Section) -> pd.DataFrame:
     """The chance level beside what was found; returns it by session number."""
     low, high = score_range(run)
@@ -92,13 +107,11 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     run.keep("chance", chance.table)
     cite = {column: run.citer("chance", column) for column in chance.table.columns[1:]}
     some, anyone = "ruptures", "patients with a rupture"
-    if some not in set(chance.table["quantity"]):
-        some = str(chance.table["quantity"].iloc[1])
     p = cite["p_value"](some, p_value)
     sentence = (
-        f"By chance alone, in {chance.draws:,} studies drawn from a null model without ruptures ({chance.null}), the same "
-        f"rule finds {cite['expected'](some)} ruptures on average (95 % of draws {cite['chance_low'](some, brief)} to "
-        f"{cite['chance_high'](some, brief)}) where {cite['observed'](some)} were observed, and "
+        f"By chance alone, in {chance.draws:,} studies drawn from a {chance.null} null without ruptures, the same rule "
+        f"finds {cite['expected'](some)} ruptures on average (95 % of draws {cite['chance_low'](some)} to "
+        f"{cite['chance_high'](some)}) where {cite['observed'](some)} were observed, and "
         f"{cite['expected'](anyone)} patients with a rupture where {cite['observed'](anyone)} were; ratio of ruptures "
         f"observed to expected {cite['ratio'](some)}, 95 % CI {cite['ratio_low'](some)} to {cite['ratio_high'](some)}, "
         f"p {p if p.startswith('<') else '= ' + p}."
