@@ -1,7 +1,31 @@
 """Dropout done right: time-varying rupture states, competing endings, therapist effects."""
 
+from alliance_stats.dropout.checks import calibration, check_proportionality, discrimination
+from alliance_stats.dropout.competing import EndingsFit, fit_endings
+from alliance_stats.dropout.definitions import compare_endings, derive_endings
 from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.dropout.landmark import landmark_intervals, landmark_terms
+from alliance_stats.dropout.paths import predict_paths, rupture_path
+from alliance_stats.dropout.repair import repair_effect
 from alliance_stats.dropout.result import HazardFit
 
-__all__ = ["HazardFit", "dropout_intervals", "fit_dropout"]
+__all__ = [
+    "EndingsFit",
+    "HazardFit",
+    "calibration",
+    "check_proportionality",
+    "compare_endings",
+    "cumulative_incidence",
+    "derive_endings",
+    "discrimination",
+    "dropout_intervals",
+    "fit_dropout",
+    "fit_endings",
+    "landmark_intervals",
+    "landmark_terms",
+    "predict_paths",
+    "repair_effect",
+    "rupture_path",
+]

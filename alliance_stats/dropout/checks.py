@@ -4,10 +4,279 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout.paths import predict_rows
+from alliance_stats.hazard.binary import fit_binary, mean
+from alliance_stats.hazard.cox import (
+    martingale_residuals,
+    proportionality_score,
+    schoenfeld_residuals,
+    score_residuals,
+)
+from alliance_stats.schema import ENDING, PATIENT, SESSION, require_choice
+
 if TYPE_CHECKING:
     from alliance_stats.dropout.result import HazardFit
 
+Array = np.ndarray[Any, Any]
 
-def residuals(fit: HazardFit, kind: str) -> Any:
-    """Residuals of the rows used."""
-    raise NotImplementedError(kind)
+RESIDUALS = ("martingale", "deviance", "pearson", "score", "schoenfeld")
+
+
+def residuals(fit: HazardFit, kind: str = "martingale") -> Any:
+    """Residuals of the rows the model was fitted on (without the therapist effect, if it has one).
+
+    Parameters
+    ----------
+    kind : str
+        ``martingale`` (event minus expected), ``deviance`` (its normalised form), ``pearson`` (discrete), ``score``
+        (a column per term), ``schoenfeld`` (Cox: a row per event, with ``time``).
+
+    Returns
+    -------
+    array or DataFrame
+        (n,) array, or a DataFrame for ``score`` and ``schoenfeld``.
+    """
+    require_choice(kind, RESIDUALS, name="kind")
+    if kind == ("pearson" if fit.is_cox else "schoenfeld"):
+        raise ValueError(f"{kind} residuals belong to the {'discrete' if fit.is_cox else 'Cox'} model.")
+    matrix, event, beta = fit.design.matrix, fit.event, fit.coefficients
+    if fit.is_cox:
+        ties = fit.model.removeprefix("cox ")
+        if kind == "score":
+            return pd.DataFrame(score_residuals(beta, matrix, fit.engine, ties=ties), columns=fit.terms)
+        if kind == "schoenfeld":
+            values = schoenfeld_residuals(beta, matrix, fit.engine, ties=ties)
+            table = pd.DataFrame(values, columns=fit.terms)
+            return table.assign(time=fit.engine.time[fit.engine.event_time])
+        expected = event - martingale_residuals(beta, matrix, fit.engine, ties=ties)
+        return event - expected if kind == "martingale" else _deviance_of_count(event, expected)
+    hazard = mean(matrix @ beta, fit.link)
+    if kind == "score":
+        from alliance_stats.hazard.binary import row_terms
+
+        weight = row_terms(matrix @ beta, event, fit.link)[1]
+        return pd.DataFrame(matrix * weight[:, None], columns=fit.terms)
+    if kind == "pearson":
+        return (event - hazard) / np.sqrt(hazard * (1 - hazard))
+    if kind == "deviance":
+        own = np.where(event > 0, hazard, 1 - hazard)
+        return np.sign(event - hazard) * np.sqrt(-2 * np.log(own))
+    return event - hazard
+
+
+def _deviance_of_count(event: Array, expected: Array) -> Array:
+    residual = event - expected
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inner = residual + np.where(event > 0, event * np.log(np.where(event > 0, expected, 1.0)), 0.0)
+    return np.asarray(np.sign(residual) * np.sqrt(np.maximum(-2 * inner, 0.0)))
+
+
+def calibration(
+    fit: HazardFit, new: pd.DataFrame | None = None, *, by: str = "session", groups: int = 10, level: float = 0.95
+) -> pd.DataFrame:
+    """Events observed against events expected, by session or by predicted risk.
+
+    Parameters
+    ----------
+    fit : HazardFit
+    new : DataFrame, optional
+        INTERVALS the model has not seen; default: those it was fitted on (where the totals agree by construction).
+    by : {"session", "risk"}
+        One row per session reached, or per `groups` equally large groups of predicted hazard.
+    level : float
+        Coverage of the Wilson interval of the observed proportion.
+
+    Returns
+    -------
+    DataFrame
+        ``group, n, observed, expected`` (counts), ``observed_rate, ci_low, ci_high, expected_rate``; last row: all.
+        In ``attrs``: ``slope`` and ``intercept`` of the event regressed on the linear predictor (discrete models): 1
+        and 0 if the predictions are right.
+    """
+    from scipy.special import ndtri
+
+    from alliance_stats.dropout.definitions import wilson
+
+    require_choice(by, ("session", "risk"), name="by")
+    table = fit.data if new is None else new
+    hazard = predict_rows(fit, new)
+    complete = ~np.isnan(hazard)
+    table, hazard = table[complete], hazard[complete]
+    event = np.asarray(table[ENDING] == fit.ending, dtype=np.float64)
+    if by == "session":
+        group = table[SESSION].to_numpy()
+    else:
+        rank = pd.Series(hazard).rank(method="average").to_numpy()
+        group = np.minimum((rank - 0.5) * groups // len(hazard), groups - 1).astype(np.int64) + 1
+    rows = [(value, group == value) for value in np.unique(group)]
+    z = float(ndtri(0.5 + level / 2))
+    found = []
+    for value, here in [*rows, ("all", np.ones(len(group), dtype=bool))]:
+        n, observed, expected = int(here.sum()), float(event[here].sum()), float(hazard[here].sum())
+        rate, low, high = wilson(int(observed), n, z)
+        found.append((str(value), n, int(observed), expected, rate, low, high, expected / n))
+    columns = ["group", "n", "observed", "expected", "observed_rate", "ci_low", "ci_high", "expected_rate"]
+    result = pd.DataFrame(found, columns=columns)
+    if not fit.is_cox and 0 < event.sum() < len(event):
+        linear = predict_rows(fit, new, kind="linear")[complete]
+        line = fit_binary(np.asarray(event), np.column_stack([np.ones(len(linear)), linear]), link=fit.link)
+        result.attrs = {"intercept": float(line.coefficients[0]), "slope": float(line.coefficients[1])}
+    return result
+
+
+def discrimination(
+    fit: HazardFit, new: pd.DataFrame | None = None, *, cluster: str = PATIENT, level: float = 0.95
+) -> pd.DataFrame:
+    """How often the patient who leaves had the higher predicted hazard than one who stays, by session and overall.
+
+    At each event time every patient with the event is compared with every patient at risk then who goes on (Heagerty &
+    Zheng 2005, incident cases against dynamic controls); over all times this is Harrell's concordance for time-varying
+    predictions, as R's ``concordance(coxph)``.
+
+    Parameters
+    ----------
+    new : DataFrame, optional
+        INTERVALS the model has not seen. On those it was fitted on the answer is optimistic.
+    cluster : str
+        The independent units for the standard error (infinitesimal jackknife).
+
+    Returns
+    -------
+    DataFrame
+        ``time`` (``stop`` of the interval, or ``all``), ``n_events, n_pairs, auc, std_error, ci_low, ci_high``.
+    """
+    from scipy.special import expit, ndtri
+
+    table = fit.data if new is None else new
+    linear = predict_rows(fit, new, kind="linear")
+    complete = ~np.isnan(linear)
+    table, linear = table[complete], linear[complete]
+    event = (table[ENDING] == fit.ending).to_numpy()
+    start, stop = table["start"].to_numpy(), table["stop"].to_numpy()
+    unit = pd.factorize(table[cluster])[0]
+    n_units = int(unit.max()) + 1
+    z = float(ndtri(0.5 + level / 2))
+    rows, total, pull = [], np.zeros(2), np.zeros((2, n_units))
+    for time in np.unique(stop[event]):
+        case = np.flatnonzero(event & (stop == time))
+        control = np.flatnonzero((start < time) & (time <= stop) & ~(event & (stop == time)))
+        won = _wins(linear[case], linear[control])
+        pairs = len(case) * len(control)
+        share = np.zeros((2, n_units))
+        lost = len(case) - _wins(linear[control], linear[case])
+        np.add.at(share[0], unit[case], won)
+        np.add.at(share[0], unit[control], lost)
+        np.add.at(share[1], unit[case], float(len(control)))
+        np.add.at(share[1], unit[control], float(len(case)))
+        rows.append((str(time), len(case), pairs, *_auc(won.sum(), pairs, share)))
+        total += (won.sum(), pairs)
+        pull += share
+    rows.append(("all", int(event.sum()), int(total[1]), *_auc(total[0], total[1], pull)))
+    result = pd.DataFrame(rows, columns=["time", "n_events", "n_pairs", "auc", "std_error"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = np.log(result["auc"] / (1 - result["auc"]))
+        width = z * result["std_error"] / (result["auc"] * (1 - result["auc"]))
+    inside = (result["auc"] > 0) & (result["auc"] < 1)
+    low, high = np.where(inside, expit(odds - width), np.nan), np.where(inside, expit(odds + width), np.nan)
+    return result.assign(ci_low=low, ci_high=high)
+
+
+def _wins(values: Array, others: Array) -> Array:
+    """How many of `others` each value exceeds, ties counting one half."""
+    ordered = np.sort(others)
+    below, upto = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    return np.asarray((below + upto) / 2.0)
+
+
+def _auc(won: float, pairs: float, share: Array) -> tuple[float, float]:
+    if pairs == 0:
+        return np.nan, np.nan
+    auc = float(won / pairs)
+    return auc, float(np.sqrt((((share[0] - auc * share[1]) / pairs) ** 2).sum()))
+
+
+def check_proportionality(fit: HazardFit, *, transform: str = "identity") -> pd.DataFrame:
+    """Do the effects change over the sessions? Tests of each term times g(t), and of all of them.
+
+    Parameters
+    ----------
+    fit : HazardFit
+        Cox: score tests (Grambsch & Therneau 1994, as R's ``cox.zph``). Discrete: likelihood-ratio tests of each term
+        (except the intercept and the baseline) times g(``stop``).
+    transform : {"identity", "log", "rank", "km"}
+        g: the time itself, its logarithm, the rank of the event time, or one minus Kaplan-Meier before it (Cox only for
+        the last two).
+
+    Returns
+    -------
+    DataFrame
+        ``term, statistic, df, p_value``, last ``GLOBAL``. Model-based: clustering is not taken into account.
+    """
+    require_choice(transform, ("identity", "log", "rank", "km"), name="transform")
+    if fit.random_effects is not None:
+        raise ValueError("check_proportionality needs a fit without random=; fit it with cluster= or without either.")
+    return _cox_proportionality(fit, transform) if fit.is_cox else _discrete_proportionality(fit, transform)
+
+
+def _test_row(term: str, statistic: float, df: int) -> tuple[str, float, int, float]:
+    from scipy.special import chdtrc
+
+    return term, statistic, df, float(chdtrc(df, max(statistic, 0.0)))
+
+
+def _cox_proportionality(fit: HazardFit, transform: str) -> pd.DataFrame:
+    sets, ties, p = fit.engine, fit.model.removeprefix("cox "), len(fit.terms)
+    clock = _clock(fit, transform)
+    clock = clock - np.average(clock, weights=sets.n_events)
+    score, information = proportionality_score(fit.coefficients, fit.design.matrix, sets, clock, ties=ties)
+    rows = []
+    for which, name in [*(([j], fit.terms[j]) for j in range(p)), (list(range(p)), "GLOBAL")]:
+        keep = [*range(p), *(p + j for j in which)]
+        block, part = information[np.ix_(keep, keep)], score[keep]
+        rows.append(_test_row(name, float(part @ np.linalg.solve(block, part)), len(which)))
+    return pd.DataFrame(rows, columns=["term", "statistic", "df", "p_value"])
+
+
+def _clock(fit: HazardFit, transform: str) -> Array:
+    sets = fit.engine
+    time = sets.time.astype(np.float64)
+    if transform == "log":
+        return np.asarray(np.log(time))
+    if transform == "rank":
+        return np.asarray(
+            pd.Series(np.repeat(time, sets.n_events)).rank().groupby(np.repeat(time, sets.n_events)).first()
+        )
+    if transform == "km":
+        at_risk = sets.sum(np.ones(len(fit.data)))
+        staying = np.cumprod(1 - sets.n_events / at_risk)
+        return np.asarray(1.0 - np.r_[1.0, staying[:-1]])
+    return np.asarray(time)
+
+
+def _discrete_proportionality(fit: HazardFit, transform: str) -> pd.DataFrame:
+    if transform not in ("identity", "log"):
+        raise ValueError("A discrete model is checked with transform='identity' or 'log'.")
+    stop = fit.data["stop"].to_numpy(dtype=np.float64)
+    clock = stop if transform == "identity" else np.log(stop)
+    clock = clock - clock.mean()
+    matrix, event = fit.design.matrix, fit.event
+    tested = [j for j, name in enumerate(fit.terms) if name != "Intercept" and not _is_baseline(name)]
+    rows = []
+    for which, name in [*(([j], fit.terms[j]) for j in tested), (tested, "GLOBAL")]:
+        wider = np.column_stack([matrix, matrix[:, which] * clock[:, None]])
+        larger = fit_binary(
+            event, wider, link=fit.link, start=np.r_[fit.coefficients, np.zeros(len(which))], check=False
+        )
+        rows.append(_test_row(name, 2 * (larger.log_likelihood - fit.log_likelihood), len(which)))
+    return pd.DataFrame(rows, columns=["term", "statistic", "df", "p_value"])
+
+
+def _is_baseline(name: str) -> bool:
+    """Whether a column belongs to the baseline: a function of the session alone."""
+    import re
+
+    words = set(re.findall(r"[^\W\d]\w*", name))
+    return ":" not in name and bool(words & {"session", "start", "stop"})

@@ -1,13 +1,23 @@
-"""Predictions."""
+"""What a fitted hazard predicts: for rows, and for whole courses of covariates stated in advance.
+
+A path says what the covariates are at every session; the answer is the hazard after each, who is still in treatment,
+and by which endings the others have left. The question "a rupture at session 4 repaired at 6, against never
+repaired" is two paths.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import require_choice
+from alliance_stats.dropout.intervals import RUPTURE_STATES
+from alliance_stats.episodes import episode_states
+from alliance_stats.hazard.binary import mean
+from alliance_stats.hazard.cox import baseline_hazard
+from alliance_stats.schema import SESSION, require_choice
 
 if TYPE_CHECKING:
     from alliance_stats.dropout.result import HazardFit
@@ -15,7 +25,267 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 
+def rupture_path(
+    until: int,
+    *,
+    onset: int | Sequence[int] | None = None,
+    repaired_at: int | Sequence[int | None] | None = None,
+    start: int = 1,
+    **covariates: Any,
+) -> pd.DataFrame:
+    """A course of therapy up to session `until`, with ruptures where stated: rows of INTERVALS to predict for.
+
+    Parameters
+    ----------
+    until : int
+        The last ``stop``.
+    onset, repaired_at : int or sequence of int, optional
+        When each rupture begins, and is repaired (None: never).
+    start : int
+        The first session.
+    **covariates
+        Other columns of the model, a value for all rows or one per row.
+
+    Examples
+    --------
+    >>> rupture_path(7, onset=4, repaired_at=6)[["start", "stop", "rupture_state"]].tail(4)
+       start  stop rupture_state
+    2      3     4          none
+    3      4     5          open
+    4      5     6          open
+    5      6     7      repaired
+    """
+    if until <= start:
+        raise ValueError(f"until={until} must lie after start={start}.")
+    onsets = [] if onset is None else [onset] if isinstance(onset, int) else list(onset)
+    repairs = [repaired_at] if repaired_at is None or isinstance(repaired_at, int) else list(repaired_at)
+    repairs = [*repairs, *[None] * len(onsets)][: max(len(onsets), len(repairs) if repaired_at is not None else 0)]
+    if len(repairs) != len(onsets):
+        raise ValueError("repaired_at names more repairs than onset names ruptures.")
+    for begun, ended in zip(onsets, repairs, strict=True):
+        if ended is not None and ended <= begun:
+            raise ValueError(f"A rupture at session {begun} cannot be repaired at session {ended}.")
+    session = np.arange(start, until)
+    end = np.array([np.nan if ended is None else ended for ended in repairs])
+    zero = np.zeros(len(session), dtype=np.int64)
+    states = episode_states(zero, session, episode_series=np.zeros(len(onsets)), start=onsets, end=end)
+    state = np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)).astype(np.int8)
+    return pd.DataFrame(
+        {
+            SESSION: session,
+            "start": session,
+            "stop": session + 1,
+            "rupture_open": states.is_open.astype(np.int64),
+            "repaired_before": (states.n_closed > 0).astype(np.int64),
+            "n_ruptures_so_far": states.n_started,
+            "n_repaired_so_far": states.n_closed,
+            "sessions_since_onset": states.since_start,
+            "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(RUPTURE_STATES))),
+            **covariates,
+        }
+    )
+
+
 def predict_rows(fit: HazardFit, new: pd.DataFrame | None = None, *, kind: str = "hazard") -> Array:
-    """Linear predictor, or hazard of a discrete model, of each row of `new` (default: the rows used)."""
+    """The linear predictor, or the hazard, of rows of INTERVALS.
+
+    Parameters
+    ----------
+    new : DataFrame, optional
+        Default: the rows the model was fitted on.
+    kind : {"hazard", "linear"}
+        ``hazard``: the probability of the event at ``stop`` (discrete), or the expected number of events in
+        ``(start, stop]``, the increase of the cumulative hazard (Cox). With a therapist effect: for an effect of zero.
+
+    Returns
+    -------
+    (n,) array
+        NaN where a covariate is missing.
+    """
     require_choice(kind, ("hazard", "linear"), name="kind")
-    return fit.design.matrix @ fit.coefficients
+    table = fit.data if new is None else new
+    matrix = fit.design.matrix if new is None else fit.design.of(table)
+    if kind == "linear":
+        return np.asarray(matrix @ fit.coefficients)
+    return _Hazard.of(fit).at(_Hazard.of(fit).value, matrix, table)
+
+
+def predict_paths(
+    fits: HazardFit | Mapping[str, HazardFit],
+    paths: Mapping[str, pd.DataFrame],
+    *,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Hazard, survival and cumulative incidence along stated courses of the covariates.
+
+    Parameters
+    ----------
+    fits : HazardFit or mapping of str to HazardFit
+        One fit, or one per ending (`fit_endings`): with all endings the incidences compete and add up, with one they
+        are those of a world without the other endings.
+    paths : mapping of str to DataFrame
+        A name to rows of INTERVALS in order, each starting where the one before stops (`rupture_path`).
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row per path, row of the path and ending: ``path, start, stop, ending, hazard, hazard_low, hazard_high,
+        incidence, incidence_low, incidence_high`` (ended so by ``stop``), ``survival, survival_low, survival_high``
+        (still in treatment at ``stop``).
+
+    Notes
+    -----
+    Intervals by the delta method on the complementary log-log scale, from the covariance of each fit (clustered, if
+    it is); the fits of different endings count as independent. Cox: the uncertainty of the baseline hazard is included.
+    """
+    by_ending = dict(fits) if isinstance(fits, Mapping) else {fits.ending: fits}
+    if len({fit.is_cox for fit in by_ending.values()}) > 1:
+        raise ValueError("All fits must be of one kind, discrete or Cox.")
+    models = [_Hazard.of(fit) for fit in by_ending.values()]
+    parts = [_one_path(models, list(by_ending), name, path, level) for name, path in paths.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+class _Hazard(NamedTuple):
+    """A fit as a function from parameters to the hazards of rows.
+
+    Attributes
+    ----------
+    value, covariance : arrays
+        The parameters: coefficients, and for Cox the jumps of the baseline.
+    time : (k,) array
+        The times of the jumps.
+    """
+
+    fit: Any
+    value: Array
+    covariance: Array
+    time: Array
+
+    @classmethod
+    def of(cls, fit: HazardFit) -> _Hazard:
+        if not fit.is_cox:
+            return cls(fit, fit.coefficients, fit.covariance, np.empty(0))
+        if fit.settings["strata"] is not None:
+            raise ValueError("A stratified Cox model has no single baseline to predict from; use a covariate instead.")
+        offset = None
+        if fit.random_effects is not None:
+            group = fit.settings["random"]
+            effect = fit.random_effects.set_index(group)["effect"]
+            offset = effect.reindex(fit.data[group]).to_numpy()
+        ties = fit.model.removeprefix("cox ")
+        base = baseline_hazard(fit.coefficients, fit.design.matrix, fit.engine, ties=ties, offset=offset)
+        cross = base.slope @ fit.covariance
+        covariance = np.block([[fit.covariance, cross.T], [cross, cross @ base.slope.T + np.diag(base.variance)]])
+        return cls(fit, np.r_[fit.coefficients, base.jump], covariance, fit.engine.time)
+
+    def at(self, parameters: Array, matrix: Array, table: pd.DataFrame) -> Array:
+        """The hazard of each row."""
+        p = matrix.shape[1]
+        linear = matrix @ parameters[:p]
+        if not self.fit.is_cox:
+            hazard = mean(linear, self.fit.link)
+            for session, sure in self.fit.settings["fixed_hazards"].items():
+                hazard = np.where(table[SESSION].to_numpy() == session, sure, hazard)
+            return hazard
+        running = np.r_[0.0, np.cumsum(parameters[p:])]
+        first = np.searchsorted(self.time, table["start"].to_numpy(), side="right")
+        last = np.searchsorted(self.time, table["stop"].to_numpy(), side="right")
+        return np.asarray(np.exp(linear) * (running[last] - running[first]))
+
+
+def _design_of(model: _Hazard, path: pd.DataFrame) -> Array:
+    """The path's design matrix; a session whose hazard is 0 or 1 for sure needs no row of it."""
+    fixed = model.fit.settings["fixed_hazards"]
+    if not fixed:
+        return np.asarray(model.fit.design.of(path))
+    known = ~path[SESSION].isin(list(fixed)).to_numpy()
+    matrix = np.zeros((len(path), len(model.fit.terms)))
+    if known.any():
+        matrix[known] = model.fit.design.of(path[known])
+    return matrix
+
+
+def cumulative(hazards: Sequence[Array], *, cox: bool) -> tuple[Array, Array]:
+    """From the hazards of each ending along a path (m,) to (survival (m,), incidences (endings, m))."""
+    stacked = np.stack(hazards)
+    total = stacked.sum(axis=0)
+    # Discrete endings modelled one by one can add up to more than one where all are likely; their shares then count.
+    leaving = -np.expm1(-total) if cox else np.minimum(total, 1.0)
+    survival = np.cumprod(1.0 - leaving)
+    before = np.r_[1.0, survival[:-1]]
+    share = np.divide(stacked, total, out=np.zeros_like(stacked), where=total > 0)
+    return survival, np.cumsum(before * leaving * share, axis=1)
+
+
+def _one_path(
+    models: Sequence[_Hazard], endings: Sequence[str], name: str, path: pd.DataFrame, level: float
+) -> pd.DataFrame:
+    path = path.reset_index(drop=True)
+    start, stop = path["start"].to_numpy(), path["stop"].to_numpy()
+    if (start[1:] != stop[:-1]).any():
+        raise ValueError(f"Path {name!r}: every row must start where the row before stops.")
+    matrices = [_design_of(model, path) for model in models]
+    if any(np.isnan(matrix).any() for matrix in matrices):
+        raise ValueError(f"Path {name!r} lacks a value of a covariate.")
+    sizes = np.cumsum([0, *(len(model.value) for model in models)])
+    everything = np.concatenate([model.value for model in models])
+    cox = models[0].fit.is_cox
+
+    def outcomes(parameters: Array) -> Array:
+        hazards = [model.at(parameters[sizes[i] : sizes[i + 1]], matrices[i], path) for i, model in enumerate(models)]
+        survival, incidence = cumulative(hazards, cox=cox)
+        return np.stack([*hazards, *incidence, 1.0 - survival])
+
+    estimate = outcomes(everything)
+    error = _delta(outcomes, everything, [model.covariance for model in models], sizes)
+    df = min(model.fit.df for model in models)
+    low, high = _limits(estimate, error, level, df, unbounded=len(models) if cox else 0)
+    estimate[-1], low[-1], high[-1] = 1.0 - estimate[-1], 1.0 - high[-1], 1.0 - low[-1]
+    k = len(models)
+    parts = []
+    for i, ending in enumerate(endings):
+        columns: dict[str, Any] = {"path": name, "start": start, "stop": stop, "ending": ending}
+        for label, row in (("hazard", i), ("incidence", k + i), ("survival", 2 * k)):
+            columns |= {label: estimate[row], f"{label}_low": low[row], f"{label}_high": high[row]}
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _delta(function: Any, at: Array, covariances: Sequence[Array], sizes: Array) -> Array:
+    """Standard errors of `function` at `at` by central differences; the blocks of parameters are independent."""
+    slopes = []
+    for j in range(len(at)):
+        step = 1e-5 * max(abs(float(at[j])), 1e-3)
+        up, down = at.copy(), at.copy()
+        up[j] += step
+        down[j] -= step
+        slopes.append((function(up) - function(down)) / (2 * step))
+    slope = np.stack(slopes, axis=-1)
+    variance = np.zeros(slope.shape[:-1])
+    for i, covariance in enumerate(covariances):
+        block = slope[..., sizes[i] : sizes[i + 1]]
+        variance += np.einsum("...i,ij,...j->...", block, covariance, block)
+    return np.sqrt(np.maximum(variance, 0.0))
+
+
+def _limits(estimate: Array, error: Array, level: float, df: float, *, unbounded: int) -> tuple[Array, Array]:
+    """Limits on the complementary log-log scale; the first `unbounded` rows (Cox hazards) on the log scale."""
+    from scipy.special import ndtri, stdtrit
+
+    width = float(ndtri(0.5 + level / 2) if np.isinf(df) else stdtrit(df, 0.5 + level / 2))
+    low, high = estimate.copy(), estimate.copy()
+    rate = estimate[:unbounded]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        factor = np.exp(np.where(rate > 0, width * error[:unbounded] / rate, 0.0))
+        low[:unbounded], high[:unbounded] = rate / factor, rate * factor
+        p = estimate[unbounded:]
+        inside = (p > 0) & (p < 1)
+        safe = np.where(inside, p, 0.5)
+        spread = width * error[unbounded:] / np.abs((1 - safe) * np.log1p(-safe))
+        scale = np.log(-np.log1p(-safe))
+        low[unbounded:] = np.where(inside, -np.expm1(-np.exp(scale - spread)), p)
+        high[unbounded:] = np.where(inside, -np.expm1(-np.exp(scale + spread)), p)
+    return low, high

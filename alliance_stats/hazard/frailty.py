@@ -36,7 +36,7 @@ class FrailtyFit(NamedTuple):
     effects, effects_sd : (groups,) arrays
         Log frailties and their standard errors.
     log_likelihood, null_log_likelihood : float
-        Gamma: marginal; log-normal: penalised partial; and the partial likelihood without frailty.
+        Marginal (gamma: exact given the partial likelihood; log-normal: Laplace), and without frailty.
     converged : bool
     boundary : bool
         The variance is zero.
@@ -64,6 +64,7 @@ class _Penalised(NamedTuple):
     partial: float
     covariance: Array
     effect_variance: Array
+    log_determinant: float
     converged: bool
 
 
@@ -73,6 +74,7 @@ class _Inverse(NamedTuple):
     diagonal: Array
     left: Array
     right: Array
+    log_determinant: float
 
     def times(self, vectors: Array) -> Array:
         scaled = vectors / (self.diagonal if vectors.ndim == 1 else self.diagonal[:, None])
@@ -141,7 +143,9 @@ def fit_frailty(
 
 def _log_likelihood(fit: _Penalised, events: Array, variance: float, distribution: str) -> float:
     if distribution == "lognormal":
-        return float(fit.partial - 0.5 * (fit.effect**2 / variance + np.log(2 * np.pi * variance)).sum())
+        return float(
+            fit.partial - 0.5 * (fit.effect**2 / variance + np.log(variance)).sum() - 0.5 * fit.log_determinant
+        )
     nu = 1.0 / variance
     integral = events + gammaln(nu + events) - gammaln(nu) - events * np.log(nu + events)
     integral += nu * -np.log1p(events / nu)
@@ -228,7 +232,7 @@ def _fit_penalised(
     effect_variance = inverse.diagonal_of_inverse() + np.einsum("ij,jk,ik->i", loading, covariance, loading)
     return _Penalised(
         beta, effect, value - _penalty(effect, variance, distribution), (covariance + covariance.T) / 2,
-        effect_variance, converged,
+        effect_variance, inverse.log_determinant, converged,
     )  # fmt: skip
 
 
@@ -308,8 +312,12 @@ def _invert(diagonal: Array, wide: Array, mixed: Array) -> _Inverse:
     if rank >= n_groups:
         whole = np.diag(diagonal) - wide.T @ mixed
         inverse = np.asarray(np.linalg.inv((whole + whole.T) / 2), dtype=np.float64)
-        return _Inverse(diagonal, inverse - np.diag(1.0 / diagonal), np.eye(n_groups))
+        return _Inverse(diagonal, inverse - np.diag(1.0 / diagonal), np.eye(n_groups), _log_det(whole))
     scaled = wide / diagonal
     small = np.eye(rank) - mixed @ scaled.T
     right = np.asarray(np.linalg.solve(small, mixed / diagonal), dtype=np.float64)
-    return _Inverse(diagonal, scaled.T, right)
+    return _Inverse(diagonal, scaled.T, right, float(np.log(diagonal).sum()) + _log_det(small))
+
+
+def _log_det(matrix: Array) -> float:
+    return float(np.linalg.slogdet(matrix)[1])

@@ -1,0 +1,225 @@
+"""The average effect of repair, given a rupture: how many fewer would have dropped out by session k."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout.intervals import RUPTURE_STATES
+from alliance_stats.dropout.result import HazardFit
+from alliance_stats.hazard.binary import fit_binary, mean
+from alliance_stats.hazard.cox import baseline_hazard, fit_cox, risk_sets
+from alliance_stats.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
+
+Array = np.ndarray[Any, Any]
+
+
+class _Worlds(NamedTuple):
+    """The same patients twice, session by session: repaired `after` sessions after the rupture was seen, and never.
+
+    Attributes
+    ----------
+    patient : (m,) int array
+        Whose row it is, 0, 1, ... in `unit`.
+    place : (m,) int array
+        The row's number in its patient's course.
+    start, stop : (m,) arrays
+    repaired, never : (m, p) arrays
+        Design matrices.
+    unit : (patients,) int array
+        The cluster each patient belongs to.
+    """
+
+    patient: Array
+    place: Array
+    session: Array
+    start: Array
+    stop: Array
+    repaired: Array
+    never: Array
+    unit: Array
+
+
+def repair_effect(
+    fit: HazardFit,
+    *,
+    by: int = 10,
+    after: int = 1,
+    draws: int = 500,
+    seed: Seed = 0,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """The risk of the event by session `by` if every rupture were repaired, and if none were, among those with one.
+
+    For each patient with an open rupture before session `by`, from the first session at which it is open: the model's
+    probability of the event by `by` (a) with repair `after` sessions later, (b) without repair, other covariates
+    staying as they were then. Averaged over the patients, this is the g-formula's contrast (Robins 1986).
+
+    Parameters
+    ----------
+    fit : HazardFit
+        Of `fit_dropout`, discrete or Cox on session numbers, without a random effect (use ``cluster=``).
+    by : int
+        The session by which the event is to have happened.
+    after : int
+        Sessions from the first open one to repair.
+    draws : int
+        Bootstrap samples, of the fit's clusters or, without any, of patients.
+    seed : int or Generator
+    level : float
+        Coverage of the percentile intervals.
+
+    Returns
+    -------
+    DataFrame
+        Rows ``risk_repaired``, ``risk_unrepaired``, ``difference``, ``ratio`` with ``estimate, std_error, ci_low,
+        ci_high``; ``n_patients``, ``draws`` used and ``draws_failed`` (no event or an infinite estimate in the sample).
+
+    Raises
+    ------
+    ValueError
+        For a model in which repair plays no part, a random effect, or strata.
+    DataError
+        If no patient has an open rupture before session `by`.
+
+    Notes
+    -----
+    Causal only if, given the covariates of the model, repair is as good as random and endings other than the event are
+    independent censoring: the risk is that of a world without them.
+    """
+    if fit.random_effects is not None or fit.settings.get("strata") is not None:
+        raise ValueError("repair_effect needs a fit without random= and strata=; use cluster= for therapists.")
+    if draws < 1 or after < 1:
+        raise ValueError(f"draws={draws} and after={after} must be at least 1.")
+    worlds = _worlds(fit, by, after)
+    if np.allclose(worlds.repaired, worlds.never):
+        raise ValueError("Repair plays no part in this model: put rupture_open or repaired_before in the formula.")
+    unit_of_row = _units(fit)
+    n_units = int(unit_of_row.max()) + 1
+    point = _risks(fit, worlds, fit.coefficients, None, np.ones(n_units))
+    random, found, failed = generator(seed), [], 0
+    for _ in range(draws):
+        weight = np.bincount(random.integers(n_units, size=n_units), minlength=n_units).astype(np.float64)
+        sample = _refit(fit, weight[unit_of_row]) if weight[worlds.unit].sum() > 0 else None
+        if sample is None:
+            failed += 1
+            continue
+        found.append(_contrasts(_risks(fit, worlds, *sample, weight)))
+    if len(found) < 2:
+        raise ValueError("The bootstrap failed in every sample: too few events or clusters.")
+    drawn, tail = np.array(found), (1 - level) / 2
+    return pd.DataFrame(
+        {
+            "quantity": ["risk_repaired", "risk_unrepaired", "difference", "ratio"],
+            "estimate": _contrasts(point),
+            "std_error": drawn.std(axis=0, ddof=1),
+            "ci_low": np.quantile(drawn, tail, axis=0),
+            "ci_high": np.quantile(drawn, 1 - tail, axis=0),
+            "n_patients": len(worlds.unit),
+            "draws": len(found),
+            "draws_failed": failed,
+        }
+    )
+
+
+def _contrasts(risks: tuple[float, float]) -> Array:
+    repaired, never = risks
+    return np.array([repaired, never, repaired - never, repaired / never])
+
+
+def _units(fit: HazardFit) -> Array:
+    cluster = fit.settings["cluster"] or PATIENT
+    return pd.factorize(fit.data[cluster])[0].astype(np.int64)
+
+
+def _worlds(fit: HazardFit, by: int, after: int) -> _Worlds:
+    data = fit.data
+    require_columns(data, ["rupture_open", SESSION, "start", "stop"], table_name="the intervals of the fit")
+    if not (data["stop"] == data["start"] + 1).all():
+        raise ValueError("repair_effect counts sessions: fit on intervals with time='session'.")
+    unit = pd.Series(_units(fit), index=data.index)
+    open_rows = data[(data["rupture_open"] == 1) & (data["start"] < by)].sort_values("start", kind="stable")
+    first = open_rows.drop_duplicates(PATIENT)
+    if first.empty:
+        raise DataError(f"No patient has an open rupture before session {by}.", remedy="Choose a later by=.")
+    length = (by - first["start"]).to_numpy()
+    rows = first.loc[first.index.repeat(length)]
+    place = np.concatenate([np.arange(n) for n in length])
+    shift: dict[str, Any] = {name: rows[name].to_numpy() + place for name in (SESSION, "start", "stop")}
+    if "sessions_since_onset" in rows:
+        shift["sessions_since_onset"] = rows["sessions_since_onset"].to_numpy() + place
+    never = rows.assign(**shift)
+    done = place >= after
+    change: dict[str, Any] = {"rupture_open": np.where(done, 0, 1)}
+    if "repaired_before" in rows:
+        change["repaired_before"] = np.where(done, 1, rows["repaired_before"].to_numpy())
+    if "n_repaired_so_far" in rows:
+        change["n_repaired_so_far"] = rows["n_repaired_so_far"].to_numpy() + done
+    if "rupture_state" in rows:
+        kind = pd.CategoricalDtype(list(RUPTURE_STATES))
+        change["rupture_state"] = pd.Categorical(np.where(done, "repaired", "open"), dtype=kind)
+    repaired = never.assign(**change)
+    of = np.repeat(np.arange(len(first)), length)
+    fixed = fit.settings["fixed_hazards"]
+    known = ~never[SESSION].isin(list(fixed)).to_numpy()
+    matrices = []
+    for world in (repaired, never):
+        matrix = np.zeros((len(world), len(fit.terms)))
+        matrix[known] = fit.design.of(world[known])
+        matrices.append(matrix)
+    session, start, stop = (never[name].to_numpy() for name in (SESSION, "start", "stop"))
+    return _Worlds(of, place, session, start, stop, matrices[0], matrices[1], unit[first.index].to_numpy())
+
+
+def _risks(
+    fit: HazardFit, worlds: _Worlds, coefficients: Array, jumps: tuple[Array, Array] | None, weight: Array
+) -> tuple[float, float]:
+    """The average risk in both worlds, patients weighted by how often their unit was drawn."""
+    share = weight[worlds.unit]
+    risks = []
+    for matrix in (worlds.repaired, worlds.never):
+        linear = matrix @ coefficients
+        if fit.is_cox:
+            time, running = _baseline(fit) if jumps is None else jumps
+            first = np.searchsorted(time, worlds.start, side="right")
+            last = np.searchsorted(time, worlds.stop, side="right")
+            stays = -np.exp(linear) * (running[last] - running[first])
+        else:
+            hazard = mean(linear, fit.link)
+            for session, sure in fit.settings["fixed_hazards"].items():
+                hazard = np.where(worlds.session == session, sure, hazard)
+            with np.errstate(divide="ignore"):
+                stays = np.log1p(-hazard)
+        risk = -np.expm1(np.bincount(worlds.patient, stays))
+        risks.append(float(share @ risk / share.sum()))
+    return risks[0], risks[1]
+
+
+def _baseline(fit: HazardFit) -> tuple[Array, Array]:
+    ties = fit.model.removeprefix("cox ")
+    jump = baseline_hazard(fit.coefficients, fit.design.matrix, fit.engine, ties=ties).jump
+    return fit.engine.time, np.r_[0.0, np.cumsum(jump)]
+
+
+def _refit(fit: HazardFit, weight: Array) -> tuple[Array, tuple[Array, Array] | None] | None:
+    """Coefficients (and baseline) of a bootstrap sample, None where it has none."""
+    event, matrix = fit.event, fit.design.matrix
+    if (event * weight).sum() == 0:
+        return None
+    if not fit.is_cox:
+        used = weight > 0
+        sample = fit_binary(
+            event[used], matrix[used], link=fit.link, weights=weight[used], start=fit.coefficients, check=False
+        )
+        usable = sample.converged and float(np.abs(sample.coefficients).max()) < 30
+        return (sample.coefficients, None) if usable else None
+    ties = fit.model.removeprefix("cox ")
+    rows = np.repeat(np.arange(len(event)), weight.astype(np.int64))
+    sets = risk_sets(fit.data["start"].to_numpy()[rows], fit.data["stop"].to_numpy()[rows], event[rows])
+    found = fit_cox(matrix[rows], sets, ties=ties, start=fit.coefficients, check=False)
+    if not found.converged or float(np.abs(found.coefficients).max()) > 30:
+        return None
+    jump = baseline_hazard(found.coefficients, matrix[rows], sets, ties=ties).jump
+    return found.coefficients, (sets.time, np.r_[0.0, np.cumsum(jump)])
