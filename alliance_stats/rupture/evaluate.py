@@ -138,7 +138,7 @@ def _onsets(table: pd.DataFrame, name: str) -> pd.DataFrame:
     if missing.any():
         first = int(np.flatnonzero(missing)[0])
         raise DataError(f"{name} has a row without patient or onset.", remedy="Remove the row.", row=table.index[first])
-    if not pd.api.types.is_numeric_dtype(part["onset"].dtype):
+    if len(part) and not pd.api.types.is_numeric_dtype(part["onset"].dtype):
         raise DataError(f"'onset' of {name} must hold session numbers.", remedy="Convert the column to numbers.")
     return part.assign(onset=part["onset"].to_numpy(dtype=np.float64))
 

@@ -160,15 +160,16 @@ class LatentRuptures:
     def _null(self) -> tuple[Posterior, Courses, float]:
         """Series without ruptures, what the model says of them, and the tails of their noise."""
         observed = tail_ratio(self._posterior, self._courses)
-        noise_df = np.inf
-        for _ in range(2):
+        noise_df, wanted = np.inf, 1.0
+        for _ in range(3):
             rng = np.random.default_rng([self._seed, 7])
             courses = null_courses(self.parameters, self._courses, noise_df=noise_df, rng=rng)
             found = posterior(self.parameters, courses, longest=self._longest, seed=self._seed)
-            if np.isinf(noise_df):
-                noise_df = noise_tails(observed, tail_ratio(found, courses))
-            if np.isinf(noise_df):
+            wanted *= observed / tail_ratio(found, courses)
+            heavier = noise_tails(wanted)
+            if not heavier < 0.9 * noise_df:
                 break
+            noise_df = heavier
         return found, courses, noise_df
 
     def _table(self, flagged: Bools, version: str) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def estimate(series: Courses, *, floor: float, ceiling: float, longest: int, see
         parameters, _, _ = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, iterations, longest)
     if at_bound:
         complete = imputed(parameters, sample, complete, found, rng, sweeps=12, with_ruptures=True, longest=longest)
-    else:
+    elif len(sample.n_rated) > 600:  # most of the way on fewer patients
         part = _sample(sample, 400)
         parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
     parameters, height, converged = _maximise(
@@ -90,7 +90,8 @@ def estimate(series: Courses, *, floor: float, ceiling: float, longest: int, see
     )
     null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, 40, 0)
     mirrored = mirror_statistic(null, complete, unit, longest)
-    parameters = update_rates(parameters, complete, found, longest, rng)
+    part = _sample(complete, 800)
+    parameters = update_rates(parameters, part, patterns(part), longest, rng)
     return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
 
 
@@ -294,11 +295,13 @@ def _maximise(
             for name, value in zip(free, vector)
             if name in PENALTY
         )
-        return float(penalty - heights_of(parameters, series, found, longest).sum()) / n
+        return float(penalty - heights_of(parameters, series, found, longest).sum()) / n - at_start
 
     first = np.array([_to_line(name, getattr(start, name), unit, start) for name in free])
+    at_start = 0.0
+    at_start = loss(first)  # so that the tolerance does not depend on the score's unit
     limits = [_LIMITS.get(name, (None, None)) for name in free]
-    options: Any = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-5}
+    options: Any = {"maxiter": iterations, "ftol": 5e-6 if longest else 1e-8, "gtol": 1e-4 if longest else 1e-6}
     result = minimize(loss, first, method="L-BFGS-B", bounds=limits, options=options)
     best = _unpack(start, result.x, free, unit)
     return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
@@ -380,7 +383,7 @@ def update_rates(
     longest: int,
     rng: np.random.Generator,
     *,
-    sweeps: int = 160,
+    sweeps: int = 100,
     most: int = 4,
 ) -> LatentParameters:
     """Onset and repair rates with up to `most` ruptures per series, where the likelihood above allows for one.

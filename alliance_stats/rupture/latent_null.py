@@ -61,14 +61,13 @@ def tail_ratio(found: Posterior, series: Courses) -> float:
     return float(np.quantile(upward, 0.98) / np.median(upward)) if len(upward) >= 50 else float("nan")
 
 
-def noise_tails(observed: float, gaussian: float) -> float:
-    """Degrees of freedom whose t distribution has tails heavier than normal ones by ``observed / gaussian``.
+def noise_tails(excess: float) -> float:
+    """Degrees of freedom whose t distribution has a ratio as in :func:`tail_ratio` `excess` times the normal one.
 
     Infinity where the excess is below 3 per cent, which a few hundred errors cannot tell from none.
     """
     from scipy.special import ndtri, stdtrit
 
-    excess = observed / gaussian
     if not excess > 1.03:
         return float("inf")
     normal = ndtri(0.99) / ndtri(0.75)
