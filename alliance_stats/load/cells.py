@@ -80,18 +80,32 @@ def as_numbers(
     """
     numeric_codes, text_codes = split_codes(codes)
     if is_plain_number(column):
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if isinstance(column.dtype, np.dtype):
+            values = column.to_numpy().astype(np.float64, copy=False)
+        else:
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         coded = _equals_any(values, numeric_codes)
         if coded.any():
             values = np.where(coded, np.nan, values)
         return Numbers(values, np.zeros(len(values), dtype=bool), coded, False)
-    places, distinct = pd.factorize(column.astype(object), use_na_sentinel=True)
+    places, distinct = _distinct(column)
     comma = decimal == "," or (decimal is None and _decimal_commas(distinct))
     parsed = [_number(value, comma, missing_text, text_codes, numeric_codes) for value in distinct]
     values = np.array([item[0] for item in parsed] + [np.nan])[places]
     text = np.array([item[1] for item in parsed] + [False])[places]
     coded = np.array([item[2] for item in parsed] + [False])[places]
     return Numbers(values, text, coded, comma)
+
+
+def extremes(values: FloatArray) -> tuple[float, float]:
+    """The smallest and largest number; (inf, -inf) where there is none.
+
+    >>> extremes(np.array([3.0, np.nan, 1.0]))
+    (1.0, 3.0)
+    """
+    low = np.fmin.reduce(values, initial=np.inf)
+    high = np.fmax.reduce(values, initial=-np.inf)
+    return float(low), float(high)
 
 
 def is_plain_number(column: pd.Series) -> bool:
@@ -146,6 +160,12 @@ def _number(
     return (np.nan, False, True) if number in numeric_codes else (number, False, False)
 
 
+def _distinct(column: pd.Series) -> tuple[Any, list[Any]]:
+    """The place of each cell among the distinct values (-1 for missing), and these values as Python objects."""
+    places, distinct = pd.factorize(column, use_na_sentinel=True)
+    return places, list(distinct)
+
+
 class Ids(NamedTuple):
     """Ids, and the masks of cells that are missing or hold a date."""
 
@@ -170,7 +190,7 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
     if column.dtype.kind in "iu" and not numeric_codes:
         nothing = np.zeros(len(column), dtype=bool)
         return Ids(column.astype("int64") if column.dtype.kind == "u" else column, nothing, nothing)
-    places, distinct = pd.factorize(column.astype(object), use_na_sentinel=True)
+    places, distinct = _distinct(column)
     texts = [_id_text(value) for value in distinct]
     gone = [
         text in missing_text or text in text_codes or (bool(_NUMBER.match(text)) and float(text) in numeric_codes)
@@ -230,7 +250,7 @@ def as_dates(
         values = column.dt.tz_localize(None) if getattr(column.dt, "tz", None) is not None else column
         return Dates(values, np.zeros(len(column), dtype=bool), [])
     numeric_codes, text_codes = split_codes(codes)
-    places, distinct = pd.factorize(column.astype(object), use_na_sentinel=True)
+    places, distinct = _distinct(column)
     cells = [value if hasattr(value, "isoformat") else _id_text(value) for value in distinct]
     gone = [
         isinstance(cell, str)

@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats import patterns
-from alliance_stats.load.cells import Dates, FloatArray, Ids, Numbers, is_plain_number, split_codes
+from alliance_stats.load.cells import (
+    Dates,
+    FloatArray,
+    Ids,
+    Numbers,
+    as_numbers,
+    extremes,
+    is_plain_number,
+    split_codes,
+)
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
 
@@ -81,8 +90,10 @@ def out_of_range(
 ) -> None:
     """Scores outside the declared range; undeclared, a usual missing code that stands alone is a warning."""
     if declared is not None:
-        with np.errstate(invalid="ignore"):
-            bad = (values < declared[0]) | (values > declared[1])
+        low, high = extremes(values)
+        if low >= declared[0] and high <= declared[1]:
+            return
+        bad = (values < declared[0]) | (values > declared[1])
         if not bad.any():
             return
         problem = f"{_cells(int(bad.sum()))} of {name!r} outside its range {declared[0]:g} to {declared[1]:g}."
@@ -100,7 +111,9 @@ def out_of_range(
 
 def _lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
     """Usual missing codes that lie outside the other values by more than the whole spread of these."""
-    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    low, high = extremes(values)
+    if low >= 0 and high < 66:
+        return []
     present = [code for code in USUAL_CODES if low <= code <= high and (code < 0 or code >= 66)]
     present = [code for code in present if (values == code).any()]
     if not present:
@@ -120,8 +133,9 @@ def _lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
 
 def infinite(table: pd.DataFrame, name: str, values: FloatArray, problems: Problems) -> None:
     """A measure holds infinity."""
-    bad = np.isinf(values)
-    if bad.any():
+    low, high = extremes(values)
+    if low <= high and (low == -np.inf or high == np.inf):
+        bad = np.isinf(values)
         problem = f"{_cells(int(bad.sum()))} of {name!r} hold infinity."
         problems.add(ERROR, "infinity", problem, remedy="Correct it.", table=table, bad=bad, column=name)
 
@@ -266,8 +280,8 @@ def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, proble
     if DATE in table and layout.date is not None and layout.session is not None:
         _dates_against_sessions(table, problems)
     for name in measures:
-        values = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+        values = as_numbers(table[name]).values
+        low, high = extremes(values)
         if low > high:
             problems.add(
                 WARNING, "empty measure", f"{name!r} has no value.", remedy="Is it the right column?", column=name
@@ -275,7 +289,8 @@ def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, proble
         elif low == high and len(values) > 1:
             problem = f"{name!r} is {low:g} throughout."
             problems.add(WARNING, "constant", problem, remedy="Is it the right column?", column=name)
-    sizes = table.groupby(table[PATIENT].astype(object), sort=False, dropna=True).size()
+    patient = pd.factorize(table[PATIENT])[0]
+    sizes = np.bincount(patient[patient >= 0])
     if len(sizes) == 1:
         problems.add(WARNING, "one patient", "The file has one patient.", remedy="Is it the right patient column?")
     elif len(sizes) and sizes.max() == 1:

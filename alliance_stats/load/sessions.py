@@ -12,7 +12,7 @@ import pandas as pd
 
 from alliance_stats import patterns
 from alliance_stats.load import checks
-from alliance_stats.load.cells import as_dates, as_ids, as_numbers, is_plain_number
+from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, is_plain_number
 from alliance_stats.load.flow import Flow
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
@@ -135,7 +135,11 @@ def layout_of(options: Mapping[str, Any]) -> Layout:
 
 def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
     """SESSIONS from a file; problems are collected, and bad cells are missing where reading can go on."""
-    raw = _raw(path, layout)
+    return shape_sessions(read_raw(path, layout), path.name, layout, problems)
+
+
+def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> pd.DataFrame:
+    """SESSIONS from the table of a file."""
     table, how = raw.table, dict(raw.how)
     flow = Flow()
     table = _without_empty(table, problems)
@@ -159,7 +163,7 @@ def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
     how.pop("labels", None)
     result.attrs = {
         "report": {
-            "file": path.name,
+            "file": file,
             **how,
             "rows_in_file": len(raw.table),
             "rows": len(result),
@@ -174,7 +178,8 @@ def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
     return result
 
 
-def _raw(path: Path, layout: Layout) -> Raw:
+def read_raw(path: Path, layout: Layout) -> Raw:
+    """The table of a file as it stands there."""
     wanted = list(layout.roles().values())
     return read_file(
         path,
@@ -217,11 +222,10 @@ def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
     missing = column.isna().to_numpy(dtype=bool)
     if is_plain_number(column) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return missing
-    at = np.flatnonzero(~missing)
-    cells = column.iloc[at]
-    missing = missing.copy()
-    missing[at] = [isinstance(cell, str) and not cell.strip() for cell in cells]
-    return missing
+    places, distinct = pd.factorize(column)
+    blank = np.array([*(isinstance(cell, str) and not cell.strip() for cell in distinct), True], dtype=bool)
+    hollow: np.ndarray[Any, np.dtype[np.bool_]] = missing | blank[places]
+    return hollow
 
 
 def _long(table: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
@@ -273,9 +277,8 @@ def _measures(
             continue
         found = as_numbers(column, codes, missing_text=layout.missing_text, decimal=layout.decimal)
         n_text = int(found.text.sum())
-        n_numbers = int(np.count_nonzero(~np.isnan(found.values)))
         strict = name in declared
-        if (not strict and n_text > max(0.2 * n_numbers, 0)) or (n_text and layout.measures is not None and not strict):
+        if n_text and not strict and (layout.measures is not None or _mostly_text(found)):
             replaced[name] = _text_column(column, codes, layout.missing_text)
             continue
         if not strict and _leading_zeros(column):
@@ -287,10 +290,13 @@ def _measures(
         checks.codes_inside_range(name, codes, layout.range_for(name))
         checks.out_of_range(table, name, found.values, layout.range_for(name), problems)
         checks.infinite(table, name, found.values, problems)
-        if strict or n_text or not is_plain_number(column) or found.coded.any():
-            replaced[name] = found.values
+        replaced[name] = found.values
         measures.append(name)
     return table.assign(**replaced), measures
+
+
+def _mostly_text(found: Numbers) -> bool:
+    return bool(found.text.sum() > 0.2 * np.count_nonzero(~np.isnan(found.values)))
 
 
 def _declared(table: pd.DataFrame, layout: Layout, wide_measures: list[str]) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -80,29 +81,64 @@ def read_text(
     if not data.strip(b'\n\t ,;|"'):
         raise DataError("The file is empty.", remedy="Export it again; it must have a line with column names.")
     delimiter = _delimiter(data, delimiter, wanted)
-    lines, n_fields, first_field_blank = _structure(data, delimiter, offset=header_row - 1)
-    real = ~((n_fields == 1) & first_field_blank)
-    lines, n_fields = lines[real], n_fields[real]
     names = _header(data, delimiter)
     require_names(names)
-    width = _width(names, data, delimiter, lines, n_fields, header_row)
-    names = [*names, *("" for _ in range(width - len(names)))]
-    labels = unique_names(names)
-    if len(lines) < 2:
+    table = _parse_even(data, delimiter, names, missing_text)
+    if table is None:
+        table, lines = _parse_uneven(data, delimiter, names, missing_text, header_row)
+    else:
+        lines = np.arange(len(table)) + header_row + 1
+    if table.empty:
         raise DataError(
             "The file has a line of column names and no rows.", remedy="Export it again with its data.", row=header_row
         )
-    texts = {label: "str" for name, label in zip(names, labels) if name.strip() in set(as_text)}
-    table = _parse(data, delimiter, labels, texts, missing_text)
+    labels = list(table.columns)
+    table.index = pd.Index(lines, name="row")
+    ids = [label for label in labels if label in set(as_text)]
+    written = [name for name in ids if table[name].dtype.kind in "fb"]  # 1.10 is not 1.1
+    written += _with_leading_zeros(table, data, delimiter, labels, missing_text)
+    if written:
+        again = _parse(data, delimiter, labels, dict.fromkeys(written, "str"), missing_text)
+        table = table.assign(**{name: again[name].set_axis(table.index) for name in written})
+    how = {"format": "text", "encoding": encoding_found, "delimiter": DELIMITERS.get(delimiter, delimiter)}
+    return Raw(table, how, {})
+
+
+def _parse_even(data: bytes, delimiter: str, names: list[str], missing_text: Sequence[str]) -> pd.DataFrame | None:
+    """The table of a file without quotes and blank lines in which every line has as many cells as the first.
+
+    The delimiters are counted once over the whole file; a line with too many cells, made up for by one with too few,
+    stops the parser. None: the file is not of this kind.
+    """
+    n_lines = data.count(b"\n")
+    even = data.count(delimiter.encode()) == (len(names) - 1) * n_lines and len(names) > 1
+    if not even or b'"' in data or data.startswith(b"\n") or b"\n\n" in data:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = _parse(data, delimiter, unique_names(names), {}, missing_text)
+    except (DataError, pd.errors.ParserWarning):
+        return None
+    return table if len(table) == n_lines - 1 else None
+
+
+def _parse_uneven(
+    data: bytes, delimiter: str, names: list[str], missing_text: Sequence[str], header_row: int
+) -> tuple[pd.DataFrame, IntArray]:
+    """The table of any other file, and the line at which each of its records begins."""
+    lines, n_fields, first_field_blank = _structure(data, delimiter, offset=header_row - 1)
+    real = ~((n_fields == 1) & first_field_blank)
+    lines, n_fields = lines[real], n_fields[real]
+    width = _width(names, data, delimiter, lines, n_fields, header_row)
+    labels = unique_names([*names, *("" for _ in range(width - len(names)))])
+    table = _parse(data, delimiter, labels, {}, missing_text)
     if len(table) != len(lines) - 1:
         raise DataError(
             f"The quotes of the file do not match: {len(lines) - 1} rows by line breaks, {len(table)} by quotes.",
             remedy="Look for a cell with a single quotation mark and double or remove it.",
         )
-    table.index = pd.Index(lines[1:], name="row")
-    table = _keep_leading_zeros(table, data, delimiter, labels, texts, missing_text)
-    how = {"format": "text", "encoding": encoding_found, "delimiter": DELIMITERS.get(delimiter, delimiter)}
-    return Raw(table, how, {})
+    return table, lines[1:]
 
 
 def require_names(names: Sequence[str]) -> None:
@@ -249,27 +285,34 @@ def _structure(data: bytes, delimiter: str, *, offset: int) -> tuple[IntArray, I
     by record to name the place.
     """
     array = np.frombuffer(data, dtype=np.uint8)
-    newline = array == 10
+    newline, separator = array == 10, array == ord(delimiter)
+    n_lines = np.count_nonzero(newline)
     if b'"' in data:
         inside = np.logical_xor.accumulate(array == 34)
         if inside[-1] or _stray_quotes(array, inside, ord(delimiter)):
             return _structure_by_record(data, delimiter, offset=offset)
-        ends = np.flatnonzero(newline & ~inside)
-        separators = np.flatnonzero((newline | (array == ord(delimiter))) & ~inside)
-    else:
-        ends = np.flatnonzero(newline)
-        separators = np.flatnonzero(newline | (array == ord(delimiter)))
-    closing = np.flatnonzero(array[separators] == 10)
-    n_fields = np.diff(closing, prepend=-1)
+        newline, separator = newline & ~inside, separator & ~inside
+    ends = np.flatnonzero(newline)
     starts = np.concatenate(([0], ends[:-1] + 1))
-    if len(ends) == np.count_nonzero(newline):
+    n_fields = _fields_per_record(np.flatnonzero(separator), starts, ends)
+    if len(ends) == n_lines:
         lines = np.arange(1, len(ends) + 1)
     else:
-        lines = np.searchsorted(np.flatnonzero(newline), starts) + 1
+        lines = np.searchsorted(np.flatnonzero(array == 10), starts) + 1
     blank = np.zeros(len(ends), dtype=bool)
     for record in np.flatnonzero(n_fields == 1):
         blank[record] = not data[starts[record] : ends[record]].strip()
-    return lines + offset, n_fields.astype(np.int64), blank
+    return lines + offset, n_fields, blank
+
+
+def _fields_per_record(separators: IntArray, starts: IntArray, ends: IntArray) -> IntArray:
+    """Number of fields of each record; even files, the rule, are recognised without a search."""
+    per_record, surplus = divmod(len(separators), len(ends))
+    if not surplus and per_record:
+        block = separators.reshape(len(ends), per_record)
+        if (block[:, 0] >= starts).all() and (block[:, -1] < ends).all():
+            return np.full(len(ends), per_record + 1, dtype=np.int64)
+    return np.diff(np.searchsorted(separators, ends), prepend=0) + 1
 
 
 def _stray_quotes(array: Any, inside: Any, delimiter: int) -> bool:
@@ -361,23 +404,18 @@ def _parse(
     return table
 
 
-def _keep_leading_zeros(
-    table: pd.DataFrame,
-    data: bytes,
-    delimiter: str,
-    labels: list[str],
-    texts: dict[str, str],
-    missing_text: Sequence[str],
-) -> pd.DataFrame:
-    """Codes such as 007 stay text: a column read as whole numbers is looked at again where the file has such cells."""
+def _with_leading_zeros(
+    table: pd.DataFrame, data: bytes, delimiter: str, labels: list[str], missing_text: Sequence[str]
+) -> list[str]:
+    """Columns read as whole numbers in which a code such as 007 stands; it must stay text."""
     array = np.frombuffer(data, dtype=np.uint8)
-    starts = (array[:-2] == ord(delimiter)) | (array[:-2] == 10) | (array[:-2] == 34)
-    digit = (array[2:] >= 48) & (array[2:] <= 57)
-    if not (starts & (array[1:-1] == 48) & digit).any():
-        return table
-    whole = [name for name in labels if table[name].dtype.kind in "iu" and name not in texts]
+    zero = np.flatnonzero(array[1:-1] == 48)
+    before, after = array[zero], array[zero + 2]
+    starts = (before == ord(delimiter)) | (before == 10) | (before == 34) | (before == 32)
+    if not (starts & (after >= 48) & (after <= 57)).any():
+        return []
+    whole = [name for name in labels if table[name].dtype.kind in "iu"]
     if not whole:
-        return table
-    again = _parse(data, delimiter, labels, texts | dict.fromkeys(whole, "str"), missing_text)
-    coded = [name for name in whole if again[name].str.match(r"\s*[+-]?0[0-9]").fillna(False).any()]
-    return table.assign(**{name: again[name].set_axis(table.index) for name in coded})
+        return []
+    again = _parse(data, delimiter, labels, dict.fromkeys(whole, "str"), missing_text)
+    return [name for name in whole if again[name].str.match(r"\s*[+-]?0[0-9]").fillna(False).any()]

@@ -1,0 +1,98 @@
+"""Two raters in two files: joined by patient and session, with a record of what did not match."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from alliance_stats.schema import PATIENT, SESSION, DataError, check_sessions
+
+
+def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_therapist") -> pd.DataFrame:
+    """Two SESSIONS tables as one, such as patient-rated and therapist-rated forms.
+
+    Parameters
+    ----------
+    first, second : DataFrame
+        SESSIONS of the same study. Sessions of either are kept (an outer join).
+    suffix : str
+        Added to the columns of `second` whose names `first` has too; columns with the same content in both (the
+        therapist, the date) are joined into one.
+
+    Returns
+    -------
+    DataFrame
+        SESSIONS. ``attrs["merge"]`` counts ``matched``, ``only_first`` and ``only_second`` sessions and lists the
+        patients of only one table; :func:`unmatched_ratings` is the table of them.
+
+    Raises
+    ------
+    DataError
+        If the ids of the tables are of different kinds (7 and ``"007"``), or no session matches.
+
+    Examples
+    --------
+    >>> a = pd.DataFrame({"patient": [1, 1], "session": [1, 2], "alliance": [5.0, 4]})
+    >>> b = pd.DataFrame({"patient": [1, 2], "session": [1, 1], "alliance": [4.0, 6]})
+    >>> merged = merge_ratings(a, b)
+    >>> merged
+       patient  session  alliance  alliance_therapist
+    0        1        1       5.0                 4.0
+    1        1        2       4.0                 NaN
+    2        2        1       NaN                 6.0
+    >>> merged.attrs["merge"]["matched"]
+    1
+    """
+    left, right = check_sessions(first), check_sessions(second)
+    _same_kind(left, right)
+    keys = [PATIENT, SESSION]
+    both = [name for name in right if name in left.columns and name not in keys]
+    joined = left.merge(right, on=keys, how="outer", suffixes=("", "__second"), indicator="__side")
+    matched = joined["__side"] == "both"
+    if not matched.any():
+        raise DataError(
+            "No patient and session stands in both tables.",
+            remedy="Are the ids written the same way, and do the session numbers count the same?",
+        )
+    for name in both:
+        other = joined.pop(f"{name}__second")
+        agree = (joined[name] == other) | joined[name].isna() | other.isna()
+        either = joined[name].isna() | other.isna()
+        if bool((agree & matched).sum() == matched.sum()) and bool((matched & ~either).any()):
+            joined[name] = joined[name].where(joined[name].notna(), other)
+        else:
+            joined[f"{name}{suffix}"] = other
+    side = joined.pop("__side")
+    result = check_sessions(joined)
+    result.attrs = {
+        **first.attrs,
+        "merge": {
+            "matched": int(matched.sum()),
+            "only_first": int((side == "left_only").sum()),
+            "only_second": int((side == "right_only").sum()),
+            "patients_only_first": sorted(set(left[PATIENT]) - set(right[PATIENT])),
+            "patients_only_second": sorted(set(right[PATIENT]) - set(left[PATIENT])),
+        },
+    }
+    return result
+
+
+def unmatched_ratings(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """The sessions of one table that the other lacks: ``patient, session, only_in`` (``first`` or ``second``)."""
+    left, right = check_sessions(first), check_sessions(second)
+    _same_kind(left, right)
+    keys = [PATIENT, SESSION]
+    joined = left[keys].merge(right[keys], on=keys, how="outer", indicator="only_in")
+    alone = joined.loc[joined["only_in"] != "both"]
+    names = alone["only_in"].astype(str).map({"left_only": "first", "right_only": "second"})
+    return alone.assign(only_in=names).reset_index(drop=True)
+
+
+def _same_kind(left: pd.DataFrame, right: pd.DataFrame) -> None:
+    numbers = [pd.api.types.is_numeric_dtype(table[PATIENT].dtype) for table in (left, right)]
+    if numbers[0] != numbers[1]:
+        example = right if numbers[0] else left
+        raise DataError(
+            "The patients are numbers in one table and text in the other.",
+            remedy="Write the ids the same way in both files (leading zeros make an id text).",
+            patient=example[PATIENT].iloc[0],
+        )
