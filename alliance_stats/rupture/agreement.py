@@ -208,15 +208,17 @@ def attendance_markers(
 ) -> pd.DataFrame:
     """Whether late, cancelled and missed sessions announce ruptures.
 
-    A signal at session s is a leading marker if a rupture begins at one of the sessions s + 1 .. s + `within`; a signal
-    at the onset session itself does not lead. Counted are the rated sessions at risk (no rupture open) by what attendance
-    was in the `within` sessions before: any late, cancelled or no-show session, against attended ones alone.
+    A signal at session s is a leading marker if a rupture begins at one of the sessions s + 1 .. s + `within`; a
+    signal at the onset session itself does not lead. Counted are the rated sessions at risk (no rupture open) by what
+    attendance was in the `within` sessions before: any late, cancelled or no-show session, against attended ones
+    alone.
 
     Parameters
     ----------
     sessions : DataFrame
-        SESSIONS with ``attendance`` (attended, late, cancelled, no-show); cancelled and missed sessions are rows without
-        a score. A session before of which there is no row, or no attendance, is unknown and counts for nothing.
+        SESSIONS with ``attendance`` (attended, late, cancelled, no-show); cancelled and missed sessions are rows
+        without a score. A session before of which there is no row, or no attendance, is unknown and counts for
+        nothing.
     events : DataFrame
         The EVENTS detected in them.
     seed, draws, level
@@ -229,9 +231,10 @@ def attendance_markers(
     Returns
     -------
     DataFrame
-        One row per signal (``late``, ``cancelled``, ``no-show``, and ``any``): ``signal``, ``n_after`` (sessions at risk
-        after it), ``onsets_after``, ``rate_after``, ``n_otherwise`` (after attended sessions alone), ``onsets_otherwise``,
-        ``rate_otherwise``, ``risk_ratio`` with ``ci_low``, ``ci_high`` (bootstrap over patients).
+        One row per signal (``late``, ``cancelled``, ``no-show``, and ``any``): ``signal``, ``n_after`` (sessions at
+        risk after it), ``onsets_after``, ``rate_after``, ``n_otherwise`` (after attended sessions alone),
+        ``onsets_otherwise``, ``rate_otherwise``, ``risk_ratio`` with ``ci_low``, ``ci_high`` (bootstrap over
+        patients).
 
     Notes
     -----

@@ -328,9 +328,9 @@ def _dispersion(owner: IntArray, weight: FloatArray, both: BoolArray) -> FloatAr
 def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatArray:
     """Latent levels (p, draws) drawn from what each patient's ratings leave open about the level.
 
-    The posterior on a grid: normal levels over patients (mean and SD by expectation-maximisation), normal ratings, those
-    at a bound counted as at or beyond it, and fewer ratings than there are by the factor that autocorrelation inflates
-    the variance of a mean with.
+    The posterior on a grid: normal levels over patients (mean and SD by expectation-maximisation), normal ratings,
+    those at a bound counted as at or beyond it, and fewer ratings than there are by the factor that autocorrelation
+    inflates the variance of a mean with.
     """
     from scipy.special import log_ndtr, ndtr
 

@@ -48,7 +48,8 @@ def sudden_loss(
     -------
     DataFrame
         One row per sudden loss: ``patient``, ``session`` (n), ``session_after`` (n + 1), ``before``, ``after``,
-        ``change``, ``percent``, ``n_before``, ``n_after``, ``mean_before``, ``mean_after``, ``pooled_sd``, ``critical_t``.
+        ``change``, ``percent``, ``n_before``, ``n_after``, ``mean_before``, ``mean_after``, ``pooled_sd``,
+        ``critical_t``.
 
     Notes
     -----
