@@ -1,6 +1,7 @@
 """Dropout done right: time-varying rupture states, competing endings, therapist effects."""
 
-from alliance_stats.dropout.checks import calibration, check_proportionality, discrimination
+from alliance_stats.dropout.bias import immortal_time_bias
+from alliance_stats.dropout.checks import check_calibration, check_discrimination, check_proportionality
 from alliance_stats.dropout.competing import EndingsFit, fit_endings
 from alliance_stats.dropout.definitions import compare_endings, derive_endings
 from alliance_stats.dropout.fit import fit_dropout
@@ -14,15 +15,16 @@ from alliance_stats.dropout.result import HazardFit
 __all__ = [
     "EndingsFit",
     "HazardFit",
-    "calibration",
+    "check_calibration",
+    "check_discrimination",
     "check_proportionality",
     "compare_endings",
     "cumulative_incidence",
     "derive_endings",
-    "discrimination",
     "dropout_intervals",
     "fit_dropout",
     "fit_endings",
+    "immortal_time_bias",
     "landmark_intervals",
     "landmark_terms",
     "predict_paths",

@@ -74,7 +74,7 @@ def _deviance_of_count(event: Array, expected: Array) -> Array:
     return np.asarray(np.sign(residual) * np.sqrt(np.maximum(-2 * inner, 0.0)))
 
 
-def calibration(
+def check_calibration(
     fit: HazardFit, new: pd.DataFrame | None = None, *, by: str = "session", groups: int = 10, level: float = 0.95
 ) -> pd.DataFrame:
     """Events observed against events expected, by session or by predicted risk.
@@ -127,7 +127,7 @@ def calibration(
     return result
 
 
-def discrimination(
+def check_discrimination(
     fit: HazardFit, new: pd.DataFrame | None = None, *, cluster: str = PATIENT, level: float = 0.95
 ) -> pd.DataFrame:
     """How often the patient who leaves had the higher predicted hazard than one who stays, by session and overall.

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.dropout import check_proportionality, discrimination, fit_dropout, predict_paths, rupture_path
+from alliance_stats.dropout import check_discrimination, check_proportionality, fit_dropout, predict_paths, rupture_path
 
 FOLDER = Path(__file__).parents[1] / "reference" / "hazard"
 R = json.loads((FOLDER / "reference.json").read_text())
@@ -42,7 +42,7 @@ def test_proportionality_is_cox_zph(pair, transform):
 
 def test_concordance_is_that_of_survival(pair):
     fit, ref = pair
-    overall = discrimination(fit).iloc[-1]
+    overall = check_discrimination(fit).iloc[-1]
     assert overall["time"] == "all"
     np.testing.assert_allclose(overall["auc"], ref["concordance"], rtol=1e-10)
 
@@ -66,7 +66,7 @@ def error_of_hazard(path):
 
 
 def test_the_error_of_a_changing_path_is_that_of_its_definition():
-    """Var = sum r(t)^2 var(dH0(t)) + g'Vg, with g the numerical derivative of the whole estimate in the coefficients."""
+    """Var = sum r(t)^2 var(dH0(t)) + g'Vg, with g the numerical derivative of the estimate in the coefficients."""
     fit = fit_dropout(FORMULA, DATA, model="cox", ties="breslow")
     path = rupture_path(16, onset=4, repaired_at=7, x=0.2, group=1)
     rows = path[fit.terms].to_numpy(dtype=float)
