@@ -48,6 +48,9 @@ def plot_onset_aligned(
             n = int(rows["n_ruptures"].max())
             colour = STATUS_COLOURS.get(name, COLOURS["ink"])
             rows = rows.loc[rows["n_patients"] >= at_least]
+            if len(rows):  # the line breaks where too few were rated
+                every = np.arange(rows["offset"].min(), rows["offset"].max() + 1)
+                rows = rows.set_index("offset").reindex(every).rename_axis("offset").reset_index()
             ax.fill_between(rows["offset"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.18, linewidth=0)
             ax.plot(
                 rows["offset"],
@@ -90,13 +93,12 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
     percent = {name: 100 * shown[name] for name in (rate, low, high)}
     with styled():
         ax = new_axes(ax)
-        dots = {"color": COLOURS["blue"], "markersize": 4.5}
         if chance:
             band = ax.fill_between(shown["session"], percent[low], percent[high], color=COLOURS["light"], linewidth=0)
             band.set_label("95 % of draws without ruptures")
             mean = 100 * shown["expected_rate"]
             ax.plot(shown["session"], mean, color=COLOURS["grey"], linestyle="--", label="expected by chance")
-            ax.plot(shown["session"], percent[rate], "o", label="observed", **dots)
+            ax.plot(shown["session"], percent[rate], "o", color=COLOURS["blue"], label="observed")
         else:
             length = [(percent[rate] - percent[low]).clip(lower=0), (percent[high] - percent[rate]).clip(lower=0)]
             ax.errorbar(
@@ -106,8 +108,8 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
                 fmt="o",
                 ecolor=COLOURS["sky"],
                 elinewidth=0.8,
+                color=COLOURS["blue"],
                 label="observed (95 % CI)",
-                **dots,
             )
         ax.set(xlabel="Session", ylabel=f"Ruptures beginning (% of patients {'rated' if chance else 'at risk'})")
         ax.set_ylim(bottom=0)

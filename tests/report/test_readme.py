@@ -1,0 +1,47 @@
+"""The README's example prints what the README says, and the README's links lead somewhere."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"analyses/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_prints_what_the_readme_says():
+    printed, said = script("90_readme_output").run(README)
+    assert printed == said, "run analyses/90_readme_output.py (make figures) and read what changed"
+
+
+def test_the_study_file_in_the_readme_is_a_study_file(tmp_path):
+    from alliance_stats.report.reading import open_study
+
+    toml = re.search(r"```toml\n(.*?)```", README, re.DOTALL)[1]
+    (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
+    study = open_study(tmp_path / "study.toml")
+    assert study.section("detect")["score"] == "alliance"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"\]\((figures/[^)]+)\)|`((?:tests|data|benchmarks)/[\w/]*)`", README)))
+)
+def test_what_the_readme_names_is_there(path):
+    assert (ROOT / (path[0] or path[1])).exists()
+
+
+def test_the_functions_the_readme_names_exist():
+    import alliance_stats as als
+
+    table = README.split("## What is in it")[1].split("## Your own study")[0]
+    names = {name.split("(")[0] for name in re.findall(r"`([a-zA-Z_]+)(?:\(fit\))?`", table)}
+    assert names
+    assert [name for name in sorted(names) if not hasattr(als, name)] == []
