@@ -150,7 +150,8 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
     table = _ids(table, layout, problems)
     table = _dates(table, layout, problems)
     if wide_measures:
-        table = _without_unheld(table, measures, flow)
+        by_session = [name for name in measures if name not in raw.table.columns]
+        table = _without_unheld(table, by_session, flow)
     table = _sessions(table, layout, problems, flow)
     table = _attendance(table, layout, problems)
     table = _duplicates(table, layout, problems, flow)

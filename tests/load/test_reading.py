@@ -1,0 +1,322 @@
+"""The reader's promises: types, report, flow, wide patterns, codes, CHECK; and the tables about a study."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import alliance_stats as als
+
+GOOD = "id,sess,wai,th,note\n2,1,6,b,x\n1,1,5,a,\n1,2,-9,a,late\n2,3,7,b,y\n"
+
+
+def read(tmp_path, text, name="study.csv", **options):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return als.read_sessions(path, **{"patient": "id", "session": "sess", **options})
+
+
+# -- the table -------------------------------------------------------------------------------------------------
+def test_a_small_file_by_hand(tmp_path):
+    got = read(
+        tmp_path, GOOD, therapist="th", measures={"alliance": "wai"}, missing_codes=[-9], ranges={"alliance": [1, 7]}
+    )
+    assert list(got) == ["patient", "session", "therapist", "alliance", "note"]
+    assert got["patient"].tolist() == [1, 1, 2, 2]
+    assert got["session"].tolist() == [1, 2, 1, 3]
+    assert got["alliance"].dtype == np.float64
+    assert np.allclose(got["alliance"], [5, np.nan, 6, 7], equal_nan=True)
+    assert got["therapist"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_the_report_is_plain_and_counts(tmp_path):
+    got = read(tmp_path, GOOD, missing_codes=[-9])
+    report = json.loads(json.dumps(got.attrs))["report"]
+    assert report["rows"] == report["rows_in_file"] == 4
+    assert report["patients"] == 2
+    assert report["missing"] == {"wai": 1}
+    assert (report["encoding"], report["delimiter"]) == ("utf-8", "comma")
+
+
+@pytest.mark.parametrize(
+    ("ids", "want"),
+    [
+        (["7", "12"], [7, 12]),
+        (["7.0", "12.0"], [7, 12]),
+        (["007", "12"], ["007", "12"]),
+        (["1.10", "1.1"], ["1.10", "1.1"]),
+        (["True", "False"], ["False", "True"]),
+        (["p1", "7"], ["7", "p1"]),
+        ([" a ", "b"], ["a", "b"]),
+        (["99999999999999999999", "1"], ["1", "99999999999999999999"]),
+        (["-1", "2"], [-1, 2]),
+    ],
+)
+def test_ids_stay_what_they_are(tmp_path, ids, want):
+    got = read(tmp_path, "id,sess,wai\n" + "".join(f"{name},1,5\n" for name in ids))
+    assert sorted(got["patient"].tolist(), key=str) == sorted(want, key=str)
+
+
+def test_a_therapist_may_be_missing(tmp_path):
+    got = read(tmp_path, "id,sess,wai,th\n1,1,5,3\n1,2,5,\n2,1,4,NA\n2,2,3,4\n", therapist="th")
+    assert got["therapist"].isna().tolist() == [False, True, True, False]
+    assert got["therapist"].dropna().tolist() == [3, 4]
+
+
+def test_measures_may_be_a_pattern_and_other_text_rides_along(tmp_path):
+    text = "id,sess,wai_1,wai_2,grade\n1,1,5,4,A\n1,2,3,2,3\n"
+    got = read(tmp_path, text, measures=["wai_{item}"])
+    assert got["grade"].tolist() == ["A", "3"]
+    assert got["wai_2"].tolist() == [4, 2]
+
+
+def test_codes_by_column(tmp_path):
+    text = "id,sess,wai,phq9\n1,1,9,9\n1,2,3,2\n"
+    got = read(tmp_path, text, missing_codes={"wai": [9]})
+    assert np.isnan(got["wai"].iloc[0])
+    assert got["phq9"].iloc[0] == 9
+    with pytest.raises(als.DataError, match="missing_codes: the table has no column 'wia'"):
+        read(tmp_path, text, missing_codes={"wia": [9]})
+
+
+# -- wide ------------------------------------------------------------------------------------------------------
+WIDE = """id,age,w1_t1,w2_t1,w1_t2,w2_t2,wt_t1,wt_t2,day_t1,day_t2
+1,30,5,4,3,,2,1,2024-01-01,2024-01-08
+2,40,1,2,,,,,2024-02-01,
+"""
+
+
+def test_several_measures_and_raters_at_once(tmp_path):
+    got = read(
+        tmp_path,
+        WIDE,
+        session=None,
+        wide={"wai_{item}": "w{item}_t{session}", "therapist_rated": "wt_t{session}", "date": "day_t{session}"},
+        date="date",
+    )
+    assert len(got) == 3
+    assert np.allclose(got["wai_1"], [5, 3, 1])
+    assert np.allclose(got["wai_2"], [4, np.nan, 2], equal_nan=True)
+    assert np.allclose(got["therapist_rated"], [2, 1, np.nan], equal_nan=True)
+    assert got["age"].tolist() == [30, 30, 40]
+    assert got["date"].dt.day.tolist() == [1, 8, 1]
+    flow = als.flow(got)
+    assert flow["sessions"].tolist()[:2] == [4, 3]
+    assert flow["sessions_lost"].tolist()[:2] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("wide", "message"),
+    [
+        ("wai", "must hold {session}"),
+        ("wai_s{session}", "name the measure"),
+        ({"a_{item}": "wai_s{session}"}, "uses {item}"),
+        ({"a": "wai_s{session}", "b": "wai_{session}_{session}"}, "names a field twice"),
+        ([], "names no pattern"),
+    ],
+)
+def test_wide_patterns_are_checked(tmp_path, wide, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(tmp_path, "id,wai_s1\n1,5\n", session=None, wide=wide)
+
+
+# -- options ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"session": None}, "Name the session= column"),
+        ({"therapist": "id"}, "named for two roles"),
+        ({"duplicates": "mean"}, "duplicates='mean'"),
+        ({"ranges": {"wai": [7, 1]}}, "ranges['wai']"),
+        ({"header_row": 0}, "header_row=0"),
+        ({"decimal": ";"}, "decimal=';'"),
+        ({"session_format": "S"}, "must hold {session}"),
+        ({"attendance_codes": {"1": "came"}}, "attendance_codes['1']='came'"),
+        ({"number_by": "months"}, "number_by='months'"),
+    ],
+)
+def test_wrong_options(tmp_path, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(tmp_path, GOOD, **options)
+
+
+def test_unknown_options_name_the_nearest(tmp_path):
+    with pytest.raises(TypeError, match=r"'mising_codes' is not an option.*'missing_codes'"):
+        als.check_file(tmp_path / "x.csv", patient="id", session="sess", mising_codes=[1])
+
+
+def test_check_file_never_raises_for_the_file(tmp_path):
+    found = als.check_file(tmp_path / "nothing.csv", patient="id", session="sess")
+    assert found["severity"].tolist() == ["error"]
+    assert "no file" in found["problem"].iloc[0]
+
+
+def test_check_lists_every_cell(tmp_path):
+    path = tmp_path / "study.csv"
+    path.write_text("id,sess,wai\n1,1,55\n1,2,x\n,3,5\n2,1.5,5\n2,2,5\n2,2,6\n", encoding="utf-8")
+    found = als.check_file(path, patient="id", session="sess", measures=["wai"], ranges={"wai": [1, 7]})
+    errors = found[found["severity"] == "error"]
+    assert sorted(zip(errors["rule"], errors["row"])) == [
+        ("duplicate", 7),
+        ("missing patient", 4),
+        ("out of range", 2),
+        ("session", 5),
+        ("text in numbers", 3),
+    ]
+    assert errors.set_index("rule").loc["out of range", "value"] == 55
+    with pytest.raises(als.DataError, match="4 more problems: check_file lists them all"):
+        als.read_sessions(path, patient="id", session="sess", measures=["wai"], ranges={"wai": [1, 7]})
+
+
+def test_a_clean_file_gives_an_empty_check(tmp_path):
+    path = tmp_path / "study.csv"
+    path.write_text("id,sess,wai\n1,1,5\n1,2,4\n2,1,3\n", encoding="utf-8")
+    assert als.check_file(path, patient="id", session="sess").empty
+
+
+def test_numbering_by_weeks_and_days(tmp_path):
+    text = "id,wai,day\n1,5,2024-01-01\n1,4,2024-01-09\n1,3,2024-01-29\n"
+    weeks = read(tmp_path, text, session=None, date="day", number_by="weeks")
+    assert weeks["session"].tolist() == [1, 2, 5]
+    days = read(tmp_path, text, session=None, date="day", number_by="days")
+    assert days["session"].tolist() == [1, 9, 29]
+
+
+# -- flow ------------------------------------------------------------------------------------------------------
+def test_keep_records_who_was_lost(tmp_path):
+    got = read(tmp_path, GOOD, missing_codes=[-9])
+    kept = als.keep(got, got["wai"] > 5, because="alliance above 5")
+    flow = als.flow(kept)
+    assert flow["step"].tolist() == ["in the file", "read", "alliance above 5"]
+    assert flow[["patients_lost", "sessions_lost"]].iloc[-1].tolist() == [1, 2]
+    assert als.flow(got).shape[0] == 2
+    with pytest.raises(ValueError, match="in words"):
+        als.keep(got, got["wai"] > 5, because=" ")
+
+
+# -- two raters ------------------------------------------------------------------------------------------------
+def test_merging_reports_what_did_not_match():
+    first = pd.DataFrame(
+        {"patient": ["a", "a", "b"], "session": [1, 2, 1], "wai": [1.0, 2, 3], "therapist": ["t", "t", "u"]}
+    )
+    second = pd.DataFrame({"patient": ["a", "c"], "session": [2, 1], "wai": [5.0, 6], "therapist": ["t", "v"]})
+    got = als.merge_ratings(first, second)
+    assert got["wai_therapist"].tolist()[1] == 5
+    assert got["therapist"].tolist() == ["t", "t", "u", "v"]
+    assert got.attrs["merge"] == {
+        "matched": 1,
+        "only_first": 2,
+        "only_second": 1,
+        "patients_only_first": ["b"],
+        "patients_only_second": ["c"],
+    }
+    alone = als.unmatched_ratings(first, second)
+    assert alone["only_in"].tolist() == ["first", "first", "second"]
+    with pytest.raises(als.DataError, match="No patient and session stands in both"):
+        als.merge_ratings(first, second.assign(session=9))
+    with pytest.raises(als.DataError, match="numbers in one table and text in the other"):
+        als.merge_ratings(first, second.assign(patient=[1, 2]))
+
+
+# -- REDCap ----------------------------------------------------------------------------------------------------
+LONGITUDINAL = """record_id,redcap_event_name,therapist,wai,wai_complete
+1,baseline_arm_1,anna,,2
+1,session_1_arm_1,,5,2
+1,session_2_arm_1,,4,2
+2,baseline_arm_1,ben,,2
+2,session_1_arm_1,,6,2
+2,followup_arm_1,,3,2
+"""
+REPEATING = """record_id,redcap_repeat_instrument,redcap_repeat_instance,therapist,wai,phq
+1,,,anna,,
+1,alliance,1,,5,
+1,symptoms,1,,,12
+1,alliance,2,,4,
+2,,,ben,,
+2,alliance,1,,6,
+2,symptoms,2,,,9
+"""
+
+
+def test_redcap_longitudinal(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text(LONGITUDINAL, encoding="utf-8")
+    got = als.read_redcap(path, event="session_{session}_arm_{arm}", therapist="therapist")
+    assert got[["patient", "session", "wai"]].to_numpy().tolist() == [[1, 1, 5], [1, 2, 4], [2, 1, 6]]
+    assert got["therapist"].tolist() == ["anna", "anna", "ben"]
+    assert "wai_complete" not in got
+    assert "3 row(s) are no sessions" in str(got.attrs["report"]["notes"])
+    with pytest.raises(als.DataError, match="No event fits"):
+        als.read_redcap(path, event="visit_{session}")
+
+
+def test_redcap_repeating(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text(REPEATING, encoding="utf-8")
+    got = als.read_redcap(path, instruments=["alliance", "symptoms"], therapist="therapist")
+    assert got[["patient", "session"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+    assert np.allclose(got["phq"], [12, np.nan, np.nan, 9], equal_nan=True)
+    assert got["therapist"].tolist() == ["anna", "anna", "ben", "ben"]
+    with pytest.raises(als.DataError, match="no repeating instrument 'aliance'"):
+        als.read_redcap(path, instruments="aliance")
+    with pytest.raises(ValueError, match="event="):
+        als.read_redcap(path)
+
+
+# -- codebook --------------------------------------------------------------------------------------------------
+def test_codebook_by_hand():
+    table = pd.DataFrame(
+        {
+            "patient": [1, 1, 1, 2, 2],
+            "session": [1, 2, 4, 1, 2],
+            "therapist": ["a", "a", "a", "a", "b"],
+            "date": pd.to_datetime(["2024-01-01", "2024-01-08", "2024-01-22", "2024-02-01", "2024-02-03"]),
+            "wai": [7.0, 7, np.nan, 1, 3],
+        }
+    )
+    row = als.describe_sessions(table, ranges={"wai": [1, 7]}).iloc[0]
+    assert (row["n"], row["n_missing"], row["n_patients"]) == (4, 1, 2)
+    assert (row["share_floor"], row["share_ceiling"]) == (0.25, 0.5)
+    # Means 7 and 2: between 2 x 2.5^2 + 2 x 2.5^2 = 25, within (1 + 1) / 2 = 1, n0 = 2: (25 - 1) / 2 = 12; 12 / 13
+    assert row["share_between"] == pytest.approx(12 / 13)
+    facts = als.describe_study(table, ["wai"]).set_index("fact")
+    assert facts.loc["session numbers left out per patient", "maximum"] == 1
+    assert facts.loc["days between neighbouring sessions", "median"] == 7
+    assert facts.loc["therapists per patient", "maximum"] == 2
+    assert facts.loc["sessions with wai per patient", "minimum"] == 2
+    patterns = als.missing_patterns(table, ["wai"])
+    assert patterns["sessions"].tolist() == [4, 1]
+
+
+# -- privacy ---------------------------------------------------------------------------------------------------
+def test_pseudonyms_are_stable_across_files_and_formats():
+    key = "a secret that is long"
+    numbers = pd.DataFrame({"patient": [7, 8], "therapist": [7, 7], "session": [1, 1]})
+    text = pd.DataFrame({"patient": ["8", "7"], "session": [1, 1]})
+    first, second = als.pseudonymise(numbers, key=key), als.pseudonymise(text, key=key)
+    assert first["patient"].tolist() == second["patient"].tolist()[::-1]
+    assert first["patient"].iloc[0].split("-")[1] != first["therapist"].iloc[0].split("-")[1]
+    assert als.pseudonymise(numbers, key=key + "!")["patient"].tolist() != first["patient"].tolist()
+    assert numbers["patient"].tolist() == [7, 8]
+    with pytest.raises(ValueError, match="16 or more"):
+        als.pseudonymise(numbers, key="short")
+
+
+def test_dates_move_together():
+    table = pd.DataFrame({"patient": [1, 1, 2], "date": pd.to_datetime(["2024-01-01", "2024-01-08", "2024-01-01"])})
+    got = als.pseudonymise(table, key="a secret that is long", shift_dates=True)
+    assert (got["date"].diff().iloc[1]).days == 7
+    assert (got["date"] - table["date"]).abs().max() <= pd.Timedelta(days=182)
+
+
+def test_nothing_that_could_hold_an_id_stays_in_attrs(tmp_path):
+    got = read(tmp_path, "id,sess,wai\nanna,1,5\nAnna,1,4\n")
+    assert "anna" in str(got.attrs)
+    assert "anna" not in str(als.pseudonymise(got, key="a secret that is long").attrs)
+
+
+def test_missing_ids_stay_missing():
+    table = pd.DataFrame({"patient": ["a", "b"], "therapist": ["t", None]})
+    assert als.pseudonymise(table, key="a secret that is long")["therapist"].isna().tolist() == [False, True]
