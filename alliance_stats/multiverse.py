@@ -1,0 +1,242 @@
+"""One question under every rule: how far the answer depends on the way ruptures were detected.
+
+A multiverse analysis after Steegen, Tuerlinckx, Gelman & Vanpaemel (2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout import dropout_intervals, fit_dropout
+from alliance_stats.outcome import fit_next_session, fit_outcome
+from alliance_stats.rupture import RULES, Rule, detect_ruptures, summarise_patients
+from alliance_stats.schema import PATIENT, THERAPIST, DataError, require_choice, require_columns, suggest
+
+QUESTIONS = ("outcome", "next_session", "dropout")
+
+TARGETS: Mapping[str, dict[str, Any]] = {
+    "past baseline": {"repair": "past_baseline", "repair_amount": None},
+    "to baseline": {"repair": "to_baseline", "repair_amount": None},
+    "half of the fall": {"repair": "share_of_fall", "repair_amount": 0.5},
+}
+"""Repair targets, from strict to lenient, as fields of a `Rule`."""
+
+COLUMNS = (
+    "rule",
+    "target",
+    "prospective",
+    "term",
+    "estimate",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "r",
+    "n_rows",
+    "n_ruptures",
+    "n_repaired",
+    "n_patients_with_rupture",
+    "status",
+)
+
+
+def fit_multiverse(
+    sessions: pd.DataFrame,
+    *,
+    score: str,
+    question: str,
+    symptom: str | None = None,
+    endings: pd.DataFrame | None = None,
+    rules: Iterable[str | Rule] | None = None,
+    targets: Iterable[str] = tuple(TARGETS),
+    better: str = "lower",
+    allow_lookahead: bool = False,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """The same estimate under every detection rule and repair target, in one table.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS.
+    score : str
+        The alliance score ruptures are detected in.
+    question : {"outcome", "next_session", "dropout"}
+        Outcome at the end by rupture pattern (`fit_outcome`, adjusted for the number of ratings); the next session's
+        symptoms by rupture state (`fit_next_session`); dropout by rupture state (`fit_dropout`, discrete, clustered by
+        therapist where there are two or more).
+    symptom : str, optional
+        The symptom score; needed but for dropout.
+    endings : DataFrame, optional
+        ``patient, ending``; needed for dropout.
+    rules : iterable of str or Rule, optional
+        Default: all of ``RULES``.
+    targets : iterable of str
+        Of ``TARGETS``: past baseline, to baseline, half of the fall. They replace each rule's own target.
+    better : {"lower", "higher"}
+        Which way of `symptom` is the better outcome.
+    allow_lookahead : bool
+        Fit rules that look ahead also where the question is a prediction (next session, dropout).
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row per rule, target and term: ``rule, target, prospective, term, estimate, ci_low, ci_high, p_value``
+        (points of the symptom; log odds for dropout), ``r`` (partial correlation, where the model gives one),
+        ``n_rows, n_ruptures, n_repaired, n_patients_with_rupture``, ``status``: ``ok``, or why there is no
+        estimate. A specification without an estimate keeps its row.
+
+    Examples
+    --------
+    >>> from alliance_stats.simulate import simulate_study
+    >>> study = simulate_study(n_patients=80, n_therapists=6, seed=1)
+    >>> table = fit_multiverse(study.sessions, score="alliance", question="next_session", symptom="phq9",
+    ...                        rules=["previous_2pooled", "own_mean_2sd"], targets=["past baseline"])
+    >>> table[["rule", "term", "status"]]
+                   rule             term       status
+    0  previous_2pooled     rupture_open           ok
+    1  previous_2pooled  repaired_before           ok
+    2      own_mean_2sd                   looks ahead
+    """
+    require_choice(question, QUESTIONS, name="question")
+    chosen = [_rule(rule) for rule in (RULES if rules is None else rules)]
+    targets = list(targets)
+    for target in targets:
+        require_choice(target, tuple(TARGETS), name="targets")
+    require_columns(sessions, [PATIENT, score], table_name="sessions")
+    if question == "dropout":
+        if endings is None:
+            raise ValueError("question='dropout' needs endings=: how each therapy ended.")
+    elif symptom is None:
+        raise ValueError(f"question={question!r} needs symptom=: the column of symptom scores.")
+    else:
+        require_columns(sessions, [symptom], table_name="sessions")
+    rows: list[dict[str, Any]] = []
+    for rule in chosen:
+        for target in targets:
+            variant = replace(rule, **TARGETS[target])
+            head = {"rule": rule.name, "target": target, "prospective": variant.prospective}
+            if question != "outcome" and not variant.prospective and not allow_lookahead:
+                rows.append({**head, "term": "", "status": "looks ahead"})
+                continue
+            rows += [
+                {**head, **row} for row in _answer(sessions, variant, score, question, symptom, endings, better, level)
+            ]
+    table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    table.attrs = {"question": question, "score": score, "level": level}
+    return table
+
+
+def summarise_multiverse(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """How far the answer depends on the rule, one row per term.
+
+    Returns
+    -------
+    DataFrame
+        ``term, n_specifications, n_estimated, median, lowest, highest, same_sign`` (share of estimates with the sign of
+        the median), ``significant`` (share with p below `alpha`).
+    """
+    require_columns(table, COLUMNS, table_name="table")
+    specifications = len(table[["rule", "target"]].drop_duplicates())
+    rows = []
+    for term, own in table[table["status"] == "ok"].groupby("term", sort=False):
+        estimate = own["estimate"].to_numpy(dtype=np.float64)
+        middle = float(np.median(estimate))
+        rows.append(
+            {
+                "term": term,
+                "n_specifications": specifications,
+                "n_estimated": len(own),
+                "median": middle,
+                "lowest": float(estimate.min()),
+                "highest": float(estimate.max()),
+                "same_sign": float((np.sign(estimate) == np.sign(middle)).mean()),
+                "significant": float((own["p_value"] < alpha).mean()),
+            }
+        )
+    columns = ["term", "n_specifications", "n_estimated", "median", "lowest", "highest", "same_sign", "significant"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _rule(rule: str | Rule) -> Rule:
+    if isinstance(rule, Rule):
+        return rule
+    if rule not in RULES:
+        raise ValueError(f"rules names {rule!r}, which is not known. {suggest(rule, RULES)}")
+    return RULES[rule]
+
+
+def _answer(
+    sessions: pd.DataFrame,
+    rule: Rule,
+    score: str,
+    question: str,
+    symptom: str | None,
+    endings: pd.DataFrame | None,
+    better: str,
+    level: float,
+) -> list[dict[str, Any]]:
+    """The rows of one specification: its estimates, or one row that says why there is none."""
+    events = detect_ruptures(sessions, score=score, rule=rule)
+    counts = {
+        "n_ruptures": len(events),
+        "n_repaired": int(events["repaired_at"].notna().sum()),
+        "n_patients_with_rupture": int(events[PATIENT].nunique()),
+    }
+    if events.empty:
+        return [{**counts, "term": "", "status": "no rupture found"}]
+    try:
+        if question == "outcome":
+            found = _outcome(sessions, events, str(symptom), better, level)
+        elif question == "next_session":
+            found = _next_session(sessions, events, str(symptom), score, level)
+        else:
+            found = _dropout(sessions, events, endings, level)
+    except DataError as error:
+        return [{**counts, "term": "", "status": str(error)}]
+    return [{**row, **counts, "status": "ok"} for row in found]
+
+
+def _outcome(
+    sessions: pd.DataFrame, events: pd.DataFrame, symptom: str, better: str, level: float
+) -> list[dict[str, Any]]:
+    patients = summarise_patients(sessions, events, measures=[symptom])
+    fit = fit_outcome(patients, post=f"{symptom}_post", pre=f"{symptom}_pre", better=better)
+    effects = fit.effects(level=level)
+    effects = effects[effects["adjusted"]].rename(columns={"contrast": "term", "difference": "estimate"})
+    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value", "r"]
+    return [{**row, "n_rows": fit.diagnostics["rows"]} for row in _records(effects[wanted])]
+
+
+def _next_session(
+    sessions: pd.DataFrame, events: pd.DataFrame, symptom: str, score: str, level: float
+) -> list[dict[str, Any]]:
+    fit = fit_next_session(sessions, events, symptom=symptom, alliance=score, allow_lookahead=True)
+    effects = fit.effects(level=level)
+    effects = effects[effects["term"].isin(["rupture_open", "repaired_before"])]
+    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value", "r"]
+    return [{**row, "n_rows": fit.diagnostics["rows"]} for row in _records(effects[wanted])]
+
+
+def _dropout(
+    sessions: pd.DataFrame, events: pd.DataFrame, endings: pd.DataFrame | None, level: float
+) -> list[dict[str, Any]]:
+    intervals = dropout_intervals(sessions, events, endings=endings, allow_lookahead=True)
+    varying = [name for name in ("rupture_open", "repaired_before") if len(intervals[name].unique()) > 1]
+    several = THERAPIST in intervals and len(intervals[THERAPIST].dropna().unique()) > 1
+    fit = fit_dropout(" + ".join([*varying, "session"]), intervals, cluster=THERAPIST if several else None)
+    terms = fit.tidy(level=level)
+    terms = terms[terms["term"].isin(varying)]
+    n_rows = int(fit.glance()["n_rows"].iloc[0])
+    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value"]
+    return [{**row, "n_rows": n_rows} for row in _records(terms[wanted])]
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

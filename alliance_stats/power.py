@@ -1,0 +1,147 @@
+"""Power by simulation: how often a study of a given size would find what the simulated world holds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout import dropout_intervals, fit_dropout
+from alliance_stats.outcome import fit_next_session
+from alliance_stats.rupture import Rule, detect_ruptures
+from alliance_stats.schema import THERAPIST, DataError, Seed, generator, require_choice
+from alliance_stats.simulate import Study, simulate_study
+
+Analysis = Callable[[Study, pd.DataFrame], pd.DataFrame]
+"""A study and its events in, TERMS out."""
+
+
+def simulate_power(
+    *,
+    analysis: str | Analysis,
+    term: str,
+    seed: Seed,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    world: Mapping[str, Any] | None = None,
+    rule: str | Rule | None = "previous_2pooled",
+    n_studies: int = 200,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Simulate many studies, analyse each, and count how often a term is significant.
+
+    Parameters
+    ----------
+    analysis : {"next_session", "dropout"} or callable
+        `fit_next_session` on ``phq9`` and ``alliance``; the discrete dropout hazard on ``rupture_open +
+        repaired_before + session`` with therapist-clustered errors; or your own function of a `Study` and its EVENTS
+        that returns TERMS.
+    term : str
+        The row of TERMS in question, such as ``rupture_open``.
+    seed : int or numpy.random.Generator
+        The same studies are drawn in every cell (common random numbers), so that cells differ by design alone.
+    vary : mapping of str to sequence, optional
+        Parameters of `simulate_study` and the values to try; all combinations are run.
+    world : mapping, optional
+        Other parameters of `simulate_study`, for all cells.
+    rule : str, Rule or None
+        How ruptures are detected; None takes the true ones, which no study has.
+    n_studies : int
+        Studies per cell.
+    alpha : float
+        Level of the two-sided test.
+
+    Returns
+    -------
+    DataFrame
+        One row per cell: the varied parameters, ``n_studies``, ``n_fitted`` (the others could not be analysed, for
+        instance for want of a rupture, and count as not significant), ``power`` with Wilson's interval ``ci_low,
+        ci_high``, and over the fitted studies ``mean_estimate``, ``sd_estimate``, ``mean_std_error``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown analysis, or a term that the analysis does not give.
+
+    Examples
+    --------
+    >>> table = simulate_power(analysis="next_session", term="alliance_within", vary={"n_patients": [20, 60]},
+    ...                        world={"n_therapists": 5, "alliance_effect": -3.0}, n_studies=4, seed=1)
+    >>> bool(table["power"].iloc[1] >= table["power"].iloc[0])
+    True
+    """
+    analyse = _analysis(analysis)
+    if not n_studies >= 1:
+        raise ValueError(f"n_studies={n_studies!r} must be at least 1.")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha!r} must lie between 0 and 1.")
+    seeds = generator(seed).integers(0, 2**63, n_studies)
+    names, values = list(vary or {}), list((vary or {}).values())
+    rows = []
+    for combination in itertools.product(*values):
+        cell = dict(zip(names, combination, strict=True))
+        found = [_one_study(analyse, term, rule, {**(world or {}), **cell}, int(each)) for each in seeds]
+        rows.append({**cell, **_counted([row for row in found if row is not None], n_studies, alpha)})
+    return pd.DataFrame(rows)
+
+
+def _one_study(
+    analyse: Analysis, term: str, rule: str | Rule | None, world: Mapping[str, Any], seed: int
+) -> tuple[float, float, float] | None:
+    """Estimate, standard error and p value of the term in one simulated study; None where it cannot be analysed."""
+    study = simulate_study(seed=seed, **world)
+    events = study.events if rule is None else detect_ruptures(study.sessions, score="alliance", rule=rule)
+    try:
+        terms = analyse(study, events).set_index("term")
+    except DataError:
+        return None
+    if term not in terms.index:
+        if term in ("rupture_open", "repaired_before"):  # no such state in this study
+            return None
+        require_choice(term, list(terms.index), name="term")
+    estimate, error, p_value = terms.loc[term, ["estimate", "std_error", "p_value"]].to_numpy(dtype=np.float64)
+    return float(estimate), float(error), float(p_value)
+
+
+def _counted(found: list[tuple[float, float, float]], n_studies: int, alpha: float) -> dict[str, float]:
+    estimate, error, p_value = np.array(found, dtype=np.float64).reshape(-1, 3).T
+    share = float((p_value < alpha).sum() / n_studies)
+    low, high = _wilson(share, n_studies)
+    some = len(estimate) > 0
+    return {
+        "n_studies": n_studies,
+        "n_fitted": len(estimate),
+        "power": share,
+        "ci_low": low,
+        "ci_high": high,
+        "mean_estimate": float(estimate.mean()) if some else np.nan,
+        "sd_estimate": float(estimate.std(ddof=1)) if len(estimate) > 1 else np.nan,
+        "mean_std_error": float(error.mean()) if some else np.nan,
+    }
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's (1927) 95 % interval of a share."""
+    z2 = 1.959963984540054**2
+    centre, spread = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
+    return max(float((centre - spread) / (1 + z2 / n)), 0.0), min(float((centre + spread) / (1 + z2 / n)), 1.0)
+
+
+def _next_session(study: Study, events: pd.DataFrame) -> pd.DataFrame:
+    return fit_next_session(study.sessions, events, symptom="phq9", alliance="alliance").tidy()
+
+
+def _dropout(study: Study, events: pd.DataFrame) -> pd.DataFrame:
+    intervals = dropout_intervals(study.sessions, events, endings=study.endings)
+    varying = [name for name in ("rupture_open", "repaired_before") if len(intervals[name].unique()) > 1]
+    return fit_dropout(" + ".join([*varying, "session"]), intervals, cluster=THERAPIST).tidy()
+
+
+def _analysis(analysis: str | Analysis) -> Analysis:
+    if callable(analysis):
+        return analysis
+    known: dict[str, Analysis] = {"next_session": _next_session, "dropout": _dropout}
+    require_choice(analysis, list(known), name="analysis")
+    return known[analysis]

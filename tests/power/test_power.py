@@ -1,0 +1,82 @@
+"""Power: its definition by a loop, its level without an effect, and its growth with the study."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import alliance_stats as als
+from alliance_stats.outcome import fit_next_session
+
+SMALL = {"n_patients": 25, "n_therapists": 4, "n_sessions": 8, "sessions_sd": 2}
+
+
+def test_power_against_a_loop():
+    table = als.simulate_power(analysis="next_session", term="alliance_within", world=SMALL, n_studies=8, seed=3)
+    seeds = np.random.default_rng(3).integers(0, 2**63, 8)
+    found = []
+    for seed in seeds:
+        study = als.simulate_study(seed=int(seed), **SMALL)
+        events = als.detect_ruptures(study.sessions, score="alliance", rule="previous_2pooled")
+        terms = fit_next_session(study.sessions, events, symptom="phq9", alliance="alliance").tidy().set_index("term")
+        found.append(terms.loc["alliance_within", ["estimate", "p_value"]].tolist())
+    estimate, p_value = np.array(found, dtype=float).T
+    row = table.iloc[0]
+    assert row["power"] == (p_value < 0.05).mean()
+    assert row["mean_estimate"] == pytest.approx(estimate.mean())
+    assert row["n_fitted"] == 8
+    assert row["ci_low"] <= row["power"] <= row["ci_high"]
+
+
+def test_cells_are_all_combinations_and_repeatable():
+    arguments = {
+        "analysis": "dropout",
+        "term": "rupture_open",
+        "vary": {"n_patients": [40, 80], "dropout_rupture": [0.0, 2.0]},
+        "world": {"rupture_rate": 0.1},
+        "rule": None,
+        "n_studies": 4,
+        "seed": 5,
+    }
+    table = als.simulate_power(**arguments)
+    assert table[["n_patients", "dropout_rupture"]].to_numpy().tolist() == [[40, 0], [40, 2], [80, 0], [80, 2]]
+    pd.testing.assert_frame_equal(table, als.simulate_power(**arguments))
+    assert table["mean_estimate"].iloc[3] > table["mean_estimate"].iloc[2]
+
+
+def test_own_analysis_and_studies_that_cannot_be_analysed():
+    def own(study, events):
+        if len(events) % 2:
+            raise als.DataError("odd", remedy="none")
+        return pd.DataFrame({"term": ["x"], "estimate": [1.0], "std_error": [0.5], "p_value": [0.01]})
+
+    table = als.simulate_power(analysis=own, term="x", world=SMALL, n_studies=10, seed=1, rule=None)
+    assert table["power"].iloc[0] == table["n_fitted"].iloc[0] / 10 < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"analysis": "cure", "term": "x"}, "analysis='cure'"),
+        ({"analysis": "next_session", "term": "aliance_within"}, "alliance_within"),
+        ({"analysis": "next_session", "term": "x", "n_studies": 0}, "n_studies=0"),
+        ({"analysis": "next_session", "term": "x", "alpha": 2.0}, "alpha=2.0"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        als.simulate_power(seed=1, world=SMALL, **{"n_studies": 1, **arguments})
+
+
+@pytest.mark.slow
+def test_power_is_the_level_without_an_effect_and_grows_with_it():
+    table = als.simulate_power(
+        analysis="next_session",
+        term="alliance_within",
+        vary={"alliance_effect": [0.0, -1.5, -3.0]},
+        world={"n_patients": 60, "n_therapists": 6, "rupture_effect": 0.0, "repair_effect": 0.0},
+        n_studies=100,
+        seed=7,
+    )
+    assert table["ci_low"].iloc[0] <= 0.05 <= table["ci_high"].iloc[0]
+    assert table["power"].is_monotonic_increasing
+    assert table["power"].iloc[2] > 0.8
