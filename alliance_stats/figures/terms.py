@@ -21,6 +21,7 @@ def plot_terms(
     ratio: bool = False,
     labels: Mapping[str, str] | None = None,
     xlabel: str | None = None,
+    reference: float | None = 0.0,
     ax: Axes | None = None,
 ) -> Axes:
     """Coefficients with their intervals, one line each, from top to bottom in the order of the table.
@@ -36,6 +37,8 @@ def plot_terms(
         Words for terms.
     xlabel : str, optional
         The label of the axis, with units; "Coefficient" or "Ratio" with the interval's name by default.
+    reference : float or None
+        The coefficient of no effect, marked by a line (as a ratio: ``exp(reference)``); None for none.
     ax : Axes, optional
         Where to draw; a new figure by default.
     """
@@ -54,7 +57,9 @@ def plot_terms(
             colour, marker = colours[k % len(colours)], "osD^v"[k % 5]
             ax.hlines(heights, shown["ci_low"], shown["ci_high"], color=colour, linewidth=1.4)
             ax.plot(shown["estimate"], heights, marker, color=colour, label=None if model is None else str(model))
-        ax.axvline(1.0 if ratio else 0.0, color=COLOURS["grey"], linewidth=0.8, linestyle="--", zorder=0)
+        if reference is not None:
+            nothing = float(np.exp(reference)) if ratio else reference
+            ax.axvline(nothing, color=COLOURS["grey"], linewidth=0.8, linestyle="--", zorder=0)
         if ratio:
             _log_axis(ax)
         words = labels or {}

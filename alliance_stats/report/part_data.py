@@ -8,8 +8,11 @@ import pandas as pd
 
 from alliance_stats.courses import score_distribution
 from alliance_stats.figures import plot_attendance, plot_distribution
+from alliance_stats.instruments import as_instrument
+from alliance_stats.reliability import item_reliability, session_reliability
 from alliance_stats.report.numbers import brief, number, percent
 from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.reading import instrument_of
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
 
@@ -50,6 +53,9 @@ def describe_data(run: Run) -> None:
         "; the ends of the scale are orange." if high is not None else "."
     )
     run.show_figure(section, "score_distribution", axes, caption, alt=caption)
+    if any(table["into"] == run.score for table in run.study.tables("score")):
+        with run.attempt("The reliability of the score"):
+            _reliability(run, section)
     _attendance(run, section)
     if run.endings is not None:
         _endings(run, section, run.endings)
@@ -108,6 +114,34 @@ def _how_scored(run: Run) -> str:
                 f"{brief(flipped['high'])}), so that higher is better"
             )
     return ""
+
+
+def _reliability(run: Run, section: Section) -> None:
+    scoring = next(table for table in run.study.tables("score") if table["into"] == run.score)
+    items = run.sessions.attrs["scored"][run.score]["items"]
+    instrument = as_instrument(instrument_of(run.study, scoring))
+    if "answers" in scoring:
+        instrument = instrument.with_range(*scoring["answers"])
+    turned = scoring.get("already_reversed", False)
+    if isinstance(turned, list) and turned:
+        section.paragraph("Reliability is not computed where only some items are reversed already.", css="small")
+        return
+    key = None if turned is True else instrument
+    alphas = item_reliability(run.sessions, items, instrument=key).assign(score=run.score)
+    run.keep("item_reliability", alphas[["score", *(name for name in alphas if name != "score")]])
+    run.keep("session_reliability", session_reliability(run.sessions, items, instrument=key))
+    alpha = run.citer("item_reliability", "alpha")(run.score)
+    omega = run.citer("item_reliability", "omega")(run.score)
+    cite = run.citer("session_reliability", "estimate")
+    run.facts.append(
+        f"Over all answer sheets coefficient alpha was {alpha} and omega {omega}; the reliability of differences "
+        f"between patients from one session was {cite('R_1F')}, that of change within patients from session to session "
+        f"{cite('R_C')} (Cranford et al., 2006)."
+    )
+    section.subheading("Reliability")
+    section.paragraph(run.facts[-1])
+    labels: Labels = {"coefficient": "", "estimate": "estimate", "meaning": "of"}
+    run.show_table(section, "session_reliability", "Reliability between and within patients.", labels=labels)
 
 
 def _attendance(run: Run, section: Section) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout import dropout_intervals, fit_dropout
-from alliance_stats.figures import plot_terms
+from alliance_stats.dropout import cumulative_incidence, dropout_intervals, fit_dropout
+from alliance_stats.figures import plot_incidence, plot_terms
 from alliance_stats.report.numbers import count, p_value, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, keep_fit, prediction_events
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.study import StudyError, options_of
 from alliance_stats.rupture.intervals import wilson
+from alliance_stats.schema import ENDINGS
 
 _STATES = ("none", "open", "repaired")
 
@@ -40,10 +41,18 @@ def _dropout(run: Run, section: Section) -> None:
     )
     if "rupture_state" in intervals:
         run.keep("dropout_by_state", by_state(intervals))
+    incidence = run.keep("cumulative_incidence", cumulative_incidence(intervals, states="rupture_state" in intervals))
     fit = fit_dropout(formula, intervals, **{key: value for key, value in settings.items() if key not in building})
     keep_fit(run, "dropout", fit)
     run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
     _say(run, section, formula)
+    endings = [state for state in dict.fromkeys(incidence["state"]) if state in ENDINGS]
+    axes = plot_incidence(incidence, states=endings, ax=blank_axes(3.2))
+    caption = (
+        "Share of patients whose therapy has ended in each way by each session; the endings compete (Aalen-Johansen, "
+        "pointwise 95 % intervals)."
+    )
+    run.show_figure(section, "cumulative_incidence", axes, caption, alt=caption)
     if "dropout_by_state" in run.tables:
         labels: Labels = {
             "rupture_state": "rupture state",
@@ -55,6 +64,7 @@ def _dropout(run: Run, section: Section) -> None:
         shares = dict.fromkeys(("rate", "ci_low", "ci_high"), percent)
         caption = "Dropout per session at risk, by the rupture state known before it (95 % Wilson intervals)."
         run.show_table(section, "dropout_by_state", caption, labels=labels, formats=shares)
+        _draw_states(run, section)
     run.show_table(section, "dropout_terms", "Dropout hazard, log scale.", labels=TERM_LABELS, formats=TERM_FORMATS)
     remarks = [str(note) for note in fit.diagnostics.get("notes", ())]
     if remarks:
@@ -66,6 +76,18 @@ def _dropout(run: Run, section: Section) -> None:
     )
     caption = "What goes with dropout at the next session; 95 % intervals, logarithmic axis."
     run.show_figure(section, "dropout_terms", axes, caption, alt=caption)
+
+
+def _draw_states(run: Run, section: Section) -> None:
+    table = run.tables["dropout_by_state"]
+    shown = pd.DataFrame({"term": table["rupture_state"], "estimate": 100 * table["rate"]})
+    shown = shown.assign(ci_low=100 * table["ci_low"], ci_high=100 * table["ci_high"])
+    words = {"none": "no rupture so far", "open": "a rupture is open", "repaired": "all ruptures repaired"}
+    axes = plot_terms(
+        shown, labels=words, xlabel="Dropouts per 100 sessions at risk (95 % CI)", reference=None, ax=blank_axes(1.6)
+    )
+    caption = "Dropout by the rupture state known one step before; not adjusted for the session reached."
+    run.show_figure(section, "dropout_by_state", axes, caption, alt=caption)
 
 
 def by_state(intervals: pd.DataFrame) -> pd.DataFrame:

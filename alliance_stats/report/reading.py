@@ -99,13 +99,18 @@ def read_and_score(study: Study) -> pd.DataFrame:
             raise StudyError(str(error), remedy="") from error
         raise
     for section in study.tables("score"):
-        instrument = section.pop("instrument")
-        if str(instrument).endswith(".toml"):
-            instrument = study.path.parent / instrument
+        instrument = instrument_of(study, section)
+        del section["instrument"]
         sessions = in_section(study, "score", lambda: score_items(sessions, instrument, **section))  # noqa: B023
     for section in study.tables("flip"):
         sessions = in_section(study, "flip", lambda: flip(sessions, **section))  # noqa: B023
     return _with_score(study, sessions)
+
+
+def instrument_of(study: Study, section: dict[str, Any]) -> str | Path:
+    """The instrument that a ``[score]`` names: one of INSTRUMENTS, or a TOML file beside the study file."""
+    name = str(section["instrument"])
+    return study.path.parent / name if name.endswith(".toml") else name
 
 
 def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
