@@ -169,7 +169,8 @@ def build_design(
 
     effect_names = tuple(effect_columns)
     centred_effects = _centred(blocks, effect_names)
-    names, aliased = fixed.names, ()
+    names = fixed.names
+    aliased: tuple[str, ...] = ()
     x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     suspects = _suspects(x, x_scale)
     if suspects:

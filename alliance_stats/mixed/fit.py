@@ -102,7 +102,10 @@ def diagnostics(model: Model, optimum: Optimum) -> dict[str, Any]:
         "evaluations": optimum.evaluations,
         "decrement": optimum.decrement,
         "gradient": float(np.abs(gradient).max()) if gradient is not None and len(gradient) else 0.0,
-        "boundary": [_boundary_words(design, number) for number in optimum.boundary],
+        "boundary": [
+            *(_boundary_words(design, number) for number in optimum.boundary),
+            *(f"{model.parameters[number].term} of the residual is at the end of its range" for number in optimum.held),
+        ],
         "rows": design.n,
         "rows_dropped": design.n_dropped,
         "missing": dict(design.missing),

@@ -10,6 +10,7 @@ u of D) and the search restarted where it fails.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,9 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 TOLERANCE = 1e-12
 """Stop when a full step would lower the deviance by less than this."""
-MAX_EVALUATIONS = 200
+MAX_EVALUATIONS = 500
+PATIENCE = 12
+"""Steps over square roots with the expected Hessian, before it is formed by differences."""
 _RHO_LIMIT = 1 - 1e-9
 
 
@@ -40,6 +43,8 @@ class Optimum:
     converged : bool
     boundary : tuple of int
         Blocks (numbered as in ``Model.design.blocks``) whose covariance matrix is singular.
+    held : tuple of int
+        Residual parameters at the end of their range (a continuous-time correlation of zero).
     message : str
     """
 
@@ -49,6 +54,7 @@ class Optimum:
     decrement: float
     converged: bool
     boundary: tuple[int, ...]
+    held: tuple[int, ...]
     message: str
 
 
@@ -104,6 +110,7 @@ class _Search:
         self.model = model
         self.residual = np.array([parameter.kind == "residual" for parameter in model.parameters])
         self.positive = model.correlation == "car1"
+        self.lowest = -14.0 if self.positive else -12.0  # a correlation of 1e-6 (CAR(1)) counts as none
         self.blocks = covariance_blocks(model)
         self.scalars = np.array([indices[0, 0] for indices in self.blocks if len(indices) == 1], dtype=np.int64)
         self.evaluations = 0
@@ -123,7 +130,7 @@ class _Search:
 
     def _to_theta(self, x: FloatArray) -> FloatArray:
         theta = x.copy()
-        z = np.clip(x[self.residual], -30, 30)
+        z = np.clip(x[self.residual], -30.0, 30.0)
         theta[self.residual] = 1 / (1 + np.exp(-z)) if self.positive else np.clip(np.tanh(z), -_RHO_LIMIT, _RHO_LIMIT)
         return theta
 
@@ -141,18 +148,15 @@ class _Search:
             return None
         return result if np.isfinite(result.value) else None
 
-    def _point(self) -> tuple[float, FloatArray, FloatArray]:
+    def _point(self, *, sharpened: bool = True) -> tuple[float, FloatArray, FloatArray]:
         """Deviance, gradient and Hessian (expected, sharpened by the secant pairs) in search coordinates."""
         assert self.at is not None
         assert self.at.gradient is not None
         assert self.at.information is not None
         slope = self._slope(self._to_theta(self.x))
         hessian = 2 * self.at.information * np.outer(slope, slope)
-        for step, change in self.pairs[-2:]:
-            bent, along = hessian @ step, float(step @ change)
-            curve = float(step @ bent)
-            if along > 0.1 * curve > 0 and along < 10 * curve:
-                hessian = hessian - np.outer(bent, bent) / curve + np.outer(change, change) / along
+        if sharpened:
+            hessian = _sharpened(hessian, self.pairs[-2:], 10.0)
         return self.at.value, self.at.gradient * slope, hessian
 
     def _gradient(self) -> FloatArray:
@@ -165,14 +169,22 @@ class _Search:
         self.x, self.at = x, at
         self.pairs.append((step, self._gradient() - before))
 
+    def _residual_held(self, gradient: FloatArray) -> Any:
+        """A continuous-time correlation that has reached zero and would go below."""
+        at_zero = self.positive & (self.x[self.residual] <= self.lowest)
+        return at_zero & (gradient[self.residual] >= -1e-12)
+
     # -- scoring on D itself ------------------------------------------------------------------------------------
     def scoring(self) -> None:
         """Fisher scoring; ends with ``done``, or with ``stalled`` where a matrix meets its boundary."""
         cut = 0
-        while self.evaluations < MAX_EVALUATIONS and self.at is not None:
+        for _ in range(2 * PATIENCE):
+            if self.at is None:
+                return
             value, gradient, hessian = self._point()
             held = np.zeros(len(self.x), dtype=bool)
             held[self.scalars] = (self.x[self.scalars] <= 0) & (gradient[self.scalars] >= 0)
+            held[self.residual] = self._residual_held(gradient)
             free = ~held
             step = np.zeros(len(self.x))
             step[free] = -_solve_positive(hessian[np.ix_(free, free)], gradient[free])
@@ -180,12 +192,12 @@ class _Search:
             if self.decrement < TOLERANCE:
                 self.done = True
                 return
-            step[self.residual] = np.clip(step[self.residual], -1.5, 1.5)
+            step[self.residual] = self._residual_step(step[self.residual])
             length = self._room(step)
             cut += length < 1
             if cut > 2 or not self._line_search(step, length, value, gradient):
-                self.stalled = True
-                return
+                break
+        self.stalled = True
 
     def _room(self, step: FloatArray) -> float:
         """The share of a step after which every covariance block of two or more effects is still positive definite."""
@@ -217,31 +229,54 @@ class _Search:
     def by_roots(self) -> None:
         """Newton-like steps over L, D = L L'; sets ``done`` when the gradient in L has vanished."""
         self.stalled, self.done = False, False
-        while self.evaluations < MAX_EVALUATIONS:
+        for iteration in range(MAX_EVALUATIONS):
+            if self.evaluations >= MAX_EVALUATIONS:
+                break
             value, gradient, hessian = self._point()
             roots = [_root(self.x[indices]) for indices in self.blocks]
-            jacobian, bend = self._root_map(roots, gradient)
-            curved = jacobian.T @ hessian @ jacobian
+            exact = iteration >= PATIENCE
+            jacobian, bend = self._root_map(roots, gradient, positive=not exact)
+            if exact:
+                hessian = self._differenced_hessian(gradient, hessian)
             slope = jacobian.T @ gradient
-            step = -_solve_positive(curved + bend, slope)
+            step = -_solve_positive(jacobian.T @ hessian @ jacobian + bend, slope)
             self.decrement = float(-slope @ step) / 2
-            if self.decrement < TOLERANCE:
-                break
-            length = 1.0
-            for _ in range(15):
-                x = self._from_roots(roots, length * step)
-                at = self._evaluate(x)
-                if at is not None and at.value <= value - 1e-4 * length * self.decrement + _noise(value):
-                    self._move(x, at)
-                    break
-                length /= 3
-            else:
+            if self.decrement < TOLERANCE or not self._root_search(roots, step, value):
                 break
         self._settle()
         self.done = self.decrement < 1e-6
 
-    def _root_map(self, roots: list[FloatArray], gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """D x / d (L's elements, residual parameters), and the positive part of <gradient, d2 D>."""
+    def _root_search(self, roots: list[FloatArray], step: FloatArray, value: float) -> bool:
+        """Move along `step` in the roots until the deviance falls."""
+        length = 1.0
+        for _ in range(15):
+            x = self._from_roots(roots, length * step)
+            at = self._evaluate(x)
+            if at is not None and at.value <= value - 1e-4 * length * self.decrement + _noise(value):
+                self._move(x, at)
+                return True
+            length /= 3
+        return False
+
+    def _differenced_hessian(self, gradient: FloatArray, expected: FloatArray) -> FloatArray:
+        """The Hessian in search coordinates by forward differences; the expected one where they fail."""
+        here = self.x
+        out = np.empty_like(expected)
+        for k in range(len(here)):
+            step = 1e-5 / math.sqrt(max(expected[k, k], 1e-12))
+            self.x = here + step * np.eye(len(here))[k]
+            at = self._evaluate(self.x)
+            if at is None or at.gradient is None:
+                self.x = here
+                return expected
+            out[k] = (at.gradient * self._slope(self._to_theta(self.x)) - gradient) / step
+        self.x = here
+        return (out + out.T) / 2
+
+    def _root_map(
+        self, roots: list[FloatArray], gradient: FloatArray, *, positive: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """The derivative of x by (L's elements, residual parameters), and <gradient, d2 D> or its positive part."""
         sizes = [root.size for root in roots]
         width = sum(sizes) + int(self.residual.sum())
         jacobian, bend = np.zeros((len(self.x), width)), np.zeros((width, width))
@@ -254,11 +289,11 @@ class _Search:
                         jacobian[indices[i, j], at + i * q + c] += root[j, c] * (2.0 if i == j else 1.0)
             matrix = gradient_matrix(gradient, indices)
             values, vectors = np.linalg.eigh(matrix)
-            part = (vectors * np.maximum(values, 0)) @ vectors.T
+            part = (vectors * (np.maximum(values, 0) if positive else values)) @ vectors.T
             bend[at : at + q * q, at : at + q * q] = 2 * np.kron(part, np.eye(q))
             at += q * q
         for place, number in enumerate(np.flatnonzero(self.residual)):
-            jacobian[number, at + place] = 1.0
+            jacobian[number, at + place] = float(not self._residual_held(gradient).any())
         return jacobian, bend
 
     def _from_roots(self, roots: list[FloatArray], step: FloatArray) -> FloatArray:
@@ -267,8 +302,13 @@ class _Search:
             moved = root + step[at : at + root.size].reshape(root.shape)
             x[indices] = moved @ moved.T
             at += root.size
-        x[self.residual] += np.clip(step[at:], -1.5, 1.5)
+        x[self.residual] += self._residual_step(step[at:])
         return x
+
+    def _residual_step(self, step: FloatArray) -> FloatArray:
+        """A step of the residual parameters, kept within bounds."""
+        here = self.x[self.residual]
+        return np.asarray(np.clip(here + np.clip(step, -3.0, 3.0), self.lowest, 12.0) - here)
 
     def _settle(self) -> None:
         """Set to zero the eigenvalues that are zero but for the last bits of the search."""
@@ -322,9 +362,16 @@ class _Search:
             values = np.linalg.eigvalsh(theta[indices])
             if values[0] <= 1e-7 * max(values[-1], 1e-2):
                 boundary.append(number)
+        held: tuple[int, ...] = ()
+        if self.residual.any() and self._residual_held(self._gradient()).any():
+            held = tuple(np.flatnonzero(self.residual).tolist())
+            theta[list(held)] = 0.0
+            at = self.model.deviance(theta)
+            if at.value <= self.at.value + 1e-4:
+                self.at = at
         converged = self.done
         message = "converged" if converged else f"stopped after {self.evaluations} evaluations"
-        return Optimum(theta, self.at, self.evaluations, self.decrement, converged, tuple(boundary), message)
+        return Optimum(theta, self.at, self.evaluations, self.decrement, converged, tuple(boundary), held, message)
 
 
 def covariance_blocks(model: Model) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
@@ -352,14 +399,24 @@ def _root(matrix: FloatArray) -> FloatArray:
 
 
 def _solve_positive(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
-    """H^-1 g with H made positive definite: flat and negative directions are damped or left out."""
+    """H^-1 g with H made positive definite: flat directions are left out, negative ones turned round."""
     if not len(gradient):
         return gradient
-    scale = np.sqrt(np.maximum(np.diag(hessian), 1e-300))
+    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
     values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
-    good = values > 1e-10 * max(values[-1], 1e-300)
+    good = np.abs(values) > 1e-10 * max(values[-1], 1e-300)
     part = vectors[:, good]
-    return np.asarray((part @ ((part.T @ (gradient / scale)) / values[good])) / scale)
+    return np.asarray((part @ ((part.T @ (gradient / scale)) / np.abs(values[good]))) / scale)
+
+
+def _sharpened(hessian: FloatArray, pairs: list[tuple[FloatArray, FloatArray]], trust: float) -> FloatArray:
+    """BFGS updates of a Hessian by steps and the changes of gradient along them, where the two agree within `trust`."""
+    for step, change in pairs:
+        bent, along = hessian @ step, float(step @ change)
+        curve = float(step @ bent)
+        if curve > 0 and curve / trust < along < curve * trust:
+            hessian = hessian - np.outer(bent, bent) / curve + np.outer(change, change) / along
+    return hessian
 
 
 def _noise(value: float) -> float:

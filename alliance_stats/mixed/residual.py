@@ -122,7 +122,7 @@ def build_pairs(products: Products, time: FloatArray, *, continuous: bool) -> Pa
             value=time[current][gap <= 0][0],
             remedy="Keep one row per time, or fit without correlation=.",
         )
-    unit = float(np.median(gap)) if continuous else 1.0
+    unit = float(np.quantile(gap, 0.1, method="lower")) if continuous else 1.0
     group = np.repeat(np.arange(len(products.starts)), products.counts)[current]
     if not continuous and gap.max() == 1:
         gaps, gap_code = np.ones(1), np.zeros(len(gap), dtype=np.int64)

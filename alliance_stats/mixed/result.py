@@ -165,7 +165,7 @@ class MixedFit:
                 "aic": [deviance + 2 * k],
                 "bic": [deviance + k * np.log(self.design.n)],
                 "converged": [self.optimum.converged],
-                "boundary": [bool(self.optimum.boundary)],
+                "boundary": [bool(self.optimum.boundary or self.optimum.held)],
                 "criterion": ["REML" if self.reml else "ML"],
                 "n_outer_groups": [grouping.n_outer],
                 "sigma": [np.sqrt(self.residual_variance)],

@@ -56,8 +56,10 @@ def variance_curvature(model: Model, optimum: Optimum) -> VarianceCurvature:
     assert optimum.deviance.information is not None
     gradient, change = optimum.deviance.gradient, curvature.cross[:, :-1, :-1]
     error = 1 / np.sqrt(np.maximum(np.diag(optimum.deviance.information), 1e-300))
-    hessian = np.empty((count + 1, count + 1))
+    hessian = np.zeros((count + 1, count + 1))
     for k in range(count):
+        if k in optimum.held:
+            continue
         step = _STEP * error[k]
         if model.parameters[k].kind == "residual":
             step = min(step, 0.1 * min(1 - abs(theta[k]), abs(theta[k]) or 1.0))
@@ -77,13 +79,13 @@ def variance_curvature(model: Model, optimum: Optimum) -> VarianceCurvature:
 
 def _boundary_covariance(model: Model, optimum: Optimum, hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     """2 H^-1, along the boundary: over a square root of every singular block."""
-    if not optimum.boundary:
+    if not optimum.boundary and not optimum.held:
         return 2 * _positive_inverse(hessian)
     blocks = covariance_blocks(model)
     count = len(hessian)
     columns: list[FloatArray] = []
     bends: list[tuple[int, FloatArray]] = []
-    inside = set(range(count))
+    inside = set(range(count)) - set(optimum.held)
     for number in optimum.boundary:
         indices = blocks[number]
         inside -= set(indices.ravel().tolist())

@@ -50,7 +50,9 @@ def user_deviance(fit: MixedFit, values: Any) -> tuple[float, FloatArray]:
     plain = np.ones(len(theta), dtype=bool)
     if rho is not None:
         unit = model.pairs.unit if model.pairs is not None else 1.0
-        out[rho] = of_theta[rho] * (1.0 if unit == 1 else unit * values[rho] ** (unit - 1))
+        # A continuous-time correlation of exactly zero has no derivative in another unit of time: zero stands for it.
+        stretch = 1.0 if unit == 1 else (unit * values[rho] ** (unit - 1) if values[rho] > 0 else 0.0)
+        out[rho] = of_theta[rho] * stretch
         plain[rho] = False
     last = of_sigma2 / scale - of_theta[plain] @ theta[plain] / values[-1]
     return value, np.append(out, last)
