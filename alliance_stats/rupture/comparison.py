@@ -41,6 +41,8 @@ FAMILY["sudden fall, points"] = Rule(
 """References x units. Points, pooled and between SD and the RCI are constants of a study: calibrated, they are one."""
 
 OWN_UNITS = ("own_sd",)
+EARLIER = "running_mean, shrunken SD of earlier ratings"
+"""A prospective rule beyond the family: its unit, too, looks at earlier ratings only."""
 LATENT = "latent, smoothed"
 LATENT_FILTERED = "latent, filtered"
 LATENT_PLAIN = "latent, probability alone"
@@ -175,6 +177,10 @@ def _one_study(
         onset = follow(judged, fires=flagged).onset
         kind = {"detector": name, "prospective": rule.prospective, "own_sd": rule.unit in OWN_UNITS}
         rows.append(head | kind | {"threshold": threshold} | _measures(study, depth, flagged, onset))
+    depths[EARLIER] = depth = earlier_depth(study.series)
+    threshold = _threshold(study, depth, false_alarm)
+    kind = {"detector": EARLIER, "prospective": True, "own_sd": False, "threshold": threshold}
+    rows.append(head | kind | _measures(study, depth, depth > threshold, _starts(study, depth > threshold)))
     best = max((row["sensitivity"], row["detector"]) for row in rows)[1]
     fit = detect_latent(simulated.sessions, score=SCORE, seed=replicate)
     whole = detect_latent(both, score=SCORE, parameters=fit.parameters, seed=replicate)
@@ -212,6 +218,23 @@ def _study(sessions: pd.DataFrame, truth: pd.DataFrame, n_study: int) -> _Study:
             target[k + 1] = number if target[k + 1] < 0 else target[k + 1]
     free = ~(np.add.reduceat(in_rupture.astype(int), series.start) > 0)
     return _Study(series, in_rupture, target, truth, free, n_study)
+
+
+def earlier_depth(series: Series, *, weight: float = 4.0) -> Any:
+    """Fall below the mean of the earlier ratings in units of their SD, drawn towards the pooled one by `weight`.
+
+    -inf at a patient's first two ratings. The variance is (squares of the earlier + weight x pooled variance) /
+    (their number - 1 + weight).
+    """
+    centred = series.score - series.spread(series.mean)  # differences of running sums lose nothing to a large mean
+    pooled = (centred**2).sum() / max(len(centred) - len(series.start), 1)
+    before = series.position.astype(np.float64)
+    sums = [np.cumsum(values) - values for values in (centred, centred**2)]
+    total, squares = (values - series.spread(values[series.start]) for values in sums)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / before
+        variance = (squares - before * mean**2 + weight * pooled) / (before - 1 + weight)
+        return np.where(before >= 2, (mean - centred) / np.sqrt(variance), -np.inf)
 
 
 def _threshold(study: _Study, value: Any, false_alarm: float) -> float:

@@ -1,0 +1,164 @@
+"""The simulated worlds are what they say, and the comparison counts what it says."""
+
+import numpy as np
+import pytest
+
+from alliance_stats.rupture.comparison import (
+    EARLIER,
+    FAMILY,
+    LATENT,
+    LATENT_FILTERED,
+    _roc_area,
+    compare_detectors,
+    earlier_depth,
+    gains,
+    summarise_comparison,
+)
+from alliance_stats.rupture.series import read_series
+from alliance_stats.rupture.worlds import WORLDS, World, simulate_world
+from alliance_stats.schema import check_sessions
+
+SMALL = World(name="small", n_sessions=10, depth=3.0, lengths="long", onset_rate=0.08)
+
+
+def wide(sessions):
+    return sessions.pivot_table(index="patient", columns="session", values="alliance").to_numpy()
+
+
+def test_a_calm_world_has_the_stated_variances():
+    world = World(name="w", reliability=0.7, autocorrelation=0.5)
+    scores = wide(simulate_world(world, n_patients=20_000, seed=1, ruptures=False).sessions)
+    rest = scores - scores.mean(axis=1, keepdims=True)
+    near = np.mean((scores[:, 1:] - scores[:, :-1]) ** 2)
+    far = np.mean((scores[:, 12:] - scores[:, :-12]) ** 2)
+    assert far / 2 == pytest.approx(1.0 + (12 * 0.0361) ** 2 / 2, rel=0.04)  # trend: .02 mean and .03 SD per session
+    assert near / 2 == pytest.approx(0.75 + 0.25 * 0.5, rel=0.03)
+    assert np.var(scores.mean(axis=1)) == pytest.approx(1.5, rel=0.1)
+    assert abs(rest.mean()) < 1e-9
+
+
+@pytest.mark.parametrize(("lengths", "mean"), [("brief", 2.0), ("long", 5.5)])
+def test_ruptures_have_the_stated_rate_depth_and_length(lengths, mean):
+    world = World(name="w", n_sessions=200, lengths=lengths)
+    truth = simulate_world(world, n_patients=500, seed=2).truth
+    inner = truth[truth["onset"] < 180]
+    assert (inner["last"] - inner["onset"] + 1).mean() == pytest.approx(mean, rel=0.03)
+    assert truth["depth"].mean() == pytest.approx(2.0, rel=0.02)
+    assert truth["onset"].min() == 3
+    cycle = 1 / 0.05 + mean
+    assert len(truth) / 500 == pytest.approx(198 / cycle, rel=0.05)
+
+
+def test_truth_and_sessions_tell_the_same():
+    study = simulate_world(WORLDS["brief, holes, unequal lengths"], n_patients=200, seed=3)
+    marked = study.sessions.merge(study.truth, on="patient", how="left")
+    inside = marked["session"].between(marked["onset"], marked["last"])
+    covered = inside.groupby([marked["patient"], marked["session"]]).any()
+    expected = study.sessions.set_index(["patient", "session"])["in_rupture"]
+    assert (covered == expected).all()
+    assert len(study.sessions) < 200 * 16 * 0.75
+
+
+def test_only_some_patients_are_susceptible_and_ceilings_hold():
+    some = simulate_world(WORLDS["one patient in four, brief"], n_patients=2000, seed=4).truth
+    assert 0.15 < some["patient"].nunique() / 2000 < 0.25
+    capped = simulate_world(WORLDS["brief, ceiling"], n_patients=500, seed=4).sessions["alliance"]
+    assert capped.max() == 5.8
+    assert 0.15 < (capped == 5.8).mean() < 0.35
+    coarse = simulate_world(World(name="w", step=0.5), n_patients=50, seed=4).sessions["alliance"]
+    assert ((coarse * 2) % 1 == 0).all()
+
+
+def test_a_world_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="lengths='brif'"):
+        World(name="w", lengths="brif")
+    with pytest.raises(ValueError, match="reliability"):
+        World(name="w", reliability=0.4)
+
+
+@pytest.fixture(scope="module")
+def results():
+    rules = {name: FAMILY[name] for name in ("previous, own_sd", "own_median, pooled_sd", "running_mean, pooled_sd")}
+    return compare_detectors([SMALL], rules=rules, n_patients=120, n_free=200, replicates=2, seed=1)
+
+
+def test_the_comparison_is_complete_and_repeatable(results):
+    assert len(results) == 2 * (3 + 1 + 3 + 1)
+    shares = results[["sensitivity", "precision", "event_sensitivity", "event_precision", "roc_area", "pr_area"]]
+    assert shares.stack().between(0, 1).all()
+    by_name = results.groupby("detector")["sensitivity"].mean()
+    assert by_name[LATENT] > by_name["own_median, pooled_sd"] > by_name["previous, own_sd"]
+    assert results.loc[results["detector"] == LATENT_FILTERED, "prospective"].all()
+    summary = summarise_comparison(results)
+    row = summary.set_index("detector").loc[LATENT]
+    assert row["sensitivity"] == pytest.approx(by_name[LATENT])
+    gain = gains(results).iloc[0]
+    rules = by_name[~by_name.index.str.startswith(("latent", "two"))]
+    assert gain["best_rule"] == rules.idxmax()
+    assert gain["gain"] == pytest.approx(by_name[LATENT] / rules.max())
+    assert gain["best_prospective_rule"] in ("running_mean, pooled_sd", EARLIER)
+
+
+def test_thresholds_flag_one_patient_in_twenty():
+    """Counted anew from scores, for a rule simple enough to write out: a fall from the previous score in points."""
+    rules = {"previous, pooled_sd": FAMILY["previous, pooled_sd"]}
+    results = compare_detectors([SMALL], rules=rules, n_patients=60, n_free=300, replicates=1, seed=2)
+    rng = np.random.default_rng([2, 0, *SMALL.name.encode()])
+    study = simulate_world(SMALL, n_patients=60, seed=rng)
+    calm = simulate_world(SMALL, n_patients=300, seed=rng, ruptures=False)
+    both = np.vstack([wide(study.sessions), wide(calm.sessions)])
+    rest = both - both.mean(axis=1, keepdims=True)
+    depth = -np.diff(both, axis=1) / np.sqrt((rest**2).sum() / (360 * 9))
+    with_rupture = np.zeros(360, dtype=bool)
+    with_rupture[study.truth["patient"]] = True
+    limit = np.quantile(depth[~with_rupture].max(axis=1), 0.95, method="higher")
+    assert results["threshold"].iloc[0] == pytest.approx(limit)
+    flagged = np.zeros(both.shape, dtype=bool)
+    flagged[:, 1:] = depth > limit
+    hits = [flagged[p, o - 1 : o + 1].any() for p, o in zip(study.truth["patient"], study.truth["onset"])]
+    assert results["sensitivity"].iloc[0] == pytest.approx(np.mean(hits))
+
+
+def test_fall_below_earlier_ratings_as_a_loop():
+    study = simulate_world(WORLDS["brief, holes, unequal lengths"], n_patients=30, seed=6)
+    series, _ = read_series(check_sessions(study.sessions, ["alliance"]), "alliance")
+    squares = sum(((s - s.mean()) ** 2).sum() for _, s in study.sessions.groupby("patient")["alliance"])
+    pooled = squares / (len(study.sessions) - 30)
+    expected = []
+    for _, scores in study.sessions.groupby("patient")["alliance"]:
+        for t, score in enumerate(scores):
+            past = scores.to_numpy()[:t]
+            if t < 2:
+                expected.append(-np.inf)
+                continue
+            variance = (((past - past.mean()) ** 2).sum() + 4 * pooled) / (t - 1 + 4)
+            expected.append((past.mean() - score) / np.sqrt(variance))
+    np.testing.assert_allclose(earlier_depth(series), expected)
+
+
+def test_roc_area_by_pairs():
+    rng = np.random.default_rng(5)
+    a, b = rng.integers(0, 9, 40), rng.integers(0, 7, 30)
+    pairs = (a[:, None] > b) + 0.5 * (a[:, None] == b)
+    assert _roc_area(a, b) == pytest.approx(pairs.mean())
+
+
+def test_the_figure_shows_every_world_and_detector(results):
+    from alliance_stats.figures.detectors import plot_detectors
+
+    gain = gains(results).assign(best_own_sd_rule="previous, own_sd")
+    ax = plot_detectors(summarise_comparison(results), gain)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["small"]
+    assert len(ax.get_legend().get_texts()) == 5
+    import matplotlib.pyplot as plt
+
+    plt.close(ax.figure)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("brief, 16 sessions", 1.2), ("long, 16 sessions", 1.6)])
+def test_the_latent_detector_beats_the_best_rule(name, least):
+    results = compare_detectors([WORLDS[name]], n_patients=600, n_free=1500, replicates=2, seed=77)
+    gain = gains(results).iloc[0]
+    assert gain["gain"] > least
+    assert gain["gain_prospective"] > 1
