@@ -59,7 +59,7 @@ class OutcomeFit:
     unadjusted: MixedFit | LinearFit
     formula: str
     post: str
-    pre: str
+    pre: str | None
     pattern: str
     reference: str
     better: str
@@ -170,7 +170,7 @@ def fit_outcome(
     patients: pd.DataFrame,
     *,
     post: str,
-    pre: str,
+    pre: str | None,
     pattern: str = "pattern",
     reference: str = "none",
     exposure: str | None = "n_rated",
@@ -186,7 +186,8 @@ def fit_outcome(
     patients : DataFrame
         PATIENTS, from `summarise_patients` with ``measures=[...]``.
     post, pre : str
-        The outcome at the end and at the start, such as ``phq9_post`` and ``phq9_pre``.
+        The outcome at the end and at the start, such as ``phq9_post`` and ``phq9_pre``; without a start (None) the
+        raw difference between patterns.
     pattern, reference : str
         The column of rupture patterns, and the one the others are compared with.
     exposure : str or None
@@ -235,7 +236,7 @@ def fit_outcome(
     """
     covariates = list(covariates)
     require_choice(better, BETTER, name="better")
-    wanted = [post, pre, pattern, *([exposure] if exposure else []), *covariates]
+    wanted = [post, *([pre] if pre else []), pattern, *([exposure] if exposure else []), *covariates]
     require_columns(patients, [PATIENT, *wanted], table_name="patients")
     nested = therapist is not None and therapist in patients and _several(patients[therapist])
     table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
@@ -243,7 +244,7 @@ def fit_outcome(
     table = _with_dummies(table, pattern, reference, levels)
     nested = nested and _several(table[therapist])
     dummies = [f"pattern_{name}" for name in levels]
-    basic = [_quoted(pre), *dummies, *map(_quoted, covariates)]
+    basic = [*([_quoted(pre)] if pre else []), *dummies, *map(_quoted, covariates)]
     fit = _fit(post, [*basic, *([_quoted(exposure)] if exposure else [])], table, therapist if nested else None)
     plain = _fit(post, basic, table, therapist if nested else None) if exposure else fit
     groups = table.groupby(pattern, observed=True)[post]
@@ -278,7 +279,7 @@ def fit_outcome(
 def _kept(
     patients: pd.DataFrame,
     post: str,
-    pre: str,
+    pre: str | None,
     pattern: str,
     exclude: Sequence[str],
     wanted: list[str],
@@ -286,7 +287,7 @@ def _kept(
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows the model can use, numbers as floats, and how many were lost for each reason (the first that holds)."""
     table = patients.reset_index(drop=True)
-    table = table.assign(**{name: numeric(patients, name) for name in (post, pre)})
+    table = table.assign(**{name: numeric(patients, name) for name in (post, pre) if name})
     left = pd.Series(True, index=table.index)
     lost: dict[str, int] = {}
 
@@ -298,7 +299,7 @@ def _kept(
         left = left & ~gone
 
     rated = f"n_{post.removesuffix('_post')}"
-    if post.endswith("_post") and rated in table:
+    if pre and post.endswith("_post") and rated in table:
         lose("rated once: pre and post are one value", pd.Series(numeric(patients, rated) < 2))
     for name in exclude:
         lose(f"pattern {name!r}", table[pattern] == name)

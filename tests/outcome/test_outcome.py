@@ -38,16 +38,18 @@ def test_hedges_g_by_hand():
         {
             "patient": range(7),
             "pattern": ["none"] * 3 + ["unrepaired"] * 4,
-            "pre": [1.0, -1.0, 0.0, 1.0, -1.0, -1.0, 1.0],
             "post": [1.0, 2.0, 3.0, 3.0, 4.0, 5.0, 6.0],
         }
     )
-    fit = fit_outcome(table, post="post", pre="pre", exposure=None)
+    fit = fit_outcome(table, post="post", pre=None, exposure=None)
     assert fit.post_sd == pytest.approx(np.sqrt(7 / 5))
     d = standardised_difference(2.5, np.sqrt(7 / 5 * (1 / 3 + 1 / 4)), 5, sd=np.sqrt(7 / 5), sd_df=5, level=0.95)
     gamma_ratio = 4 / (3 * np.sqrt(np.pi))  # Gamma(2.5) = 3 sqrt(pi) / 4, Gamma(2) = 1
     assert hedges_factor(5) == pytest.approx(1 / gamma_ratio / np.sqrt(2.5))
     assert d.estimate == pytest.approx(hedges_factor(5) * 2.5 / np.sqrt(7 / 5))
+    row = fit.effects().iloc[0]
+    assert row["difference"] == pytest.approx(2.5)
+    assert (row["d"], row["d_low"], row["d_high"]) == pytest.approx(tuple(d))
 
 
 def test_effect_sizes_against_pingouin():

@@ -64,10 +64,11 @@ def test_truth_adds_up(study):
     assert truth[["patient", "session"]].equals(study.sessions[["patient", "session"]])
 
 
-def test_events_and_session_truth_tell_the_same_story(study):
+def test_events_and_session_truth_tell_the_same_story():
     """Rebuild acute, open and repaired states of every session from EVENTS in a plain loop."""
+    study = als.simulate_study(n_patients=60, n_therapists=5, seed=3, rupture_rate=0.08)
     truth = study.truth.sessions
-    acute, opened, repaired = [], [], []
+    opened, repaired = [], []
     for patient, session in zip(truth["patient"], truth["session"], strict=True):
         own = study.events[(study.events["patient"] == patient) & (study.events["onset"] <= session)]
         healed = own["repaired_at"].notna() & (own["repaired_at"].fillna(0) <= session)
