@@ -1,6 +1,7 @@
 """Column names that follow a pattern, such as ``wai_{item}`` or ``{measure}_s{session}``.
 
-``{item}`` and ``{session}`` stand for a whole number (leading zeros allowed), any other name in braces for text.
+``{item}`` and ``{session}`` stand for a whole number (up to nine digits, leading zeros
+allowed), any other name in braces for text.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def matcher(pattern: str) -> re.Pattern[str]:
         raise ValueError(f"pattern {pattern!r} names a field twice.")
     parts = _FIELD.split(pattern)
     pieces = [
-        re.escape(part) if position % 2 == 0 else (f"0*(?P<{part}>[0-9]+)" if part in NUMBERS else f"(?P<{part}>.+?)")
+        re.escape(part)
+        if position % 2 == 0
+        else (f"0*(?P<{part}>[0-9]{{1,9}})" if part in NUMBERS else f"(?P<{part}>.+?)")
         for position, part in enumerate(parts)
     ]
     return re.compile("".join(pieces) + r"\Z")

@@ -291,7 +291,7 @@ def _measures(
         checks.codes_inside_range(name, codes, layout.range_for(name))
         checks.out_of_range(table, name, found.values, layout.range_for(name), problems)
         checks.infinite(table, name, found.values, problems)
-        replaced[name] = found.values
+        replaced[name] = pd.Series(found.values, index=table.index, copy=False)
         measures.append(name)
     return table.assign(**replaced), measures
 
@@ -371,9 +371,9 @@ def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flo
     column = table[SESSION]
     if layout.session_format is not None:
         column = checks.formatted_sessions(table, layout.session_format, problems)
-    if checks.sessions_are_dates(table, column, problems):
-        return table
     found = as_numbers(column, missing_text=layout.missing_text, decimal=layout.decimal)
+    if checks.sessions_are_dates(table, column, problems):
+        return table.assign(**{SESSION: found.values})
     checks.session_numbers(table, found, layout.range_for(SESSION) or SESSION_RANGE, problems)
     whole = np.floor(found.values) == found.values
     values = np.where(whole & (np.abs(found.values) < 2**53), found.values, 0).astype(np.int64)
@@ -430,7 +430,8 @@ def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Flow) -> pd.
 
 
 def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
-    twice = table.duplicated([PATIENT, SESSION], keep="first").to_numpy()
+    known = (table[PATIENT].notna() & table[SESSION].notna()).to_numpy(dtype=bool)
+    twice = table.duplicated([PATIENT, SESSION], keep="first").to_numpy() & known
     if not twice.any():
         return table
     if layout.duplicates == "error":

@@ -418,4 +418,4 @@ def _with_leading_zeros(
     if not whole:
         return []
     again = _parse(data, delimiter, labels, dict.fromkeys(whole, "str"), missing_text)
-    return [name for name in whole if again[name].str.match(r"\s*[+-]?0[0-9]").fillna(False).any()]
+    return [name for name in whole if again[name].str.match(r"\s*[+-]?0[0-9]", na=False).any()]

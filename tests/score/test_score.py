@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.score import item_rest_correlations
+from alliance_stats.score import blocks
+from alliance_stats.score.questions import item_rest_correlations
 
 
 def rows(answers, pattern="i{item}"):
@@ -265,7 +266,7 @@ def test_an_item_keyed_the_other_way_in_the_study_is_asked_about():
 def test_item_rest_correlations_match_numpy():
     values = np.random.default_rng(2).normal(size=(50, 5)) + np.arange(5)
     want = [np.corrcoef(values[:, i], np.delete(values, i, axis=1).sum(axis=1))[0, 1] for i in range(5)]
-    assert np.allclose(item_rest_correlations(values), want)
+    assert np.allclose(item_rest_correlations(np.cov(values, rowvar=False)), want)
 
 
 # -- columns ---------------------------------------------------------------------------------------------------
@@ -345,3 +346,19 @@ def test_nullable_columns_and_an_extra_index_level():
     got = als.score_items(table, "ARM-5", items="i{item}", into="s")
     assert got["s"].iloc[0] == pytest.approx((1 + 2 + 5 + 4 + 5) / 5)
     assert np.isnan(got["s"].iloc[1])
+
+
+def test_blocks_of_rows_give_what_one_block_gives(monkeypatch):
+    rng = np.random.default_rng(6)
+    sheets = rng.integers(0, 5, size=(100, 34)).astype(float)
+    sheets[rng.random(sheets.shape) < 0.02] = np.nan
+    whole = scored(sheets, "CORE-OM")
+    monkeypatch.setattr("alliance_stats.score.scoring.BLOCK", 7)
+    pd.testing.assert_frame_equal(scored(sheets, "CORE-OM"), whole)
+    assert blocks.BLOCK > 100
+
+
+def test_the_first_bad_answer_of_a_later_block_is_named(monkeypatch):
+    monkeypatch.setattr("alliance_stats.score.scoring.BLOCK", 2)
+    with pytest.raises(als.DataError, match=r"session 4, column 'i2'.*: 8"):
+        scored([[1] * 5, [1] * 5, [1] * 5, [1, 8, 1, 9, 1], [9] * 5], "ARM-5")

@@ -1,0 +1,272 @@
+"""``score_items``: from item columns to scores, with every decision on record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats import patterns
+from alliance_stats.instruments import Instrument, as_instrument
+from alliance_stats.schema import (
+    PATIENT,
+    SESSION,
+    DataError,
+    check_sessions,
+    plain,
+    require_choice,
+    require_columns,
+)
+from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, plan_scoring, score_block
+from alliance_stats.score.questions import Moments, questions
+
+_LOG = logging.getLogger("alliance_stats")
+_SAID: set[str] = set()
+
+
+def score_items(
+    sessions: pd.DataFrame,
+    instrument: str | Path | Instrument,
+    *,
+    items: str | Sequence[str] | Mapping[Any, str],
+    into: str,
+    subscales: bool = True,
+    score: str | None = None,
+    max_missing: int | None = None,
+    answers: Sequence[float] | None = None,
+    already_reversed: bool | Sequence[int] = False,
+    out_of_range: str = "error",
+) -> pd.DataFrame:
+    """Total and subscale scores of a questionnaire, one per row.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS with one column per item.
+    instrument : str, Path or Instrument
+        A name in ``INSTRUMENTS``, the path of a TOML file, or an instrument.
+    items : str, list or dict
+        Where the items stand: a pattern such as ``"wai_{item}"``, the column names in the order of the item numbers,
+        or a dict from item number to column name.
+    into : str
+        Name of the total, and the beginning of every other new name.
+    subscales : bool
+        Also score the subscales.
+    score : {"sum", "mean", "mean_of_subscales"}, optional
+        Instead of the instrument's own way.
+    max_missing : int, optional
+        Missing answers allowed in the total, instead of the instrument's own number. In a subscale the same share of
+        its items is allowed, rounded down.
+    answers : (low, high), optional
+        The range of an answer in this study where it differs from the published one.
+    already_reversed : bool or list of int
+        True, or the item numbers, where the file holds reversed items turned round already.
+    out_of_range : {"error", "missing"}
+        What an answer outside the range does: raise, or count as missing (counted in ``<into>_n_out_of_range``).
+
+    Returns
+    -------
+    DataFrame
+        SESSIONS with new columns ``<into>``, ``<into>_<subscale>``, ``<into>_n_items`` (answers used) and
+        ``<into>_straight`` (True where three or more items were answered, all with the same answer as given, before
+        reversal; at the end of a scale without reversed items that may simply be a ceiling). ``attrs["scored"]``
+        records how each score was made, ``attrs["notes"]`` what to look at.
+
+    Raises
+    ------
+    DataError
+        For an unknown instrument, a missing or surplus item column, text, an answer outside the range, or an answer
+        that is not a whole number where the instrument has whole answers.
+
+    Notes
+    -----
+    A missing answer counts as the mean of the answered items of the same scale (person-mean imputation), as long as
+    no more than the allowed number are missing; with more, the score is missing. An item that correlates negatively
+    with the rest of its scale (r below -0.1, 20 or more complete rows) is put as a question.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"patient": ["a", "a"], "session": [1, 2],
+    ...                      **{f"arm{i}": v for i, v in enumerate([(6, 7), (5, 7), (2, 1), (6, 7), (6, 7)], 1)}})
+    >>> score_items(rows, "ARM-5", items="arm{item}", into="alliance")[["alliance", "alliance_n_items"]]
+       alliance  alliance_n_items
+    0       5.8                 5
+    1       7.0                 5
+    """
+    require_choice(out_of_range, ("error", "missing"), name="out_of_range")
+    key = as_instrument(instrument)
+    if answers is not None and tuple(answers) != (key.low, key.high):
+        key = key.with_range(*answers)
+    plan = plan_scoring(key, score=score, max_missing=max_missing, already_reversed=already_reversed)
+    columns = item_columns(sessions, key, items)
+    table = check_sessions(sessions, columns)
+    made, moments = _score_rows(table, columns, plan, out_of_range)
+    new = {into: made["total"]}
+    if subscales:
+        new |= {f"{into}_{name}": made[f"part {name}"] for name in key.subscales}
+    new |= {f"{into}_n_items": made["n_items"], f"{into}_straight": made["straight"]}
+    if out_of_range == "missing":
+        new[f"{into}_n_out_of_range"] = made["n_out_of_range"]
+    _require_new(table, list(new), into)
+    notes = [*key.caveats(), *questions(moments, plan, into)]
+    for note in notes:
+        _say_once(note)
+    result = table.assign(**{name: pd.Series(values, index=table.index, copy=False) for name, values in new.items()})
+    record = {"instrument": key.name, "items": columns, **_record(plan, made)}
+    result.attrs = {
+        **sessions.attrs,
+        "scored": {**sessions.attrs.get("scored", {}), into: record},
+        "notes": list(dict.fromkeys([*sessions.attrs.get("notes", []), *notes])),
+    }
+    return result
+
+
+def item_columns(
+    sessions: pd.DataFrame, instrument: Instrument, items: str | Sequence[str] | Mapping[Any, str]
+) -> list[str]:
+    """The column of each item, in the order of the instrument's items.
+
+    Raises
+    ------
+    DataError
+        If an item has no column, or a column has no item.
+    """
+    if isinstance(items, str):
+        found = patterns.numbered(sessions.columns, items)
+    elif isinstance(items, Mapping):
+        found = {int(number): column for number, column in items.items()}
+    else:
+        if len(items) != len(instrument.items):
+            raise DataError(
+                f"items names {len(items)} columns; {instrument.name} has {len(instrument.items)} items.",
+                remedy="Name one column per item, in the order of the item numbers.",
+            )
+        found = dict(zip(instrument.items, items))
+    missing = [item for item in instrument.items if item not in found]
+    if missing:
+        raise DataError(
+            f"No column was found for item {missing[0]} of {instrument.name} ({len(missing)} of "
+            f"{len(instrument.items)} items are without one; items={items!r}).",
+            remedy="Correct items=, a pattern such as 'wai_{item}', or name the columns one by one.",
+        )
+    surplus = [item for item in found if item not in instrument.items]
+    if surplus:
+        raise DataError(
+            f"{found[surplus[0]]!r} would be item {surplus[0]}, which {instrument.name} does not have.",
+            remedy="Is it another version of the instrument? Otherwise name the item columns one by one.",
+        )
+    columns = [found[item] for item in instrument.items]
+    require_columns(sessions, columns, table_name="sessions")
+    return columns
+
+
+def _score_rows(
+    table: pd.DataFrame, columns: list[str], plan: Plan, out_of_range: str
+) -> tuple[dict[str, np.ndarray[Any, Any]], Moments]:
+    """Every score of every row, and the moments of the complete rows."""
+    n, k = len(table), len(columns)
+    answers = [table[column].to_numpy() for column in columns]
+    made: dict[str, np.ndarray[Any, Any]] = {
+        "total": np.empty(n),
+        **{f"part {scale.name}": np.empty(n) for scale in plan.scales},
+        "n_items": np.empty(n, dtype=np.int64),
+        "straight": np.empty(n, dtype=bool),
+        "n_out_of_range": np.empty(n, dtype=np.int64),
+    }
+    moments = Moments(k, (plan.key.low + plan.key.high) / 2)
+    for start in range(0, n, BLOCK):
+        rows = slice(start, min(start + BLOCK, n))
+        values = np.empty((rows.stop - start, k), order="F")  # column by column: every pass is along columns
+        for position, column in enumerate(answers):
+            values[:, position] = column[rows]
+        made["n_out_of_range"][rows] = _out_of_range(table, values, start, columns, plan.key, out_of_range)
+        block = score_block(values, plan)
+        made["total"][rows] = block.total
+        for name, part in block.parts.items():
+            made[f"part {name}"][rows] = part
+        made["n_items"][rows] = block.n_items
+        made["straight"][rows] = block.straight
+        moments.add(block.keyed, block.n_items == k)
+    return made, moments
+
+
+def _record(plan: Plan, made: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """How the score was made, in plain values that travel in ``attrs``."""
+    key, scored = plan.key, ~np.isnan(made["total"])
+    return {
+        "score": plan.how,
+        "range": [float(end) for end in plan.total_range],
+        "answers": [float(key.low), float(key.high)],
+        "reversed": [int(item) for item in key.reversed if item not in plan.turned],
+        "already_reversed": sorted(int(item) for item in plan.turned),
+        "max_missing": int(plan.allowed),
+        "missing_rule": key.missing,
+        "higher_is": key.higher_is,
+        "rows": len(scored),
+        "rows_scored": int(np.count_nonzero(scored)),
+        "rows_prorated": int(np.count_nonzero(scored & (made["n_items"] < len(key.items)))),
+    }
+
+
+def _out_of_range(
+    table: pd.DataFrame, values: FloatArray, start: int, columns: list[str], key: Instrument, what: str
+) -> IntArray:
+    """Raise at the first impossible answer, or set impossible answers to missing in place; the count per row.
+
+    `values` are the rows of `table` from `start` on.
+    """
+    count = np.zeros(len(values), dtype=np.int64)
+    first: tuple[int, int, str] | None = None
+    for position in range(len(columns)):
+        column = values[:, position]
+        problem = f"outside {key.low:g} to {key.high:g}, the answers of {key.name}"
+        if np.fmin.reduce(column) < key.low or np.fmax.reduce(column) > key.high:
+            outside = (column < key.low) | (column > key.high)
+        elif what == "error" and key.whole and np.fmax.reduce(column - np.floor(column)) > 0:
+            outside = column > np.floor(column)
+            problem = f"not a whole number, as the answers of {key.name} are"
+        else:
+            continue
+        row = int(np.flatnonzero(outside)[0])
+        if first is None or row < first[0]:
+            first = (row, position, problem)
+        if what == "missing":
+            count += outside
+            column[outside] = np.nan
+    if what == "error" and first is not None:
+        row, position, problem = first
+        found = values[row, position]
+        raise DataError(
+            f"{columns[position]!r} holds an answer {problem}.",
+            remedy="Correct it; declare a code for missing (missing_codes= when reading) or the study's own range "
+            "(answers=); or count such answers as missing with out_of_range='missing'.",
+            row=start + row,
+            patient=table[PATIENT].iloc[start + row],
+            session=plain(table[SESSION].iloc[start + row]),
+            column=columns[position],
+            value=int(found) if found == np.floor(found) else float(found),
+        )
+    return count
+
+
+def _require_new(table: pd.DataFrame, names: list[str], into: str) -> None:
+    """Scores may replace earlier scores of the same name, never a column of the file."""
+    if into in table.attrs.get("scored", {}):
+        return
+    taken = [name for name in names if name in table.columns]
+    if taken:
+        raise DataError(
+            f"The table has a column {taken[0]!r} already.",
+            remedy="Choose another into=, or rename the column of the file.",
+        )
+
+
+def _say_once(note: str) -> None:
+    """Put a note on the log (standard error unless configured otherwise), once per process."""
+    if note not in _SAID:
+        _SAID.add(note)
+        _LOG.warning(note)
