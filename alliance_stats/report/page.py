@@ -68,9 +68,10 @@ class Section:
         items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in values.items())
         self.blocks.append(f'<dl class="tiles">{items}</dl>')
 
-    def boxed(self, text: str) -> None:
-        """Add a paragraph set apart, made to be copied."""
-        self.blocks.append(f'<div class="methods"><p>{escape(text)}</p></div>')
+    def boxed(self, paragraphs: Iterable[str]) -> None:
+        """Add running text set apart, made to be copied."""
+        text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
+        self.blocks.append(f'<div class="methods">{text}</div>')
 
     def folded(self, summary: str, text: str) -> None:
         """Add preformatted text behind a heading to click on."""

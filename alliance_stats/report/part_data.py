@@ -24,7 +24,7 @@ def describe_data(run: Run) -> None:
     section = run.section("data", "The data")
     cite = run.citer("overview", "value")
     therapists = f" of {cite('therapists')} therapists" if THERAPIST in run.sessions else ""
-    run.facts.append(
+    described = run.state(
         f"The study holds {cite('sessions')} sessions of {cite('patients')} patients{therapists} "
         f"(median {cite('median sessions per patient')} sessions per patient, range {cite('fewest sessions')} to "
         f"{cite('most sessions')}). {cite('rated sessions')} sessions "
@@ -33,11 +33,11 @@ def describe_data(run: Run) -> None:
         f"{cite('SD between patients')} between patients (of their means)."
     )
     if high is not None:
-        run.facts.append(
+        run.state(
             f"{cite('share of ratings at the ceiling', percent)} of ratings stood at the highest possible score, "
             f"{cite('highest possible score', brief)}."
         )
-    section.paragraph(run.facts[-2] if high is not None else run.facts[-1])
+    section.paragraph(described)
     run.show_table(
         section,
         "overview",
@@ -133,13 +133,13 @@ def _reliability(run: Run, section: Section) -> None:
     alpha = run.citer("item_reliability", "alpha")(run.score)
     omega = run.citer("item_reliability", "omega")(run.score)
     cite = run.citer("session_reliability", "estimate")
-    run.facts.append(
+    stated = run.state(
         f"Over all answer sheets coefficient alpha was {alpha} and omega {omega}; the reliability of differences "
         f"between patients from one session was {cite('R_1F')}, that of change within patients from session to session "
         f"{cite('R_C')} (Cranford et al., 2006)."
     )
     section.subheading("Reliability")
-    section.paragraph(run.facts[-1])
+    section.paragraph(stated)
     labels: Labels = {"coefficient": "", "estimate": "estimate", "meaning": "of"}
     run.show_table(section, "session_reliability", "Reliability between and within patients.", labels=labels)
 
@@ -162,7 +162,7 @@ def _endings(run: Run, section: Section, endings: pd.DataFrame) -> None:
     run.show_table(section, "endings", "How therapies ended.", labels=labels, formats={"share": percent})
     cite = run.citer("endings", "patients")
     share = run.citer("endings", "share")
-    run.facts.append(
+    run.state(
         f"Of the therapies, {cite('completed')} were completed, {cite('dropout')} ended in dropout "
         f"({share('dropout', percent)}), {cite('transferred')} in a transfer, and {cite('ongoing')} were ongoing."
     )

@@ -125,10 +125,10 @@ def _say(run: Run, section: Section, formula: str) -> None:
                 f"p {p if p.startswith('<') else '= ' + p}"
             )
     rows = run.citer("dropout_glance", "n_rows")(str(run.tables["dropout_glance"].iloc[0, 0]))
-    run.facts.append(
+    stated = run.state(
         f"Dropout was modelled on {rows} sessions at risk ({model} hazard, {formula}), the rupture state being that "
         f"known {count(int(settings.get('lag', 1)), 'session')} before"
         + (f", with errors clustered by {settings['cluster']}" if "cluster" in settings else "")
         + (f": {'; '.join(phrases)}." if phrases else ".")
     )
-    section.paragraph(run.facts[-1])
+    section.paragraph(stated)

@@ -67,9 +67,9 @@ def _first_section(run: Run) -> None:
         section.subheading("Before you trust these numbers")
         section.notes(dict.fromkeys(run.notes))
     section.subheading("Methods and main results, to copy")
-    section.boxed(" ".join(run.facts))
+    section.boxed(" ".join(sentences) for sentences in run.facts_by_part.values())
     section.paragraph(
-        f"Every number in this paragraph comes from a table beside this page; tables/cited_numbers.csv says from which "
+        f"Every number in this text comes from a table beside this page; tables/cited_numbers.csv says from which "
         f"({number(len(run.cited))} citations).",
         css="small",
     )

@@ -77,8 +77,7 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     keep_fit(run, "outcome", fit)
     effects = run.keep("outcome_effects", _named(fit.effects()))
     section.subheading("At the end of therapy")
-    run.facts.append(_pattern_sentence(run, symptom, str(effects["name"].iloc[0])))
-    section.paragraph(run.facts[-1])
+    section.paragraph(run.state(_pattern_sentence(run, symptom, str(effects["name"].iloc[0]))))
     show_fit(run, section, "outcome", fit, f"Last {symptom!r} by rupture pattern, first {symptom!r} held constant.")
     labels = _EFFECT_LABELS
     run.show_table(section, "outcome_effects", "Differences between patterns, with effect sizes.", labels=labels)
@@ -128,14 +127,14 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     found = set(run.tables["next_session_terms"]["term"])
     known = "; ".join(f"{word}, {phrase(term)}" for term, word in words.items() if term in found)
     rows = run.citer("next_session_glance", "n_rows")(str(run.tables["next_session_glance"].iloc[0, 0]))
-    run.facts.append(
+    stated = run.state(
         f"The next session's {symptom!r} was regressed on the present one, alliance within and between patients and "
         f"the rupture state known at the time (rule {_prediction_rule_name(run)!r}) in {rows} sessions, with random "
         "intercepts and slopes for patients: one point of alliance above the patient's own level went with "
         f"{phrase('alliance_within')}{'; ' + known if known else ''}."
     )
     section.subheading("In the next session")
-    section.paragraph(run.facts[-1])
+    section.paragraph(stated)
     show_fit(run, section, "next_session", fit, f"{symptom!r} of the next session.")
     terms = run.tables["next_session_terms"]
     shown = terms.loc[terms["term"] != "Intercept"]

@@ -48,7 +48,7 @@ def _prevalence(run: Run, section: Section) -> None:
     run.keep("ruptures", describe_ruptures(run.sessions, run.events))
     rule = study_rule(run.study)
     sentences = [f"Rule {rule.name!r}: {rule_in_words(rule)}.", *_found(run)]
-    run.facts += [f"Ruptures were detected by the r{sentences[0][1:]}", *sentences[1:]]
+    run.state(f"Ruptures were detected by the r{sentences[0][1:]}", *sentences[1:])
     run.headline += sentences[1:]
     section.paragraph(" ".join(sentences))
     origin = " ".join(part for part in (rule.fidelity, rule.citation) if part)
@@ -116,7 +116,7 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
         f"observed to expected {cite['ratio'](some)}, 95 % CI {cite['ratio_low'](some)} to {cite['ratio_high'](some)}, "
         f"p {p if p.startswith('<') else '= ' + p}."
     )
-    run.facts.append(sentence)
+    run.state(sentence)
     run.headline.append(sentence)
     section.subheading("What chance alone would give")
     section.paragraph(sentence)

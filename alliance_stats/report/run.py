@@ -42,8 +42,8 @@ class Run:
         Every result table by name; each is written as CSV, ids replaced.
     sections : list of Section
         The page, in order.
-    facts : list of str
-        The sentences of the methods paragraph.
+    facts_by_part : dict
+        The sentences of the methods text, a paragraph for each part of the report; `state` adds to them.
     headline : list of str
         What to say first, on the command line too.
     notes : list of str
@@ -60,7 +60,7 @@ class Run:
     patients: pd.DataFrame = field(default_factory=pd.DataFrame)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
-    facts: list[str] = field(default_factory=list)
+    facts_by_part: dict[str, list[str]] = field(default_factory=dict)
     headline: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     flow: list[dict[str, Any]] = field(default_factory=list)
@@ -83,6 +83,11 @@ class Run:
     def show_ids(self) -> bool:
         """Whether the study file asks for the real ids in what is written."""
         return bool(self.study.section("study").get("show_ids", False))
+
+    def state(self, *sentences: str) -> str:
+        """Add sentences to the methods text, in the paragraph of the present section; returns them as one text."""
+        self.facts_by_part.setdefault(self.sections[-1].anchor, []).extend(sentences)
+        return " ".join(sentences)
 
     def section(self, anchor: str, heading: str) -> Section:
         """A new section at the end of the page."""
