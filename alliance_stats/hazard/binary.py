@@ -136,7 +136,7 @@ def fit_binary(
         beta, (value, score, information) = trial, new
         iterations += 1
     if check:
-        _require_overlap(beta, step, y, design, weights, names, converged)
+        _require_overlap(beta, step, y, design, weights, names, converged, link)
     linear = design @ beta if offset is None else design @ beta + offset
     residual = row_terms(linear, y, link)[1]
     covariance = solve_information(information, np.eye(len(beta)))
@@ -214,11 +214,19 @@ def _require_both(y: Array, weights: Array | None) -> None:
 
 
 def _require_overlap(
-    beta: Array, step: Array, y: Array, design: Array, weights: Array | None, names: Sequence[str], converged: bool
+    beta: Array,
+    step: Array,
+    y: Array,
+    design: Array,
+    weights: Array | None,
+    names: Sequence[str],
+    converged: bool,
+    link: str,
 ) -> None:
     """Raise `Separated` where a direction sends every event up and every non-event down (or leaves it level)."""
     linear = design @ beta
-    if converged and np.abs(linear).max() < 15:
+    # Where no fitted hazard comes within about 1e-6 of 0 or 1 the likelihood has a maximum.
+    if converged and linear.min() > -14 and linear.max() < (14 if link == "logit" else 2.6):
         return
     used = np.ones(len(y), dtype=bool) if weights is None else weights > 0
     # Newton's last steps point along the direction in which the likelihood rises for ever, if there is one.

@@ -22,6 +22,12 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 TIES = ("efron", "breslow")
 
+_HOPELESS = 25.0
+"""A range of log hazards (e^25) that only an infinite estimate reaches."""
+
+_STRIDE = 5.0
+"""How far one step may move the log hazards apart."""
+
 
 class RiskSets(NamedTuple):
     """Which rows are at risk when.
@@ -172,6 +178,12 @@ class _Sums(NamedTuple):
 def _evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Array | None) -> tuple[float, _Sums]:
     linear = design @ beta if offset is None else design @ beta + offset
     shift = float(linear.max())
+    # A trial step may go too far, to risks of 0; its value is then NaN and the step is halved.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _evaluate_at(linear, shift, design, sets, ties)
+
+
+def _evaluate_at(linear: Array, shift: float, design: Array, sets: RiskSets, ties: str) -> tuple[float, _Sums]:
     risk = np.exp(linear - shift)
     size = len(sets.time)
     s0 = sets.sum(risk)
@@ -251,8 +263,11 @@ def fit_cox(
     converged, iterations = False, 0
     while iterations < max_iterations:
         iterations += 1
+        if np.ptp(centred @ beta) > _HOPELESS:
+            break
         score, information = _score(centred, sets, sums), _information(centred, sets, sums)
         step = solve_information(information, score)
+        step /= max(float(np.ptp(centred @ step)) / _STRIDE, 1.0)
         gain = float(score @ step)
         if gain < 1e-14 * (1.0 + abs(value)):
             converged = True

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import gammaln
+from scipy.optimize import brentq
+from scipy.special import digamma, gammaln
 
 from alliance_stats.hazard.cox import RiskSets, _evaluate, _Sums, fit_cox
 
@@ -107,13 +107,15 @@ def fit_frailty(
     centred = design - design[sets.last > sets.first].mean(axis=0)
     events = np.bincount(group[sets.event_row], minlength=n_groups).astype(np.float64)
     fits: dict[float, _Penalised] = {}
-    latest = [plain.coefficients, np.zeros(n_groups)]
+    latest, used = [plain.coefficients, np.zeros(n_groups)], [1.0]
 
     def at(variance: float) -> _Penalised:
         if variance not in fits:
-            start = (latest[0], latest[1])
+            # A smaller variance starts from shrunken effects: from large ones Newton's first step would overshoot.
+            shrink = min(1.0, variance / used[0])
+            start = (latest[0], latest[1] * shrink)
             fits[variance] = _fit_penalised(centred, sets, group, events, variance, distribution, ties, start)
-            latest[0], latest[1] = fits[variance].beta, fits[variance].effect
+            latest[0], latest[1], used[0] = fits[variance].beta, fits[variance].effect, variance
         return fits[variance]
 
     choose = _gamma_variance if distribution == "gamma" else _lognormal_variance
@@ -159,14 +161,20 @@ def _gamma_variance(at: Any, events: Array, null: float) -> float:
         variance = float(np.exp(log_variance))
         return -_log_likelihood(at(variance), events, variance, "gamma")
 
-    grid = np.log([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0])
-    costs = [cost(point) for point in grid]
-    low = int(np.argmin(costs))
-    bounds = (grid[max(low - 1, 0)], grid[min(low + 1, len(grid) - 1)])
-    bounds = (np.log(_SMALLEST) if low == 0 else bounds[0], np.log(_LARGEST) if low == len(grid) - 1 else bounds[1])
-    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-5})
-    variance = float(np.exp(found.x))
-    return 0.0 if -found.fun <= null + 1e-7 or variance < 2 * _SMALLEST else variance
+    def slope(log_variance: float) -> float:
+        """Derivative in 1 / variance; the penalised fit is at its own maximum, so only the explicit part counts."""
+        variance = float(np.exp(log_variance))
+        nu, effect = 1.0 / variance, at(variance).effect
+        own = (effect - np.expm1(effect)).sum()
+        return float(own + (digamma(nu + events) - digamma(nu) - np.log1p(events * variance)).sum())
+
+    grid = np.log([_SMALLEST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, _LARGEST])
+    best = int(np.argmin([cost(point) for point in grid[1:]])) + 1
+    low, high = float(grid[best - 1]), float(grid[min(best + 1, len(grid) - 1)])
+    if slope(low) > 0:  # the likelihood falls from the smallest variance on
+        return 0.0
+    variance = _LARGEST if slope(high) < 0 else float(np.exp(brentq(slope, low, high, xtol=1e-9)))
+    return 0.0 if -cost(float(np.log(variance))) <= null + 1e-7 else variance
 
 
 def _lognormal_variance(at: Any, events: Array, null: float) -> float:
