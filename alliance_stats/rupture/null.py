@@ -114,7 +114,7 @@ def frame_of(series: Series, *, bounds: tuple[float, float] | None, step: float 
     unit = max(int(np.median(gaps)), 1) if len(gaps) else 1
     pairs = [(lag * unit, _pairs(series, lag * unit)) for lag in LAGS]
     pairs = [(lag, found) for lag, found in pairs if len(found[0]) >= MIN_PAIRS]
-    step = grid_of(series.score, low) if step is None else step
+    step = grid_of(series.score) if step is None else step
     return Frame(
         series=series,
         bounds=(low, high),
@@ -127,18 +127,25 @@ def frame_of(series: Series, *, bounds: tuple[float, float] | None, step: float 
     )
 
 
-def grid_of(score: FloatArray, low: float) -> float:
-    """The step of the grid on which at least 98 % of the scores lie, 0 if there is none of at most 200 steps."""
+def grid_of(score: FloatArray) -> float:
+    """The step of the grid on which at least 98 % of the scores lie, 0 if there is none of at most 400 steps.
+
+    >>> grid_of(np.array([3.0, 3.5, 5.0, 4.5, 6.0]))
+    0.5
+    """
     distinct = np.unique(np.round(score, 9))
     if len(distinct) < 2:
         return 0.0
-    span = float(distinct[-1] - distinct[0])
+    above = score - float(np.median(score))
+    above -= above[np.argmin(np.abs(above))]
     for step in np.unique(np.round(np.diff(distinct), 6)):
-        if step <= 1e-5 or span / step > 200.0:
+        if step <= 1e-5 or (distinct[-1] - distinct[0]) / step > 400.0:
             continue
-        off = np.abs((score - distinct[0]) / step - np.rint((score - distinct[0]) / step))
-        if np.mean(off < 1e-3) >= 0.98:
-            return float(span / np.rint(span / step))
+        number = np.rint(above / step)
+        on_grid = np.abs(above / step - number) < 0.02
+        if np.mean(on_grid) >= 0.98:
+            number, above = number[on_grid], above[on_grid]
+            return float(number @ above / (number @ number))
     return 0.0
 
 
