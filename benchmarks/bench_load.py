@@ -1,0 +1,78 @@
+"""Reading and scoring against the packages underneath: pandas.read_csv, pyreadstat and openpyxl themselves.
+
+Run: python benchmarks/bench_load.py [rows]        (default 200,000 rows for Excel and SPSS, six times as many as CSV)
+Times are seconds of processor time, the best of three (Excel: one run).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pyreadstat
+
+import alliance_stats as als
+
+ROLES: dict[str, Any] = {"patient": "id", "session": "sess"}
+
+
+def study(rows: int, items: int) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    patients = rows // 20
+    answers = rng.integers(1, 6, (patients * 20, items))
+    table = pd.DataFrame({"id": np.repeat(np.arange(patients), 20), "sess": np.tile(np.arange(1, 21), patients)})
+    return table.assign(**{f"wai_{item + 1}": answers[:, item] for item in range(items)})
+
+
+def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def openpyxl_itself(path: Path) -> list[Any]:
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    rows = list(book.active.iter_rows(values_only=True))
+    book.close()
+    return rows
+
+
+def main() -> None:
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        large = study(6 * rows, 12)
+        large.to_csv(folder / "study.csv", index=False)
+        options = {**ROLES, "measures": ["wai_{item}"], "ranges": {"wai_{item}": [1, 5]}}
+        plain = seconds(lambda: pd.read_csv(folder / "study.csv"))
+        read = seconds(lambda: als.read_sessions(folder / "study.csv", **options))
+        sessions = als.read_sessions(folder / "study.csv", **options)
+        score = seconds(lambda: als.score_items(sessions, "WAI-SR", items="wai_{item}", into="alliance"))
+        print(f"CSV, {len(large):,} rows x 12 items")
+        print(f"  pandas.read_csv {plain:.2f}   read_sessions with checks {read:.2f}   score_items {score:.2f}")
+        print(f"  checks and scoring / read_csv: {(read - plain + score) / plain:.2f}")
+
+        small = study(rows, 4)
+        pyreadstat.write_sav(small, str(folder / "study.sav"))
+        plain = seconds(lambda: pyreadstat.read_sav(str(folder / "study.sav")))
+        read = seconds(lambda: als.read_sessions(folder / "study.sav", **ROLES))
+        print(f"SPSS, {rows:,} rows: pyreadstat {plain:.2f}   read_sessions {read:.2f}   ratio {read / plain:.2f}")
+
+        small.to_excel(folder / "study.xlsx", index=False)
+        plain = seconds(lambda: openpyxl_itself(folder / "study.xlsx"), 1)
+        read = seconds(lambda: als.read_sessions(folder / "study.xlsx", **ROLES), 1)
+        print(f"Excel, {rows:,} rows: openpyxl {plain:.2f}   read_sessions {read:.2f}   ratio {read / plain:.2f}")
+
+
+if __name__ == "__main__":
+    main()
