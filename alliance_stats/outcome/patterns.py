@@ -196,8 +196,8 @@ def fit_outcome(
     covariates : iterable of str
         Further columns, numbers or categories.
     therapist : str or None
-        Column of therapists, who get a random intercept. Without the column, or with a single therapist, the model is
-        ordinary least squares.
+        Column of therapists, who get a random intercept. Without the column, with a single therapist, or with one
+        patient each, the model is ordinary least squares.
     better : {"lower", "higher"}
         Which way of `post` is the better outcome; orients the partial correlation.
     exclude : sequence of str
@@ -238,11 +238,16 @@ def fit_outcome(
     require_choice(better, BETTER, name="better")
     wanted = [post, *([pre] if pre else []), pattern, *([exposure] if exposure else []), *covariates]
     require_columns(patients, [PATIENT, *wanted], table_name="patients")
-    nested = therapist is not None and therapist in patients and _several(patients[therapist])
+    if patients[PATIENT].duplicated().any():
+        raise DataError("A patient stands twice in patients.", remedy="Keep one row per patient.")
+    nested = therapist is not None and therapist in patients and _nests(patients[therapist])
     table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
     levels = _levels(table, pattern, reference)
     table = _with_dummies(table, pattern, reference, levels)
-    nested = nested and _several(table[therapist])
+    nested = nested and _nests(table[therapist])
+    constant = exposure is not None and len(table[exposure].unique()) < 2
+    if constant:
+        exposure = None
     dummies = [f"pattern_{name}" for name in levels]
     basic = [*([_quoted(pre)] if pre else []), *dummies, *map(_quoted, covariates)]
     fit = _fit(post, [*basic, *([_quoted(exposure)] if exposure else [])], table, therapist if nested else None)
@@ -260,7 +265,10 @@ def fit_outcome(
         "exposure_by_pattern": table.groupby(pattern, observed=True)[exposure].median().to_dict() if exposure else {},
         "therapists": int(table[therapist].nunique()) if nested else 0,
     }
-    diagnostics["notes"] = _notes(diagnostics, exposure, levels)
+    notes = _notes(diagnostics, exposure, levels)
+    if constant:
+        notes.append("Every patient has the same number of rated sessions: there is nothing to adjust.")
+    diagnostics["notes"] = notes
     return OutcomeFit(
         fit=fit,
         unadjusted=plain,
@@ -335,11 +343,19 @@ def _fit(post: str, terms: list[str], table: pd.DataFrame, therapist: str | None
     formula = f"{_quoted(post)} ~ {' + '.join(terms)}"
     if therapist is None:
         return fit_linear(formula, table)
-    return fit_mixed(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
+    try:
+        return fit_mixed(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
+    except np.linalg.LinAlgError as error:
+        raise DataError(
+            f"The terms give {post!r} without any residual: a model has nothing to estimate.",
+            remedy="Check that post and pre are different measurements.",
+        ) from error
 
 
-def _several(values: pd.Series) -> bool:
-    return len(values.dropna().unique()) > 1
+def _nests(therapist: pd.Series) -> bool:
+    """Whether there are several therapists, and some of them with several patients."""
+    known = therapist.dropna()
+    return 1 < len(known.unique()) < len(known)
 
 
 def _quoted(name: str | None) -> str:

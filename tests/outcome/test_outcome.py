@@ -163,6 +163,15 @@ def test_one_therapist_is_least_squares():
     none = fit_outcome(table.drop(columns="therapist"), **ARGUMENTS)
     pd.testing.assert_frame_equal(one.tidy(), none.tidy())
     assert one.diagnostics["therapists"] == 0
+    own = fit_outcome(table.assign(therapist=table["patient"]), **ARGUMENTS)
+    pd.testing.assert_frame_equal(own.tidy(), none.tidy())
+
+
+def test_the_same_exposure_for_all_is_no_exposure():
+    table = make_patients()
+    fit = fit_outcome(table.assign(n_rated=8), **ARGUMENTS)
+    pd.testing.assert_frame_equal(fit.tidy(), fit_outcome(table, **ARGUMENTS, exposure=None).tidy())
+    assert "same number of rated sessions" in fit.diagnostics["notes"][-1]
 
 
 def test_awkward_column_names_and_covariates():
@@ -193,6 +202,9 @@ def test_predictions_of_new_patients():
         (lambda t: t[t["pattern"] != "none"], "has the pattern 'none'"),
         (lambda t: t.drop(columns="n_rated"), "no column 'n_rated'"),
         (lambda t: t.assign(phq9_post="x"), "must hold numbers"),
+        (lambda t: pd.concat([t, t]), "stands twice"),
+        (lambda t: t.assign(phq9_post=5.0), "same value in every row"),
+        (lambda t: t.assign(phq9_post=t["phq9_pre"]), "without any residual"),
     ],
 )
 def test_refusals(change, message):
