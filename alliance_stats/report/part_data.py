@@ -9,8 +9,9 @@ import pandas as pd
 from alliance_stats.courses import score_distribution
 from alliance_stats.figures import plot_attendance, plot_distribution
 from alliance_stats.instruments import as_instrument
+from alliance_stats.load import describe_sessions, describe_study, missing_patterns
 from alliance_stats.reliability import item_reliability, session_reliability
-from alliance_stats.report.numbers import brief, number, percent
+from alliance_stats.report.numbers import MISSING, brief, number, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.reading import instrument_of
 from alliance_stats.report.run import Run, blank_axes
@@ -43,7 +44,7 @@ def describe_data(run: Run) -> None:
         "overview",
         "The study in numbers.",
         labels={"quantity": "", "value": "value"},
-        formats={"value": lambda value: brief(value) if float(value).is_integer() else number(value)},
+        formats={"value": lambda value: number(int(value) if float(value).is_integer() else value)},
     )
     run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
     axes = plot_distribution(
@@ -53,6 +54,7 @@ def describe_data(run: Run) -> None:
         "; the ends of the scale are orange." if high is not None else "."
     )
     run.show_figure(section, "score_distribution", axes, caption, alt=caption)
+    _coverage(run, section)
     if any(table["into"] == run.score for table in run.study.tables("score")):
         with run.attempt("The reliability of the score"):
             _reliability(run, section)
@@ -114,6 +116,34 @@ def _how_scored(run: Run) -> str:
                 f"{brief(flipped['high'])}), so that higher is better"
             )
     return ""
+
+
+def _coverage(run: Run, section: Section) -> None:
+    """The shape of the study and what is missing together; the codebook of the measures goes to the tables only."""
+    outcome = run.study.section("outcome").get("symptom")
+    measures = [run.score, *([outcome] if outcome is not None else [])]
+    low, high = score_range(run)
+    ranges = None if low is None or high is None else {run.score: [low, high]}
+    run.keep("codebook", describe_sessions(run.sessions, measures, ranges=ranges))
+    run.keep("shape", describe_study(run.sessions))
+    labels: Labels = {"fact": "", "unit": "unit", "n": "of", "mean": "mean", "median": "median"}
+    run.show_table(
+        section,
+        "shape",
+        "The shape of the study.",
+        labels={**labels, ("minimum", "maximum"): "range"},
+        formats=dict.fromkeys(("median", "minimum", "maximum"), brief),
+    )
+    if len(measures) > 1:
+        run.keep("missing_patterns", missing_patterns(run.sessions, measures))
+        labels = {**{name: name for name in measures}, "sessions": "sessions", "patients": "patients", "share": "share"}
+        run.show_table(
+            section,
+            "missing_patterns",
+            "Which measures are there together.",
+            labels=labels,
+            formats={"share": percent, **dict.fromkeys(measures, lambda there: "rated" if there else MISSING)},
+        )
 
 
 def _reliability(run: Run, section: Section) -> None:

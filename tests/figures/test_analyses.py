@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("name", ["10_data", "20_ruptures", "30_outcome"])
+@pytest.mark.parametrize("name", ["10_data", "20_ruptures", "30_outcome", "35_dropout"])
 def test_the_script_writes_the_committed_figures(name, tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.pyplot.subplots", quiet_subplots)
     spec = importlib.util.spec_from_file_location(name, ROOT / f"analyses/{name}.py")
