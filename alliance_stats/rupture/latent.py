@@ -36,7 +36,7 @@ AT_BOUND = 0.02
 SUPPORTED, AMBIGUOUS, ABSENT, UNTESTED = "supported", "ambiguous", "none", "untested"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentRuptures:
     """What :func:`detect_latent` found.
 
@@ -416,8 +416,8 @@ def _bounds(bounds: tuple[float, float] | str | None, scores: Floats) -> tuple[f
         require_choice(bounds, ("data",), name="bounds")
         least = max(AT_BOUND * len(scores), 5)
         low, high = scores.min(), scores.max()
-        floor = float(low) if (scores == low).sum() >= least else -np.inf
-        return floor, float(high) if (scores == high).sum() >= least else np.inf
+        floor = float(low) + 0.0 if (scores == low).sum() >= least else -np.inf  # + 0.0 turns -0.0 into 0.0
+        return floor, float(high) + 0.0 if (scores == high).sum() >= least else np.inf
     floor, ceiling = (float(bound) for bound in bounds)
     if not floor < ceiling:
         raise ValueError(f"bounds={bounds!r} must be (lowest, highest).")

@@ -76,7 +76,7 @@ def estimate(series: Courses, *, floor: float, ceiling: float, longest: int, see
     complete, parameters = sample, start
     at_bound = (sample.rated & ((sample.score <= floor) | (sample.score >= ceiling))).any()
     rng = np.random.default_rng(seed)
-    rounds = (8, 8, 8) if at_bound else ()
+    rounds = (8, 8) if at_bound else ()
     for r, iterations in enumerate(rounds):
         complete = imputed(parameters, sample, complete, found, rng, sweeps=12, with_ruptures=r > 0, longest=longest)
         parameters, _, _ = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, iterations, longest)
@@ -85,9 +85,7 @@ def estimate(series: Courses, *, floor: float, ceiling: float, longest: int, see
     elif len(sample.n_rated) > 600:  # most of the way on fewer patients
         part = _sample(sample, 400)
         parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
-    parameters, height, converged = _maximise(
-        parameters, complete, found, COVARIANCE + RUPTURES, unit, 12 if at_bound else 40, longest
-    )
+    parameters, height, converged = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, 40, longest)
     null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, 40, 0)
     mirrored = mirror_statistic(null, complete, unit, longest)
     part = _sample(complete, 800)
