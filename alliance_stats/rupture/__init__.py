@@ -1,6 +1,6 @@
 """Rupture and repair in session-by-session alliance scores: rules, detection, description, chance, agreement."""
 
-from alliance_stats.rupture.agreement import attendance_markers, coder_agreement, rater_agreement
+from alliance_stats.rupture.agreement import attendance_markers, coder_agreement, compare_raters
 from alliance_stats.rupture.calibrate import Calibration, calibrate
 from alliance_stats.rupture.chance import ChanceLevel, chance_level
 from alliance_stats.rupture.describe import describe_ruptures, ruptures_by_session
@@ -26,12 +26,12 @@ __all__ = [
     "calibrate",
     "chance_level",
     "coder_agreement",
+    "compare_raters",
     "describe_ruptures",
     "detect_latent",
     "detect_ruptures",
     "evaluate_detection",
     "explain",
-    "rater_agreement",
     "ruptures_by_session",
     "sudden_gain",
     "sudden_loss",

@@ -131,7 +131,7 @@ def coder_agreement(
     return _agreement_table(rows, cells, n_looked, generator(seed), draws, level)
 
 
-def rater_agreement(
+def compare_raters(
     sessions: pd.DataFrame,
     *,
     scores: tuple[str, str] = ("alliance", "alliance_therapist"),

@@ -34,7 +34,7 @@ MIN_PAIRS = 20
 SCATTER = 1.7
 """Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
 
-LOW = np.array([1e-6, 0.0, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2])
+LOW = np.array([1e-6, -0.4, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2])
 HIGH = np.array([np.inf, 0.95, 1.0, 0.8, np.inf, np.inf, np.inf, 3.0])
 
 
@@ -46,7 +46,7 @@ class NullParameters(NamedTuple):
     sd : float
         Within-patient SD around the own line, root mean square over patients, before bounds and rounding.
     ar : float
-        Autocorrelation of the state from one session number to the next.
+        Autocorrelation of the state from one session number to the next; down to -.4, so that none is estimated fairly.
     noise : float
         Share of the within-patient variance that is measurement noise.
     spread : float
@@ -252,10 +252,10 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     """Parameters whose draws resemble the data in :func:`statistics`, and how sure they are.
 
     A penalised Gauss-Newton search with common random numbers: weights are the inverse variances of the statistics over
-    draws, a weak penalty holds what the data cannot tell near ordinary values (ar .3, noise .3, spread .3, no trend).
+    draws, a weak penalty holds what the data cannot tell near ordinary values (ar .2, noise .3, spread .3, no trend).
     """
     series, warnings = frame.series, []
-    first = np.array([1.1 * frame.scale, 0.3, 0.3, 0.3, 0.0, 0.02 * frame.scale, 0.0, 1.0])
+    first = np.array([1.1 * frame.scale, 0.2, 0.3, 0.3, 0.0, 0.02 * frame.scale, 0.0, 1.0])
     if frame.scale <= 0:
         still = np.array([1e-6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
         return NullFit(still, np.zeros((8, 8)), ["No patient's scores vary: there is nothing to estimate."])
@@ -341,7 +341,7 @@ def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatA
     """
     from scipy.special import log_ndtr, ndtr
 
-    sd, ar, noise = (max(float(np.mean(parameters[row])), low) for row, low in ((0, 1e-6), (1, 0.0), (2, 0.0)))
+    sd, ar, noise = (float(np.mean(parameters[row])) for row in range(3))
     series, (low, high), half = frame.series, frame.bounds, frame.step / 2.0
     at_low, at_high = series.score <= low + 1e-9, series.score >= high - 1e-9
     inside = ~(at_low | at_high)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.rupture import Rule, attendance_markers, coder_agreement, detect_ruptures, rater_agreement
+from alliance_stats.rupture import Rule, attendance_markers, coder_agreement, compare_raters, detect_ruptures
 from alliance_stats.rupture.agreement import cohen_kappa, gwet_ac1
 from alliance_stats.rupture.matching import match_within
 from alliance_stats.schema import DataError
@@ -128,19 +128,19 @@ def test_raters_who_saw_it_and_who_saw_it_first():
             "alliance_therapist": np.ravel(therapist),
         }
     ).astype({"alliance": float, "alliance_therapist": float})
-    table = rater_agreement(sessions, rule=RULE, seed=1, draws=50).set_index("quantity")
+    table = compare_raters(sessions, rule=RULE, seed=1, draws=50).set_index("quantity")
     assert table.loc["also in alliance_therapist, of those in alliance", ["count", "of"]].tolist() == [2, 2]
     assert table.loc["also in alliance, of those in alliance_therapist", ["count", "of"]].tolist() == [2, 3]
     assert table.loc["first in alliance, of those in both", ["count", "of"]].tolist() == [1, 2]
     assert table.loc["in the same session, of those in both", "count"] == 1
-    swapped = rater_agreement(sessions, scores=("alliance_therapist", "alliance"), rule=RULE, seed=1, draws=50)
+    swapped = compare_raters(sessions, scores=("alliance_therapist", "alliance"), rule=RULE, seed=1, draws=50)
     assert swapped.set_index("quantity").loc["first in alliance, of those in both", "count"] == 1
 
 
 def test_bootstrap_intervals_hold_the_estimate_and_repeat():
     sessions = study()
-    first = rater_agreement(sessions, rule=RULE, seed=3, draws=200)
-    again = rater_agreement(sessions.sample(frac=1, random_state=2), rule=RULE, seed=3, draws=200)
+    first = compare_raters(sessions, rule=RULE, seed=3, draws=200)
+    again = compare_raters(sessions.sample(frac=1, random_state=2), rule=RULE, seed=3, draws=200)
     pd.testing.assert_frame_equal(first, again)
     assert (first["ci_low"] <= first["estimate"]).all()
     assert (first["estimate"] <= first["ci_high"]).all()
