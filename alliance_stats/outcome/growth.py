@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed import MixedFit, fit_mixed
+from alliance_stats.mixed import MixedFit
 from alliance_stats.outcome.effects import t_interval, t_p_value
+from alliance_stats.outcome.engine import fit_nested
 from alliance_stats.outcome.rendering import as_html, as_text
 from alliance_stats.schema import PATIENT, PATTERNS, SESSION, THERAPIST, DataError, check_sessions, require_columns
 
@@ -125,7 +126,8 @@ def fit_growth(
     pattern, reference : str
         Column of `patients`, and the pattern the others are compared with.
     therapist : str or None
-        Column of therapists in `sessions`, who get a random intercept; ignored where absent or all the same.
+        Column of therapists in `sessions`, who get a random intercept; ignored where absent, all the same, or not fewer
+        than the patients.
     correlation : {None, "ar1"}
         Residuals correlated over session numbers.
     exclude : sequence of str
@@ -164,13 +166,13 @@ def fit_growth(
     levels = sorted((name for name in found.index if name != reference), key=lambda name: (order.get(name, 99), name))
     table = table.assign(**{f"pattern_{name}": (table["pattern"] == name).astype(np.float64) for name in levels})
     random = f"(1 + {TIME} | {PATIENT})"
-    if nested and len(table[therapist].unique()) > 1:
+    if nested and 1 < len(table[therapist].unique()) < len(table[PATIENT].unique()):
         table = table.assign(therapist=table[therapist])
         random += f" + (1 | {THERAPIST})"
     terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
     outcome = measure if measure.isidentifier() else f"`{measure}`"
     formula = f"{outcome} ~ {' + '.join(terms)} + {random}"
-    fit = fit_mixed(formula, table, correlation=correlation, time=SESSION if correlation else None)
+    fit = fit_nested(formula, table, correlation=correlation)
     diagnostics = {
         "converged": bool(fit.diagnostics["converged"]),
         "boundary": list(fit.diagnostics["boundary"]),

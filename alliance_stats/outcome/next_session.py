@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed import MixedFit, fit_mixed
+from alliance_stats.mixed import MixedFit
 from alliance_stats.outcome.effects import partial_correlation
+from alliance_stats.outcome.engine import fit_nested
 from alliance_stats.outcome.rendering import as_html, as_text
 from alliance_stats.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
 from alliance_stats.schema import (
@@ -40,7 +41,8 @@ class NextSessionFit:
         The rows it was fitted to, covariates as they entered.
     diagnostics : dict
         ``rows``, ``patients``, ``rows_lost`` (why: count), ``rule``, ``prospective``, ``left_out`` (constant terms),
-        the mixed model's ``converged`` and ``boundary``, and ``notes`` in sentences.
+        ``aliased`` (terms left out as combinations of others), the mixed model's ``converged`` and ``boundary``, and
+        ``notes`` in sentences.
     """
 
     fit: MixedFit
@@ -138,7 +140,8 @@ def fit_next_session(
     slope : bool
         Random slope of session by patient, beside the random intercept.
     therapist : str or None
-        Column of therapists, who get a random intercept; ignored where absent or all the same.
+        Column of therapists, who get a random intercept; ignored where absent, all the same, or not fewer than the
+        patients.
     covariates : iterable of str
         Further columns of session t, numbers or categories.
     correlation : {None, "ar1"}
@@ -197,12 +200,11 @@ def fit_next_session(
         raise DataError(f"{alliance!r} does not vary within patients in any usable row.", remedy=remedy)
     used = [name for name in terms if name not in left_out]
     random = f"(1{' + ' + SESSION if slope else ''} | {PATIENT})"
-    nested = nested and len(data[therapist].unique()) > 1
-    if nested:
+    if nested and 1 < len(data[therapist].unique()) < len(data[PATIENT].unique()):
         data = data.assign(therapist=data[therapist])
         random += f" + (1 | {THERAPIST})"
     formula = f"{_quoted(outcome)} ~ {' + '.join(map(_quoted, used))} + {random}"
-    fit = fit_mixed(formula, data, correlation=correlation, time=SESSION if correlation else None)
+    fit = fit_nested(formula, data, correlation=correlation, drop_aliased=True)
     rule = None if events is None else check_one_rule(events)
     diagnostics: dict[str, Any] = {
         "converged": bool(fit.diagnostics["converged"]),
@@ -213,6 +215,7 @@ def fit_next_session(
         "rule": rule,
         "prospective": prospective,
         "left_out": left_out,
+        "aliased": list(fit.diagnostics["aliased"]),
     }
     diagnostics["notes"] = _notes(diagnostics, data, centre)
     return NextSessionFit(fit=fit, data=data, formula=formula, outcome=outcome, diagnostics=diagnostics)
@@ -301,6 +304,9 @@ def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list
         notes.append(f"The rule {diagnostics['rule']!r} may look ahead: this describes, it does not predict.")
     if diagnostics["left_out"]:
         notes.append(f"Left out because they never vary in the rows used: {', '.join(diagnostics['left_out'])}.")
+    if diagnostics["aliased"]:
+        named = ", ".join(diagnostics["aliased"])
+        notes.append(f"Left out because they are combinations of other terms in the rows used: {named}.")
     if "rupture_open" in data and 0 < data["rupture_open"].sum() < 20:
         notes.append(f"Only {int(data['rupture_open'].sum())} sessions with an open rupture.")
     if centre != "so_far":

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed import MixedFit, fit_mixed
+from alliance_stats.mixed import MixedFit
 from alliance_stats.outcome.effects import partial_correlation, standardised_difference, t_interval, t_p_value
+from alliance_stats.outcome.engine import fit_nested
 from alliance_stats.outcome.linear import LinearFit, fit_linear
 from alliance_stats.outcome.rendering import as_html, as_text
 from alliance_stats.schema import (
@@ -343,13 +344,7 @@ def _fit(post: str, terms: list[str], table: pd.DataFrame, therapist: str | None
     formula = f"{_quoted(post)} ~ {' + '.join(terms)}"
     if therapist is None:
         return fit_linear(formula, table)
-    try:
-        return fit_mixed(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
-    except np.linalg.LinAlgError as error:
-        raise DataError(
-            f"The terms give {post!r} without any residual: a model has nothing to estimate.",
-            remedy="Check that post and pre are different measurements.",
-        ) from error
+    return fit_nested(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
 
 
 def _nests(therapist: pd.Series) -> bool:

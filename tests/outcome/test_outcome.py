@@ -204,7 +204,7 @@ def test_predictions_of_new_patients():
         (lambda t: t.assign(phq9_post="x"), "must hold numbers"),
         (lambda t: pd.concat([t, t]), "stands twice"),
         (lambda t: t.assign(phq9_post=5.0), "same value in every row"),
-        (lambda t: t.assign(phq9_post=t["phq9_pre"]), "without any residual"),
+        (lambda t: t.assign(phq9_post=t["phq9_pre"]), "no residual"),
     ],
 )
 def test_refusals(change, message):
@@ -331,6 +331,25 @@ def test_sessions_without_neighbours():
     lone = pd.DataFrame({"patient": [1, 2, 3], "session": [1, 1, 1], "alliance": [4.0, 3.0, 5.0], "phq9": [9.0, 8, 7]})
     with pytest.raises(als.DataError, match="last session of a patient: 3"):
         fit_next_session(lone, **NEXT)
+
+
+def test_combinations_of_other_terms_are_left_out_and_said(study):
+    """With two patients the mean alliance is a function of the first symptom score."""
+    two = study.sessions[study.sessions["patient"].isin(study.sessions["patient"].unique()[:2])]
+    fit = fit_next_session(two, **NEXT, slope=False, therapist=None)
+    assert fit.diagnostics["aliased"] == ["alliance_between"]
+    assert "combinations of other terms" in " ".join(fit.diagnostics["notes"])
+
+
+def test_a_symptom_that_is_computed_is_refused(study):
+    with pytest.raises(als.DataError, match="no residual"):
+        fit_next_session(study.sessions.assign(phq9=study.sessions["session"] * 1.0), **NEXT)
+
+
+def test_one_patient_per_therapist_needs_no_therapist_level(study):
+    own = fit_next_session(study.sessions.assign(therapist=study.sessions["patient"]), study.events, **NEXT)
+    none = fit_next_session(study.sessions, study.events, **NEXT, therapist=None)
+    pd.testing.assert_frame_equal(own.tidy(), none.tidy())
 
 
 # -- fit_growth -----------------------------------------------------------------------------------------------
