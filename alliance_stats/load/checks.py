@@ -53,8 +53,10 @@ USUAL_CODES = (
 )
 
 
-def _cells(n: int) -> str:
-    return "1 cell" if n == 1 else f"{n} cells"
+def _hold(bad: Any, column: str) -> str:
+    """The beginning of a sentence about the cells where a mask holds."""
+    n = int(bad.sum())
+    return f"1 cell of {column!r} holds" if n == 1 else f"{n} cells of {column!r} hold"
 
 
 def _listed(values: Sequence[Any], at_most: int = 5) -> str:
@@ -68,7 +70,7 @@ def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problem
     remedy = f"Correct it, or if it means missing: missing_codes=[{_listed(found, 3)}]."
     if any(cell.count(",") == 1 and cell.replace(",", "").isdigit() for cell in found):
         remedy = "Decimal commas? Say decimal=','. " + remedy
-    problem = f"{_cells(int(text.sum()))} of {name!r} hold{'s' if text.sum() == 1 else ''} text where numbers belong."
+    problem = f"{_hold(text, name)} text where numbers belong."
     problems.add(ERROR, "text in numbers", problem, remedy=remedy, table=table, bad=text, column=name)
 
 
@@ -96,7 +98,7 @@ def out_of_range(
         bad = (values < declared[0]) | (values > declared[1])
         if not bad.any():
             return
-        problem = f"{_cells(int(bad.sum()))} of {name!r} outside its range {declared[0]:g} to {declared[1]:g}."
+        problem = f"{_hold(bad, name)} a value outside its range {declared[0]:g} to {declared[1]:g}."
         codes = [code for code in USUAL_CODES if (values[bad] == code).any()]
         remedy = "Correct the cell."
         if codes:
@@ -104,7 +106,7 @@ def out_of_range(
         problems.add(ERROR, "out of range", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
         return
     for code, bad in _lonely_codes(values):
-        problem = f"{_cells(int(bad.sum()))} of {name!r} hold {code}, far from every other value."
+        problem = f"{_hold(bad, name)} {code}, far from every other value."
         remedy = f"If it means missing: missing_codes=[{code}]. Declaring ranges= makes this certain."
         problems.add(WARNING, "missing code?", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
 
@@ -136,7 +138,7 @@ def infinite(table: pd.DataFrame, name: str, values: FloatArray, problems: Probl
     low, high = extremes(values)
     if low <= high and (low == -np.inf or high == np.inf):
         bad = np.isinf(values)
-        problem = f"{_cells(int(bad.sum()))} of {name!r} hold infinity."
+        problem = f"{_hold(bad, name)} infinity."
         problems.add(ERROR, "infinity", problem, remedy="Correct it.", table=table, bad=bad, column=name)
 
 
@@ -167,9 +169,9 @@ def dates(table: pd.DataFrame, found: Dates, date_format: str | None, problems: 
     """Dates that cannot be read, and dates that run against the session numbers."""
     if found.bad.any():
         if date_format is not None:
-            problem = f"{_cells(int(found.bad.sum()))} of the dates do not fit date_format={date_format!r}."
+            problem = f"{_hold(found.bad, DATE)} no date as in date_format={date_format!r}."
         else:
-            problem = f"{_cells(int(found.bad.sum()))} of the dates are not written as 2026-01-31."
+            problem = f"{_hold(found.bad, DATE)} no date as in 2026-01-31."
         fitting = " or ".join(repr(form) for form in found.fitting)
         remedy = (
             f"Say date_format={fitting}, which fits all of them." if fitting else "Say date_format=, or correct them."
@@ -189,7 +191,7 @@ def formatted_sessions(table: pd.DataFrame, session_format: str, problems: Probl
     numbers = np.array([*(number(cell) for cell in distinct), np.nan])[places]
     bad = np.isnan(numbers) & table[SESSION].notna().to_numpy(dtype=bool)
     if bad.any():
-        problem = f"{_cells(int(bad.sum()))} of 'session' do not fit session_format={session_format!r}."
+        problem = f"{_hold(bad, SESSION)} no session number as in session_format={session_format!r}."
         remedy = "Correct the cell or session_format=."
         problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
     return pd.Series(np.where(bad, 0, numbers), index=table.index)
@@ -206,7 +208,7 @@ def sessions_are_dates(table: pd.DataFrame, column: pd.Series, problems: Problem
     if not bad.any():
         return False
     remedy = "To number sessions by date, leave session= out and name the column as date=; otherwise correct the cells."
-    problem = f"{_cells(int(bad.sum()))} of 'session' hold dates instead of session numbers."
+    problem = f"{_hold(bad, SESSION)} a date instead of a session number."
     problems.add(ERROR, "session is a date", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
     return True
 
@@ -222,9 +224,7 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
             remedy = f"Say session_format={first.replace(digits, '{session}')!r}, or correct the cell."
         elif any(mark in first for mark in ".-/") and len(digits) >= 6:
             remedy = "A date? Leave session= out and name the column as date=; then sessions are numbered by date."
-        problem = (
-            f"{_cells(int(found.text.sum()))} of 'session' {'is' if found.text.sum() == 1 else 'are'} not a number."
-        )
+        problem = f"{_hold(found.text, SESSION)} text that is not a number."
         problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=found.text, column=SESSION)
     missing = np.isnan(values) & ~found.text
     if missing.any():
@@ -239,11 +239,11 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
         broken = ~missing & ~found.text & (np.floor(values) != values)
         impossible = ~broken & ((values < allowed[0]) | (values > allowed[1]))
     if broken.any():
-        problem = f"{_cells(int(broken.sum()))} of 'session' {'is' if broken.sum() == 1 else 'are'} not whole numbers."
+        problem = f"{_hold(broken, SESSION)} a number that is not whole."
         remedy = "Give every row the whole number of its session (1, 2, ...)."
         problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=broken, column=SESSION)
     if impossible.any():
-        problem = f"{_cells(int(impossible.sum()))} of 'session' outside {allowed[0]:g} to {allowed[1]:g}."
+        problem = f"{_hold(impossible, SESSION)} a number outside {allowed[0]:g} to {allowed[1]:g}."
         remedy = "Correct it; if such numbers are meant, declare ranges={'session': [lowest, highest]}."
         if (values[impossible] > 20000).any():
             remedy = "A date written as a number? Then leave session= out and name a proper date column as date=."
@@ -256,7 +256,7 @@ def attendance(table: pd.DataFrame, text: pd.Series, problems: Problems) -> None
     if bad.any():
         known = ", ".join(ATTENDANCES)
         remedy = f"Translate it: attendance_codes={{{str(text[bad].iloc[0])!r}: 'attended', ...}}; known are {known}."
-        problem = f"{_cells(int(bad.sum()))} of 'attendance' {'is' if bad.sum() == 1 else 'are'} not known words."
+        problem = f"{_hold(bad, 'attendance')} an unknown word."
         problems.add(
             ERROR, "attendance", problem, remedy=remedy, table=table, bad=bad, column="attendance", values=text
         )
@@ -330,7 +330,7 @@ def _dates_against_sessions(table: pd.DataFrame, problems: Problems) -> None:
         return
     bad = np.zeros(len(dated), dtype=bool)
     bad[order[1:][back]] = True
-    problem = f"{_cells(int(back.sum()))} of 'date' before the date of the patient's session before."
+    problem = f"{_hold(back, DATE)} a day before that of the patient's session before."
     problems.add(
         WARNING, "dates run back", problem, remedy="Check date and session.", table=dated, bad=bad, column=DATE
     )

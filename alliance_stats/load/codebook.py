@@ -50,13 +50,22 @@ def describe_sessions(
     names = numeric_columns if measures is None else list(dict.fromkeys(measures))
     table = check_sessions(sessions, names)
     patient = pd.factorize(table[PATIENT])[0]
-    scored = sessions.attrs.get("scored", {})
+    known = _scored_ranges(sessions.attrs.get("scored", {}))
     rows = []
     for name in names:
         values = table[name].to_numpy()
-        low, high = (ranges or {}).get(name) or scored.get(name, {}).get("range") or (np.nan, np.nan)
+        low, high = (ranges or {}).get(name) or known.get(name) or (np.nan, np.nan)
         rows.append({"column": name, **_column(values, patient, float(low), float(high))})
     return pd.DataFrame(rows)
+
+
+def _scored_ranges(scored: Mapping[str, Any]) -> dict[str, Sequence[float]]:
+    """The range of every total and subscale that ``score_items`` made."""
+    ranges: dict[str, Sequence[float]] = {}
+    for into, record in scored.items():
+        ranges[into] = record["range"]
+        ranges |= {f"{into}_{name}": ends for name, ends in record.get("subscale_ranges", {}).items()}
+    return ranges
 
 
 def _column(values: Any, patient: Any, low: float, high: float) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,4 +135,6 @@ def _cell(value: Any) -> Any:
     value = plain(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return int(value)
-    return str(value) if isinstance(value, pd.Timestamp) else value
+    if isinstance(value, datetime.date):
+        return str(value).removesuffix(" 00:00:00")
+    return value

@@ -135,8 +135,9 @@ def one_factor(covariance: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Loadings and unique variances of one factor by maximum likelihood, in the units of the covariances.
 
     The likelihood is maximised over the unique variances with the loadings in closed form (Joereskog 1967; the method
-    of R's ``factanal``). None where the matrix has fewer than three items, a constant item, or is not positive
-    definite. Loadings are signed so that most are positive.
+    of R's ``factanal``). A matrix that is not positive definite, as estimated covariances between patients often are,
+    is fitted by least squares of its off-diagonal elements instead (Harman & Jones 1966, "minres"). None where it has
+    fewer than three items or one that does not vary. Loadings are signed so that their sum is positive.
     """
     from scipy.optimize import minimize
 
@@ -144,8 +145,9 @@ def one_factor(covariance: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     if len(sd) < 3 or not np.all(np.isfinite(covariance)) or sd.min() <= 0:
         return None
     correlation = covariance / np.outer(sd, sd)
-    if np.linalg.eigvalsh(correlation).min() <= 1e-10:
-        return None
+    if np.linalg.eigvalsh(correlation).min() <= 1e-6:
+        loading = _minres(correlation)
+        return loading * sd, np.clip(1 - loading**2, 0, None) * sd**2
 
     def deviance(unique: FloatArray) -> tuple[float, FloatArray]:
         scale = 1 / np.sqrt(unique)
@@ -171,6 +173,29 @@ def one_factor(covariance: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     if loading.sum() < 0:
         loading = -loading
     return loading * sd, unique * sd**2
+
+
+def _minres(correlation: FloatArray) -> FloatArray:
+    """Loadings of one factor by least squares of the off-diagonal correlations, each within -1 and 1."""
+    from scipy.optimize import least_squares
+
+    above = np.triu_indices(len(correlation), 1)
+    roots, vectors = np.linalg.eigh(correlation)
+    start = np.clip(np.sqrt(max(roots[-1], 0.01)) * vectors[:, -1], -0.95, 0.95)
+
+    def gaps(loading: FloatArray) -> FloatArray:
+        return np.asarray(np.outer(loading, loading)[above] - correlation[above], dtype=np.float64)
+
+    found = least_squares(
+        gaps,
+        start if start.sum() >= 0 else -start,
+        bounds=(-1, 1),
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
+    )
+    loading: FloatArray = np.asarray(found.x, dtype=np.float64)
+    return loading if loading.sum() >= 0 else -loading
 
 
 def _correlation(covariance: FloatArray) -> FloatArray:

@@ -95,13 +95,14 @@ def level_omega(
     Returns
     -------
     DataFrame
-        ``level`` (``within``, ``between``), ``omega`` (NaN where the factor cannot be fitted, as with too few
-        patients), ``n_rows``, ``n_patients``, ``n_incomplete``.
+        ``level`` (``within``, ``between``), ``omega`` (NaN where an item does not vary at that level), ``n_rows``,
+        ``n_patients``, ``n_incomplete``.
 
     Notes
     -----
     Geldhof, Preacher & Zyphur (2014), in two steps: a one-factor model is fitted by maximum likelihood to the pooled
-    within-patient covariances, and another to the between-patient covariances freed of within-patient variance.
+    within-patient covariances, and another to the between-patient covariances freed of within-patient variance (by
+    least squares where these are not positive definite).
     """
     table = check_sessions(sessions)
     answers = keyed_answers(table, items, instrument)

@@ -47,7 +47,11 @@ class Plan:
     @property
     def total_range(self) -> tuple[float, float]:
         """The smallest and largest total there can be."""
-        n = len(self.key.items) if self.how == "sum" else 1
+        return self.range_of(self.key.items)
+
+    def range_of(self, items: Sequence[int]) -> tuple[float, float]:
+        """The smallest and largest score of some items."""
+        n = len(items) if self.how == "sum" else 1
         return self.key.low * n * self.key.factor, self.key.high * n * self.key.factor
 
 

@@ -200,6 +200,7 @@ def _record(plan: Plan, made: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]
     return {
         "score": plan.how,
         "range": [float(end) for end in plan.total_range],
+        "subscale_ranges": {scale.name: [float(end) for end in plan.range_of(scale.columns)] for scale in plan.scales},
         "answers": [float(key.low), float(key.high)],
         "reversed": [int(item) for item in key.reversed if item not in plan.turned],
         "already_reversed": sorted(int(item) for item in plan.turned),

@@ -238,7 +238,7 @@ BAD_FILES = [
         "code by eye, measures not named",
         "id,sess,wai\n1,1,5\n1,2,4\n1,3,-99\n",
         options=COLUMNS,
-        good=lambda t: "hold -99" in str(t.attrs["report"]["warnings"]),
+        good=lambda t: "holds -99" in str(t.attrs["report"]["warnings"]),
     ),
     # -- therapists, dates, attendance --------------------------------------------------------------------------
     BadFile(
@@ -252,7 +252,7 @@ BAD_FILES = [
     BadFile(
         "date ambiguous",
         "id,sess,wai,day\n1,1,5,03/04/2024\n1,2,4,10/04/2024\n",
-        ("not written as 2026-01-31", "'%d/%m/%Y' or '%m/%d/%Y'"),
+        ("no date as in 2026-01-31", "'%d/%m/%Y' or '%m/%d/%Y'"),
         options={**SCORED, "date": "day"},
     ),
     BadFile(
@@ -283,7 +283,7 @@ BAD_FILES = [
     BadFile(
         "dates as sessions",
         sheet([["id", "sess", "wai"], [1, datetime.datetime(2024, 1, 3), 5], [1, 2, 4]]),
-        ("hold dates instead of session numbers", "row 2"),
+        ("holds a date instead of a session number", "row 2"),
         suffix=".xlsx",
     ),
     BadFile(

@@ -129,9 +129,11 @@ def fuzz_bytes(folder, seconds, seed):
     read = tried = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        content = rng.choice(SEED_FILES).encode(rng.choice(["utf-8", "utf-8", "utf-8", "utf-16", "latin-1"]), "replace")
+        which = rng.randrange(len(SEED_FILES))
+        content = SEED_FILES[which].encode(rng.choice(["utf-8"] * 6 + ["utf-16", "latin-1"]), "replace")
         path.write_bytes(mutated(content, rng))
-        read += survives(path, rng.choice(OPTIONS))
+        options = OPTIONS[FITTING[which]] if rng.random() < 0.7 else rng.choice(OPTIONS)
+        read += survives(path, options)
         tried += 1
     return tried, read
 

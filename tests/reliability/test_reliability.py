@@ -27,6 +27,21 @@ def test_alpha_and_omega_match_psych():
     assert loadings.tolist() == pytest.approx(R["loadings"], rel=1e-4)
 
 
+def test_least_squares_loadings_match_psych():
+    from alliance_stats.reliability.consistency import _minres
+
+    got = _minres(np.corrcoef(ITEMS[[f"item_{i}" for i in range(1, 5)]], rowvar=False))
+    assert got.tolist() == pytest.approx(R["minres_loadings"], rel=1e-4)
+
+
+def test_between_covariances_that_are_not_positive_definite_still_give_omega():
+    """Items that differ between patients in one thing alone: between-patient omega is 1, or close."""
+    table = simulated(60, 12, between=0.8, within=0.4, item=0.0, error=0.5)
+    got = rel.level_omega(table, "i{item}").set_index("level")["omega"]
+    assert got["between"] > 0.97
+    assert got["within"] == pytest.approx(0.4 * 36 / (0.4 * 36 + 0.5 * 6), abs=0.05)
+
+
 def test_alpha_matches_pingouin():
     import pingouin
 

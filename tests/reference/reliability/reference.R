@@ -28,6 +28,7 @@ omega <- sum(raw_loading)^2 / (sum(raw_loading)^2 + sum(raw_unique))
 
 g <- psych::multilevel.reliability(data, grp = "patient", Time = "session", items = colnames(items),
                                    aov = TRUE, lmer = TRUE, alpha = FALSE, long = FALSE)
+minres <- psych::fa(items, nfactors = 1, fm = "minres")
 by <- psych::statsBy(data[, c("patient", colnames(items))], group = "patient")
 fit_w <- psych::fa(by$rwg, nfactors = 1, fm = "ml", n.obs = nrow(data))
 raters <- sapply(1:3, function(r) person + 0.3 * r + rnorm(n_patients, 0, 0.6))
@@ -38,6 +39,7 @@ icc <- psych::ICC(raters, lmer = FALSE)$results
 write_json(list(
   versions = list(R = R.version.string, psych = as.character(packageVersion("psych")), lme4 = as.character(packageVersion("lme4"))),
   alpha = a$total$raw_alpha, std_alpha = a$total$std.alpha, alpha_ci = c(feldt$lower.ci, feldt$upper.ci),
+  minres_loadings = abs(as.numeric(minres$loadings)),
   omega = omega, loadings = abs(as.numeric(fit$loadings)),
   crossed = as.list(unlist(g[c("RkF", "R1R", "RkR", "Rc")])),
   nested = as.list(unlist(g[c("RkRn", "Rcn")])),
