@@ -31,6 +31,7 @@ OPTIONS = [
     {"patient": "id", "session": "sess", "encoding": "cp1252", "duplicates": "last"},
     {"patient": "id", "session": "sess", "session_format": "S{session}", "header_row": 2},
 ]
+FITTING = [2, 0, 1, 4]  # the options that suit each of the files
 PIECES = [
     b",",
     b";",
