@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
 
 from alliance_stats.mixed.grouping import Grouping
 from alliance_stats.mixed.small import apply, times
@@ -83,10 +83,9 @@ class CrossedSpec:
         own = w[self.columns(cells), :, self.group]  # (r, cells, k)
         f: FloatArray = np.zeros((size, w.shape[1]))
         np.add.at(f, self.level * r + np.arange(r)[:, None], own)
-        p, log_det = _posterior_covariance(s, cov, self.levels)
-        pull = p @ f
+        p, sp, full, log_det = _schur(s, cov, self.levels)
         reach = gram[: self.a, self.columns(cells), self.group]  # (a, r, cells)
-        return Crossed(self, s, (p + p.T) / 2, f, pull, reach, log_det)
+        return Crossed(self, s, p, sp, full, f, p @ f, reach, log_det)
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ class Crossed:
     spec: CrossedSpec
     s: FloatArray
     p: FloatArray
+    sp: FloatArray
+    full_matrix: FloatArray
     f: FloatArray
     pull_flat: FloatArray
     reach: FloatArray
@@ -105,16 +106,6 @@ class Crossed:
     def reduction(self) -> FloatArray:
         """F'P F."""
         return np.asarray(self.f.T @ self.pull_flat)
-
-    @cached_property
-    def _sp(self) -> FloatArray:
-        return np.asarray(self.s @ self.p)
-
-    @cached_property
-    def _full(self) -> FloatArray:
-        """U'V^-1 U = S - S P S, (J r, J r)."""
-        full = self.s - self._sp @ self.s
-        return np.asarray((full + full.T) / 2)
 
     def _diagonal(self, matrix: FloatArray) -> FloatArray:
         levels, r = self.spec.levels, self.spec.r
@@ -128,7 +119,7 @@ class Crossed:
     @property
     def full(self) -> FloatArray:
         """U'V^-1 U of every outer level, (r, r, J)."""
-        return self._diagonal(self._full)
+        return self._diagonal(self.full_matrix)
 
     @property
     def cov(self) -> FloatArray:
@@ -169,8 +160,8 @@ class Crossed:
         """Sums of products of U'V^-1 U over pairs of outer levels, (r, r, r, r)."""
         levels, r = self.spec.levels, self.spec.r
         if r == 1:
-            return np.full((1, 1, 1, 1), float(np.vdot(self._full, self._full)))
-        blocks = self._full.reshape(levels, r, levels, r)
+            return np.full((1, 1, 1, 1), float(np.vdot(self.full_matrix, self.full_matrix)))
+        blocks = self.full_matrix.reshape(levels, r, levels, r)
         return np.asarray(np.einsum("jukv,jwkx->uvwx", blocks, blocks, optimize=True))
 
     def between(self) -> FloatArray:
@@ -202,7 +193,7 @@ class Crossed:
         spec = self.spec
         out = np.zeros((spec.a, spec.r, len(inner)))
         counts = np.diff(spec.cell_starts, append=len(spec.group))
-        ps = self._sp.T.reshape(spec.levels, spec.r, spec.levels, spec.r)
+        ps = self.sp.T.reshape(spec.levels, spec.r, spec.levels, spec.r)
         for step in range(spec.slots):
             has = np.flatnonzero(counts[inner] > step)
             cell = spec.cell_starts[inner[has]] + step
@@ -213,21 +204,53 @@ class Crossed:
         return out
 
 
-def _posterior_covariance(s: FloatArray, cov: FloatArray, levels: int) -> tuple[FloatArray, float]:
-    """P = T (I + S T)^-1 over all levels, and log|I + S T|; T may leave the cone by a difference step."""
+def _schur(s: FloatArray, cov: FloatArray, levels: int) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+    """P = T (I + S T)^-1, S P, U'V^-1 U = S - S P S and log|I + S T| over all levels.
+
+    With T = L L' and M = I + L'S L all follow from one Cholesky factor: P = L M^-1 L', and for an invertible L
+    S P = L'^-1 (I - M^-1) L' and S - S P S = L'^-1 (I - M^-1) L^-1, which spares the products of large matrices.
+    """
     size, r = len(s), len(cov)
     values, vectors = np.linalg.eigh(cov)
-    if values[0] < 0:
+    if values[0] < 0:  # a difference step outside the cone
         prior = np.kron(np.eye(levels), cov)
         matrix = np.eye(size) + s @ prior
-        return np.asarray(np.linalg.solve(matrix.T, prior.T).T), float(np.linalg.slogdet(matrix)[1])
-    root = np.sqrt(cov[0, 0]) if r == 1 else np.kron(np.eye(levels), vectors * np.sqrt(values))
-    inner = s * cov[0, 0] if r == 1 else root.T @ s @ root
-    inner[np.diag_indices(size)] += 1.0
-    factor = cho_factor(inner, lower=True, overwrite_a=True, check_finite=False)
-    log_det = 2 * float(np.log(np.diag(factor[0])).sum())
-    solved = cho_solve(factor, np.eye(size) if r == 1 else root.T, check_finite=False)
-    return np.asarray(solved * cov[0, 0] if r == 1 else root @ solved), log_det
+        p = np.linalg.solve(matrix.T, prior.T).T
+        sp = s @ p
+        return p, sp, _symmetric(s - sp @ s), float(np.linalg.slogdet(matrix)[1])
+    root = vectors * np.sqrt(values)
+    m = _levelwise(root, s, levels)
+    m[np.diag_indices(size)] += 1.0
+    factor, failed = dpotrf(m, lower=1, overwrite_a=1)
+    if failed:
+        raise np.linalg.LinAlgError("I + S T is not positive definite")
+    log_det = 2 * float(np.log(factor.diagonal()).sum())
+    inverse = dpotri(factor, lower=1, overwrite_c=1)[0]
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    p = _levelwise(root.T, inverse, levels)
+    if values[0] * s.diagonal().max() < 1e-4:  # I - M^-1 would cancel
+        sp = s @ p
+        return p, sp, _symmetric(s - sp @ s), log_det
+    left = -inverse
+    left[np.diag_indices(size)] += 1.0
+    back = np.linalg.inv(root)
+    full = _levelwise(back, left, levels)
+    sp = full * cov[0, 0] if r == 1 else full @ np.kron(np.eye(levels), cov)
+    return p, sp, full, log_det
+
+
+def _levelwise(root: FloatArray, matrix: FloatArray, levels: int) -> FloatArray:
+    """(I x root)' matrix (I x root)."""
+    r = len(root)
+    if r == 1:
+        return np.asarray(matrix * root[0, 0] ** 2)
+    blocks = matrix.reshape(levels, r, levels, r)
+    turned = np.einsum("au,jakb,bv->jukv", root, blocks, root, optimize=True)
+    return np.ascontiguousarray(turned.reshape(levels * r, levels * r))
+
+
+def _symmetric(matrix: FloatArray) -> FloatArray:
+    return np.asarray((matrix + matrix.T) / 2)
 
 
 def crossed_spec(grouping: Grouping, a: int, r: int) -> CrossedSpec:
