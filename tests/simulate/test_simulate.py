@@ -286,3 +286,19 @@ def test_one_patient_one_session_one_therapist():
 def test_impossible_parameters_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name):
         als.simulate_study(seed=1, **{name: value})
+
+
+@pytest.mark.slow
+def test_stated_dropout_odds_are_what_the_hazard_model_recovers():
+    """100 studies of 300 patients: the person-period model on the true states returns the log-odds put in."""
+    estimates = []
+    for seed in range(100):
+        study = als.simulate_study(
+            n_patients=300, n_therapists=20, seed=seed, dropout_therapist_sd=0.0, dropout_level=0.0, rupture_rate=0.06
+        )
+        intervals = als.dropout_intervals(study.sessions, study.events, endings=study.endings)
+        fit = als.fit_dropout("rupture_open + repaired_before", intervals)
+        terms = fit.tidy().set_index("term")["estimate"]
+        estimates.append([terms["rupture_open"], terms["repaired_before"]])
+    error = np.std(estimates, axis=0) / 10
+    assert np.all(np.abs(np.mean(estimates, axis=0) - [1.0, -0.3]) < 3 * error + 0.03)
