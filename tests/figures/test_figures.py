@@ -48,7 +48,8 @@ def ax():
 def points(ax, marker):
     """Where the drawn points of one marker stand (legend samples are empty)."""
     lines = [line for line in ax.lines if line.get_marker() == marker and len(line.get_xdata())]
-    return [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
+    found = [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
+    return [(x, y) for x, y in found if not np.isnan(y)]
 
 
 def test_a_patient_shows_scores_onset_baseline_and_repair(ax):
