@@ -85,8 +85,8 @@ class LatentRuptures:
     ) -> pd.DataFrame:
         """Ruptures at a chosen rate of false alarms.
 
-        A session is flagged if the patient's evidence exceeds a threshold and the rupture is open there with more than
-        `session_probability`; neighbouring flagged sessions make one rupture. The threshold is the one that series
+        A session is flagged if the patient's evidence for any rupture exceeds a threshold and, given that there is one,
+        it is open at the session with more than `session_probability`; neighbouring flagged sessions make one rupture. The threshold is the one that series
         simulated without ruptures - from the fitted model, at the patients' own sessions, with bounds and with noise as
         heavy-tailed as the observed upward errors - exceed at the rate `false_alarm`.
 
@@ -375,15 +375,18 @@ def detect_latent(
 
 
 def statistic(found: Posterior, courses: Courses, version: str, session_probability: float) -> Floats:
-    """What is compared with the threshold, (n, T): the patient's log evidence where the rupture is likely open.
+    """What is compared with the threshold, (n, T): the patient's log evidence where the rupture is likely to be.
 
-    The filtered evidence is the largest so far, so that a patient once conspicuous stays so.
+    Likely means: given that the patient has any, it is open there with more than `session_probability`. The filtered
+    evidence is the largest so far, so that a patient once conspicuous stays so. -1 elsewhere.
     """
     if version == "smoothed":
-        chance, evidence = found.smoothed, np.repeat(found.evidence[:, None], found.smoothed.shape[1], axis=1)
+        chance, now = found.smoothed, np.repeat(found.evidence[:, None], found.smoothed.shape[1], axis=1)
+        evidence = now
     else:
-        chance, evidence = found.filtered, np.maximum.accumulate(found.evidence_so_far, axis=1)
-    return np.where((chance > session_probability) & courses.rated, evidence, -1.0)
+        chance, now = found.filtered, found.evidence_so_far
+        evidence = np.maximum.accumulate(now, axis=1)
+    return np.where((chance > -session_probability * np.expm1(-now)) & courses.rated, evidence, -1.0)
 
 
 def verdict_of(fit: Estimate) -> str:
