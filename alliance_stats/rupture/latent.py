@@ -86,9 +86,10 @@ class LatentRuptures:
         """Ruptures at a chosen rate of false alarms.
 
         A session is flagged if the patient's evidence for any rupture exceeds a threshold and, given that there is one,
-        it is open at the session with more than `session_probability`; neighbouring flagged sessions make one rupture. The threshold is the one that series
-        simulated without ruptures - from the fitted model, at the patients' own sessions, with bounds and with noise as
-        heavy-tailed as the observed upward errors - exceed at the rate `false_alarm`.
+        it is open at the session with more than `session_probability`; neighbouring flagged sessions make one rupture.
+        The threshold is the one that series simulated without ruptures exceed at the rate `false_alarm`: simulated from
+        the fitted model at the patients' own sessions, with bounds, and with noise as heavy-tailed as the observed
+        upward errors.
 
         Parameters
         ----------
@@ -99,7 +100,8 @@ class LatentRuptures:
         version : {"smoothed", "filtered"}
             ``filtered`` uses no later session and may feed models that look ahead.
         session_probability : float
-            In [0, 1): lower finds more sessions of a flagged patient, with less precision.
+            In [0, 1), given that the patient has a rupture: lower finds more sessions of a flagged patient, with less
+            precision.
         even_if_unsupported : bool
             Give events even where `verdict` is "none"; they are then what chance gives.
 
