@@ -60,6 +60,10 @@ def compare(smaller: MixedFit, larger: MixedFit, *, draws: int = 0, seed: Seed |
     1  y ~ t + (1 | g)     9.7902   0.0018  chi2(1)        ML
     """
     _check_same_rows(smaller, larger)
+    if smaller.n_parameters > larger.n_parameters:
+        raise ValueError(
+            f"{smaller.formula!r} has more parameters than {larger.formula!r}: give the smaller model first."
+        )
     more_fixed = larger.design.p - smaller.design.p
     fixed_differ = set(smaller.terms) != set(larger.terms)
     if fixed_differ:

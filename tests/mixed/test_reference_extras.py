@@ -65,10 +65,12 @@ def test_statsmodels_agrees_on_easy_cases(name, fixed, slopes, group, reml):
         ("three_level", THREE, {"correlation": "ar1", "time": "session"}),
         ("transfers", "y ~ session + x + (1 + session | patient) + (1 | therapist)", {}),
         ("serial", "y ~ session + (1 | patient)", {"correlation": "car1", "time": "day"}),
+        ("serial", "y ~ session + (1 | patient)", {"correlation": "ar1", "time": "session", "weights": "weight"}),
     ],
 )
 def test_the_written_out_covariance_gives_the_engines_likelihood(name, formula, options):
-    fit = fit_mixed(formula, read(name), reml=False, **options)
+    data = read(name)
+    fit = fit_mixed(formula, data.assign(weight=1 + data["session"] % 3), reml=False, **options)
     deviance = 0.0
     for block in marginal_blocks(fit):
         root = np.linalg.cholesky(block.covariance)
@@ -164,6 +166,8 @@ def test_compare_refuses_what_cannot_be_compared():
         compare(fit_mixed("y ~ x1 + (1 + x2 | patient)", data), fit_mixed("y ~ x1 + (1 + x1 | patient)", data))
     with pytest.raises(ValueError, match="nothing to test"):
         compare(fit, fit)
+    with pytest.raises(ValueError, match="smaller model first"):
+        compare(fit, fit_mixed("y ~ 1 + (1 | patient)", data))
     with pytest.raises(ValueError, match="seed"):
         compare(fit, fit_mixed("y ~ x1 + (1 + x1 | patient)", data), draws=5)
 
