@@ -219,6 +219,7 @@ def check(study: Study) -> pd.DataFrame:
         except DataError as error:
             tables.append(_one_problem(error, path.name))
         else:
+            tables += [_remark(str(note), path.name) for note in sessions.attrs.get("notes", [])]
             try:
                 read_endings(study, sessions)
             except StudyError:
@@ -279,6 +280,13 @@ def _ids_like(ids: pd.Series, model: pd.Series) -> pd.Series:
         numbers = pd.to_numeric(ids, errors="coerce")
         return numbers if numbers.isna().any() else numbers.astype(model.dtype)
     return ids.astype(model.dtype)
+
+
+def _remark(note: str, file: str) -> pd.DataFrame:
+    """A question that scoring left open, as a row of CHECK."""
+    places = dict.fromkeys(("row", "patient", "session", "column", "value"))
+    record = {"severity": "note", "rule": "score", **places, "problem": note, "remedy": "", "file": file}
+    return pd.DataFrame([record], dtype=object)
 
 
 def _with_score(study: Study, sessions: pd.DataFrame) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -99,3 +100,41 @@ def test_progress_is_a_bar_on_a_terminal_only(monkeypatch, capsys):
     assert capsys.readouterr().err == "\r[############............] reading" + " " * 33
     bar.close()
     assert capsys.readouterr().err.endswith("\r")
+
+
+INSTRUMENT = """
+name = "Three lines"
+items = 3
+low = 0
+high = 10
+score = "mean"
+higher_is = "better"
+"""
+
+
+def test_several_scores_an_instrument_of_ones_own_and_a_question(tmp_path, capsys):
+    """[[score]] twice, one by a TOML key beside the study file; items that seem reversed already are asked about."""
+    rng = np.random.default_rng(5)
+    rows = pd.DataFrame({"patient": np.repeat(range(8), 6), "session": np.tile(range(1, 7), 8)})
+    level = rng.integers(2, 7, size=len(rows))
+    for item in range(1, 6):
+        rows[f"arm{item}"] = np.clip(level + rng.integers(-1, 2, size=len(rows)), 1, 7)  # item 3 not as the key says
+    for item in range(1, 4):
+        rows[f"line{item}"] = np.clip(level + item, 0, 10)
+    rows.to_csv(tmp_path / "s.csv", index=False)
+    (tmp_path / "three.toml").write_text(INSTRUMENT)
+    (tmp_path / "study.toml").write_text(
+        '[read]\nfile = "s.csv"\npatient = "patient"\nsession = "session"\n'
+        '[[score]]\ninstrument = "ARM-5"\nitems = "arm{item}"\ninto = "alliance"\n'
+        '[[score]]\ninstrument = "three.toml"\nitems = "line{item}"\ninto = "lines"\n'
+        '[[flip]]\ncolumn = "lines"\ninto = "trouble"\nlow = 0\nhigh = 10\n'
+        '[detect]\nscore = "alliance"\nrule = "previous_2pooled"\n'
+    )
+    assert main(["check", str(tmp_path / "study.toml")]) == 0
+    assert "note: s.csv: " in capsys.readouterr().out
+    assert main(["score", str(tmp_path / "study.toml"), "--out", str(tmp_path / "scored.csv")]) == 0
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    items = rows[[f"arm{item}" for item in range(1, 6)]].assign(arm3=8 - rows["arm3"])
+    assert scored["alliance"].tolist() == pytest.approx(items.mean(axis=1).tolist())
+    assert scored["lines"].tolist() == pytest.approx(rows[["line1", "line2", "line3"]].mean(axis=1).tolist())
+    assert (scored["trouble"] + scored["lines"] == 10).all()
