@@ -10,7 +10,7 @@ import importlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def _from_rows(rows: list[tuple[Any, ...]], how: dict[str, Any], header_row: int
     if not body:
         raise DataError("The sheet has column names and no rows.", remedy="Export it again with its data.")
     even = all(len(row) == width for row in body)
-    columns = zip(*body) if even else zip(*(row + (None,) * (width - len(row)) for row in body))
+    columns = zip(*body) if even else zip(*((*row, *(None,) * (width - len(row))) for row in body))
     table = pd.DataFrame({label: _typed(cells) for label, cells in zip(labels, columns)})
     table.index = pd.RangeIndex(header_row + 1, header_row + 1 + len(body), name="row")
     return Raw(table, how, {})
@@ -269,6 +269,8 @@ def _framed(table: pd.DataFrame, how: dict[str, Any], labels: dict[str, dict[Any
     for name in table.columns:
         if isinstance(table[name].dtype, pd.CategoricalDtype):
             table[name] = table[name].astype(table[name].cat.categories.dtype)
+        elif table[name].dtype.kind == "O":  # nested cells (lists, dicts) ride along as text
+            table[name] = table[name].map(lambda cell: cell if isinstance(cell, Hashable) else str(cell))
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     return Raw(table, how, labels)
 

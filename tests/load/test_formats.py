@@ -213,3 +213,32 @@ def test_a_sheet_by_name_and_position(tmp_path):
         pd.DataFrame({"id": [1, 1], "sess": [1, 2], "wai": [3, 2]}).to_excel(book, sheet_name="therapists", index=False)
     for sheet, wai in (("patients", [5, 4]), ("therapists", [3, 2]), (2, [3, 2])):
         assert als.read_sessions(path, patient="id", session="sess", sheet=sheet)["wai"].tolist() == wai
+
+
+def test_nested_cells_ride_along_as_text(tmp_path):
+    path = tmp_path / "study.parquet"
+    pd.DataFrame({"id": [1, 1], "sess": [1, 2], "tags": [["a", "b"], []], "wai": [5.0, 4.0]}).to_parquet(path)
+    got = als.read_sessions(path, patient="id", session="sess")
+    assert got["wai"].tolist() == [5, 4]
+    assert isinstance(got["tags"].iloc[0], str)
+
+
+def test_rows_of_a_sheet_are_counted_over_gaps(tmp_path):
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    for row, cells in {1: ["id", "sess", "wai"], 2: [1, 1, 5], 6: [1, 2, "x"]}.items():
+        for column, cell in enumerate(cells, start=1):
+            book.active.cell(row, column, cell)
+    book.save(tmp_path / "study.xlsx")
+    with pytest.raises(als.DataError, match="row 6"):
+        als.read_sessions(tmp_path / "study.xlsx", patient="id", session="sess", measures=["wai"])
+
+
+def test_a_nullable_and_a_categorical_column(tmp_path):
+    path = tmp_path / "study.parquet"
+    table = pd.DataFrame({"id": ["a", "a"], "sess": [1, 2], "wai": pd.array([5, None], dtype="Int64")})
+    table.assign(arm=pd.Categorical(["x", "y"])).to_parquet(path)
+    got = als.read_sessions(path, patient="id", session="sess")
+    assert got["wai"].isna().tolist() == [False, True]
+    assert got["arm"].tolist() == ["x", "y"]
