@@ -23,7 +23,7 @@ from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
 
 if TYPE_CHECKING:
-    from alliance_stats.load.sessions import Layout
+    from alliance_stats.load.layout import Layout
 
 TOTALS = ("total", "totals", "sum", "mean", "average", "summe", "gesamt", "mittelwert", "n", "sd", "somme", "moyenne")
 USUAL_CODES = (

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from alliance_stats.load.layout import layout_of
 from alliance_stats.load.problems import Problems
-from alliance_stats.load.sessions import layout_of, read_layout
+from alliance_stats.load.sessions import read_layout
 from alliance_stats.load.shape import Wide
 from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.schema import DataError

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats import patterns
+from alliance_stats.load.layout import layout_of
 from alliance_stats.load.problems import NOTE, Problems
-from alliance_stats.load.sessions import layout_of, read_raw, shape_sessions
+from alliance_stats.load.sessions import read_raw, shape_sessions
 from alliance_stats.load.text import Raw
 from alliance_stats.schema import SESSION, DataError, require_columns, suggest
 
