@@ -104,6 +104,7 @@ _HOMES = {
         "plot_distribution",
         "plot_hazard",
         "plot_incidence",
+        "plot_multiverse",
         "plot_onset_aligned",
         "plot_paths",
         "plot_patient",

@@ -49,7 +49,7 @@ def points(ax, marker):
     """Where the drawn points of one marker stand (legend samples are empty)."""
     lines = [line for line in ax.lines if line.get_marker() == marker and len(line.get_xdata())]
     found = [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
-    return [(x, y) for x, y in found if not np.isnan(y)]
+    return [(x, y) for x, y in found if not np.isnan([x, y]).any()]
 
 
 def test_a_patient_shows_scores_onset_baseline_and_repair(ax):
@@ -255,3 +255,21 @@ def test_a_failing_save_leaves_no_file_and_the_old_one_whole(tmp_path, monkeypat
 def test_an_unknown_format_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(ValueError, match="Did you mean 'png'"):
         als.save_figure(Figure(), tmp_path / "x", formats=["pnk"])
+
+
+def test_the_multiverse_has_a_line_for_every_rule_estimated_or_not(ax):
+    table = pd.DataFrame(
+        {
+            "rule": ["a", "a", "b", "c"],
+            "target": ["past", "to", "past", "past"],
+            "term": ["x", "x", "x", ""],
+            "estimate": [1.0, 2.0, -1.0, np.nan],
+            "ci_low": [0.0, 1.0, -2.0, np.nan],
+            "ci_high": [2.0, 3.0, 0.0, np.nan],
+        }
+    )
+    als.plot_multiverse(table, term="x", ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert sorted(x for x, _ in points(ax, "o") + points(ax, "s")) == [-1, 1, 2]
+    with pytest.raises(ValueError, match="Known: 'x'"):
+        als.plot_multiverse(table, term="z", ax=ax)

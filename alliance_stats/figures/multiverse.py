@@ -1,0 +1,51 @@
+"""One answer under every detection rule: the same coefficient, rule by rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.figures.style import WIDTH, new_axes, styled
+from alliance_stats.figures.terms import plot_terms
+from alliance_stats.schema import require_choice, require_columns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None, ax: Axes | None = None) -> Axes:
+    """One coefficient under every rule (a line each) and repair target (a colour and marker each).
+
+    A rule that gives no estimate keeps its line, empty.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `fit_multiverse`: ``rule, target, term, estimate, ci_low, ci_high``.
+    term : str
+        The coefficient to draw, such as ``"repaired - none"``.
+    xlabel : str, optional
+        The label of the axis, with units; the term by default.
+    ax : Axes, optional
+        Where to draw; a new figure by default.
+
+    Raises
+    ------
+    ValueError
+        If no rule estimated `term`; names the nearest there is.
+    """
+    require_columns(table, ["rule", "target", "term", "estimate", "ci_low", "ci_high"], table_name="table")
+    require_choice(term, [name for name in dict.fromkeys(table["term"]) if name], name="term")
+    every = table[["rule", "target"]].drop_duplicates()
+    numbers = table.loc[table["term"] == term, ["rule", "target", "estimate", "ci_low", "ci_high"]]
+    shown = every.merge(numbers, on=["rule", "target"], how="left").rename(columns={"rule": "term", "target": "model"})
+    shown = shown.astype(dict.fromkeys(["estimate", "ci_low", "ci_high"], np.float64))
+    with styled():
+        ax = new_axes(ax, size=(WIDTH, 1.2 + 0.27 * shown["term"].nunique()))
+        plot_terms(shown, xlabel=xlabel or f"{term} (95 % CI)", ax=ax)
+        legend = ax.get_legend()
+        if legend is not None:
+            legend.set_title("repair target")
+    return ax

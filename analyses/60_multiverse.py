@@ -1,0 +1,23 @@
+"""The shipped study's answer to one question under every detection rule and repair target."""
+
+from pathlib import Path
+
+import alliance_stats as als
+
+ROOT = Path(__file__).parents[1]
+SCORE, SYMPTOM = "alliance", "phq9"
+TERM = "repaired - none"
+
+
+def main(out: Path = ROOT / "figures") -> None:
+    sessions = als.read_sessions(
+        ROOT / "data/simulated_sessions.csv", patient="patient", session="session", therapist="therapist"
+    )
+    sessions = als.score_items(sessions, "WAI-SR", items="wai_{item}", into=SCORE)
+    table = als.fit_multiverse(sessions, score=SCORE, question="outcome", symptom=SYMPTOM)
+    label = "Last PHQ-9, repaired minus no rupture, points (95 % CI)"
+    als.save_figure(als.plot_multiverse(table, term=TERM, xlabel=label), out / "multiverse")
+
+
+if __name__ == "__main__":
+    main()
