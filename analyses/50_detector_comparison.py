@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from alliance_stats.figures.detectors import plot_detectors
 
 from alliance_stats.figures import save_figure
+from alliance_stats.figures.detectors import plot_detectors
 from alliance_stats.rupture.comparison import compare_detectors, gains, summarise_comparison
 from alliance_stats.rupture.worlds import WORLDS
 
@@ -19,12 +19,21 @@ FIGURES = Path(__file__).parents[1] / "figures"
 EVERY_RUN = FIGURES / "detector_comparison_runs.csv"
 N_PATIENTS, N_FREE, REPLICATES, SEED = 800, 1500, 4, 1
 
-if "--simulate" in sys.argv:
+
+def simulate() -> None:
     runs = compare_detectors(WORLDS.values(), n_patients=N_PATIENTS, n_free=N_FREE, replicates=REPLICATES, seed=SEED)
     runs.round(5).to_csv(EVERY_RUN, index=False)
-results = pd.read_csv(EVERY_RUN)
 
-summarise_comparison(results).round(4).to_csv(FIGURES / "detector_comparison.csv", index=False)
-gain = gains(results)
-gain.round(3).to_csv(FIGURES / "detector_gains.csv", index=False)
-save_figure(plot_detectors(summarise_comparison(results), gain), FIGURES / "detector_comparison")
+
+def main(out: Path = FIGURES) -> None:
+    runs = pd.read_csv(EVERY_RUN)
+    summary, gain = summarise_comparison(runs), gains(runs)
+    summary.round(4).to_csv(out / "detector_comparison.csv", index=False)
+    gain.round(3).to_csv(out / "detector_gains.csv", index=False)
+    save_figure(plot_detectors(summary, gain), out / "detector_comparison")
+
+
+if __name__ == "__main__":
+    if "--simulate" in sys.argv:
+        simulate()
+    main()

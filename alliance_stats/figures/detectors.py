@@ -61,7 +61,8 @@ def plot_detectors(summary: pd.DataFrame, gains: pd.DataFrame, *, ax: Axes | Non
                     share, error = value.loc[(row["world"], row.get(column, column))]
                     face = COLOURS[colour] if filled else "white"
                     ax.hlines(at, share - 1.96 * error, share + 1.96 * error, color=COLOURS[colour], linewidth=1.0)
-                    ax.plot(share, at, marker, markerfacecolor=face, markeredgecolor=COLOURS[colour], zorder=3)
+                    size = 4.5 if filled else 6.5  # a hollow marker shows around a full one at the same place
+                    ax.plot(share, at, marker, ms=size, mfc=face, mec=COLOURS[colour], zorder=3 + filled)
             at += 1
         for _, marker, filled, colour, words in _MARKS:
             face = COLOURS[colour] if filled else "white"
@@ -70,7 +71,10 @@ def plot_detectors(summary: pd.DataFrame, gains: pd.DataFrame, *, ax: Axes | Non
         ax.set_ylim(at - 0.3, -0.8)
         ax.set_xlim(left=0)
         ax.tick_params(axis="y", length=0)
-        ax.set_xlabel("True ruptures found (%; bars: 95 % Monte Carlo interval), 5 % of rupture-free patients flagged")
+        ax.set_xlabel(
+            "True ruptures found (%), lines: 95 % Monte Carlo interval\n"
+            "Every detector flags 5 % of the patients without a rupture"
+        )
         ax.legend(loc="lower center", bbox_to_anchor=(0.38, 1.0), ncols=2, columnspacing=1.2, handletextpad=0.3)
     return ax
 
