@@ -64,12 +64,16 @@ def _listed(values: Sequence[Any], at_most: int = 5) -> str:
     return shown + (", ..." if len(values) > at_most else "")
 
 
-def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problems) -> None:
+def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problems, *, declared: bool) -> None:
     """A measure holds something that is not a number."""
     found = list(dict.fromkeys(str(cell).strip() for cell in table[name].to_numpy()[text][:2000]))
     remedy = f"Correct it, or if it means missing: missing_codes=[{_listed(found, 3)}]."
     if any(cell.count(",") == 1 and cell.replace(",", "").isdigit() for cell in found):
         remedy = "Decimal commas? Say decimal=','. " + remedy
+    if not declared:
+        remedy += (
+            " If the column is meant as text, name the measures with measures=; every other column then rides along."
+        )
     problem = f"{_hold(text, name)} text where numbers belong."
     problems.add(ERROR, "text in numbers", problem, remedy=remedy, table=table, bad=text, column=name)
 

@@ -37,6 +37,11 @@ def as_utf8(content: bytes, encoding: str | None) -> tuple[bytes, str]:
             raise DataError(
                 f"encoding={encoding!r} is not known.", remedy="Common: 'utf-8', 'cp1252', 'latin-1', 'utf-16'."
             ) from error
+        if name != "utf-8" and not content.isascii() and _is_utf8(content):
+            raise DataError(
+                f"The file is UTF-8 text, not {encoding}.",
+                remedy="Leave encoding= out, or letters such as é become Ã©.",
+            )
         return _plain_lines(_decode(content, name).encode("utf-8", "surrogatepass")), name
     sample = content[:4000]
     for name, zeros in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[0::2])):
@@ -45,6 +50,14 @@ def as_utf8(content: bytes, encoding: str | None) -> tuple[bytes, str]:
     if not content.isascii() or b"\x00" in content:
         _decode(content, "utf-8")
     return _plain_lines(content), "utf-8"
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return b"\x00" not in content
 
 
 def _decode(content: bytes, encoding: str) -> str:

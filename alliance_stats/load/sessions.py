@@ -102,7 +102,11 @@ def _without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     if hollow:
         problems.add(NOTE, "empty column", f"{len(hollow)} empty column(s) without a name were left out.", remedy="")
         table = table.drop(columns=hollow)
-    for name in set(unnamed) - set(hollow):
+    if "unnamed_1" in table and _counts_rows(table["unnamed_1"]):
+        problems.add(NOTE, "row numbers", "The first column, unnamed row numbers, was left out.", remedy="")
+        table = table.drop(columns="unnamed_1")
+        unnamed.remove("unnamed_1")
+    for name in sorted(set(unnamed) - set(hollow)):
         problems.add(WARNING, "unnamed column", f"A column without a name is called {name!r}.", remedy="Name it.")
     # Only where the first cell is blank can a whole row be.
     candidates = np.flatnonzero(_blank(table.iloc[:, 0])) if table.shape[1] else np.array([], dtype=int)
@@ -118,6 +122,14 @@ def _without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     if table.empty:
         raise DataError("The file has column names and no rows.", remedy="Export it again with its data.")
     return table
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """Whether a column is 1, 2, 3, ... or 0, 1, 2, ..., as R and pandas write row numbers."""
+    if not is_plain_number(column) or column.isna().any():
+        return False
+    numbers = column.to_numpy(dtype=np.float64)
+    return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
 
 
 def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -186,7 +198,7 @@ def _measures(
         if not strict and _leading_zeros(column):
             continue
         if n_text:
-            checks.text_in_numbers(table, name, found.text, problems)
+            checks.text_in_numbers(table, name, found.text, problems, declared=strict)
         if found.comma:
             problems.add(NOTE, "decimal comma", f"{name!r}: decimal commas were read as such.", remedy="", column=name)
         checks.codes_inside_range(name, codes, layout.range_for(name))
@@ -232,15 +244,12 @@ def _leading_zeros(column: pd.Series) -> bool:
 
 def _text_column(column: pd.Series, codes: Sequence[Any], missing_text: Sequence[str]) -> pd.Series:
     """A column of text with the missing codes as missing."""
-    if not codes and not isinstance(column.dtype, object):
-        return column
-    gone = {str(code).strip() for code in codes}
-    cells = [
-        None if isinstance(cell, str) and (cell.strip() in gone or cell.strip() in missing_text) else cell
-        for cell in column.astype(object)
+    gone = {str(code).strip() for code in codes} | set(missing_text)
+    places, distinct = pd.factorize(column)
+    hidden = np.array([*(isinstance(cell, str) and cell.strip() in gone for cell in distinct), False], dtype=bool)[
+        places
     ]
-    text = pd.Series(cells, index=column.index, dtype=object)
-    return text.infer_objects()
+    return column.mask(hidden) if hidden.any() else column
 
 
 def _ids(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFrame:

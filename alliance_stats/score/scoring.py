@@ -245,7 +245,6 @@ def _out_of_range(
             f"{columns[position]!r} holds an answer {problem}.",
             remedy="Correct it; declare a code for missing (missing_codes= when reading) or the study's own range "
             "(answers=); or count such answers as missing with out_of_range='missing'.",
-            row=start + row,
             patient=table[PATIENT].iloc[start + row],
             session=plain(table[SESSION].iloc[start + row]),
             column=columns[position],

@@ -94,6 +94,12 @@ BAD_FILES = [
         options={**SCORED, "encoding": "latin-1"},
         good=lambda t: values(t, "patient") == ["José", "José"],
     ),
+    BadFile(
+        "utf-8 named latin-1",
+        "id,sess,wai\nJosé,1,5\nJosé,2,4\n",
+        ("is UTF-8 text, not latin-1", "Leave encoding= out"),
+        options={**SCORED, "encoding": "latin-1"},
+    ),
     BadFile("encoding unknown", GOOD, ("encoding='utf8x'",), options={**SCORED, "encoding": "utf8x"}),
     BadFile("zero byte", "id,sess,wai\n1,1,5\n1,2,\x004\n", ("Line 3", "zero byte")),
     BadFile("workbook called csv", b"PK\x03\x04junk", ("not text but an Excel workbook",)),
@@ -138,6 +144,12 @@ BAD_FILES = [
         good=lambda t: values(t) == [5, 4],
     ),
     # -- columns ------------------------------------------------------------------------------------------------
+    BadFile(
+        "row numbers of R",
+        '"","id","sess","wai"\n"1","1",1,5\n"2","1",2,NA\n',
+        good=lambda t: list(t) == ["patient", "session", "wai"] and values(t) == [5, None],
+    ),
+    BadFile("row names of R without a name", "id sess wai\n1 1 1 5\n2 1 2 4\n", ("no column 'id'",)),
     BadFile("column missing", "ID,sess,wai\n1,1,5\n", ("no column 'id'", "Known")),
     BadFile("column misspelt", "idd,sess,wai\n1,1,5\n", ("no column 'id'", "'idd'")),
     BadFile("header twice", "id,sess,wai,wai\n1,1,5,6\n", ("two columns named 'wai'", "columns 3 and 4")),
