@@ -305,6 +305,25 @@ def test_terms_choices_and_effects(study):
     assert "rho" in set(serial.variances()["term"])
 
 
+def test_standard_errors_count_the_uncertainty_of_the_variances(study):
+    """The added part by numerical differences: the estimate refitted at moved variance parameters."""
+    fit = fit_next_session(study.sessions, study.events, **NEXT, therapist=None)
+    engine = fit.fit
+    theta, design = engine.optimum.theta, engine.design
+    moves = []
+    for k in range(len(theta)):
+        step = np.zeros(len(theta))
+        step[k] = 1e-5 * max(abs(theta[k]), 1e-3)
+        ends = [engine.model.deviance(theta + sign * step).beta for sign in (1, -1)]
+        moves.append(design.x_map @ (ends[0] - ends[1]) / (2 * step[k]) * design.y_scale)
+    moves = np.array(moves)
+    spread = moves.T @ engine.variance_curvature.covariance[:-1, :-1] @ moves
+    expected = np.sqrt(np.diag(engine.covariance.to_numpy() + spread))
+    np.testing.assert_allclose(fit.tidy()["std_error"], expected, rtol=1e-5)
+    assert (fit.tidy()["std_error"] >= engine.tidy()["std_error"]).all()
+    np.testing.assert_allclose(fit.tidy()["estimate"], engine.tidy()["estimate"])
+
+
 def test_no_ruptures_leaves_their_terms_out_and_says_so():
     calm = als.simulate_study(n_patients=40, n_therapists=4, seed=2, rupture_rate=0.0)
     fit = fit_next_session(calm.sessions, calm.events, **NEXT)

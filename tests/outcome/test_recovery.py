@@ -41,7 +41,7 @@ def coverage(terms, term, truth):
 def test_next_session_effects_are_covered():
     """400 studies of 60 patients without measurement error: 95 % intervals, within three Monte Carlo errors."""
     terms = next_session_terms(400, {"reliability": 1.0})
-    for term, truth in {"alliance_within": -1.5, "rupture_open": 0.5, "repaired_before": -0.3}.items():
+    for term, truth in {"phq9": 0.3, "alliance_within": -1.5, "rupture_open": 0.5, "repaired_before": -0.3}.items():
         assert 0.917 <= coverage(terms, term, truth) <= 0.983, term
         own = terms.loc[term]
         error = own["estimate"].std() / 20
