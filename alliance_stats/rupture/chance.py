@@ -144,6 +144,12 @@ def chance_level(
     with the score missed. Ruptures that are very common or long (in half the patients, say) still leak into it, which
     makes the ratio too small, not too large.
 
+    Proved by simulation (``tests/rupture/test_chance.py``, worlds of 60 to 100 patients without ruptures): the ratio
+    is 1 within 5 % in most worlds and for most rules, 10 % at worst, and 5 to 10 % of studies come out significant at
+    .05. Two departures are known, both towards finding too much: control charts under a strong ceiling and strong
+    autocorrelation together, and pooled rules around a median when scores are whole points (ratio up to 1.1, 15 to 26
+    % significant at .05). A p-value between .01 and .05 should not carry a conclusion alone.
+
     Examples
     --------
     >>> import numpy as np, pandas as pd

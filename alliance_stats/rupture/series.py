@@ -134,8 +134,8 @@ class Roll:
 def read_series(table: pd.DataFrame, score: str) -> tuple[Series, Roll]:
     """The rated sessions of `score` in a table that :func:`~alliance_stats.schema.check_sessions` returned."""
     values = table[score].to_numpy()
-    patient = table[PATIENT].to_numpy()
-    first = np.flatnonzero(np.r_[True, patient[1:] != patient[:-1]])
+    patient = table[PATIENT].array
+    first = np.flatnonzero(np.r_[True, np.asarray(patient[1:] != patient[:-1], dtype=bool)])
     n_rows = np.diff(np.r_[first, len(table)])
     rated = ~np.isnan(values)
     if rated.all():
