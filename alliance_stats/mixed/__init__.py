@@ -9,7 +9,7 @@ B = b,
 
 A formula such as ``y ~ session + (1 + session | patient) + (1 | therapist)`` names the columns of X, and for each
 grouping factor the columns of Z and the block of Sigma that all its levels share. Estimates minimise the deviance, -2
-times the log-likelihood (ML), or the restricted one (REML, the default: their REML criterion), over the variance
+times the log-likelihood (ML), or the restricted one (REML, the default), over the variance
 parameters; beta and sigma^2 follow in closed form. Criterion, AIC and BIC are on lme4's scale and may be compared
 with its output.
 

@@ -10,7 +10,6 @@ itself 2 to 14 units of deviance. Every estimate is mapped back exactly:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,14 +19,13 @@ import pandas as pd
 from alliance_stats.mixed.columns import INTERCEPT, ColumnPlan, plan_columns
 from alliance_stats.mixed.formula import MixedFormula, RandomTerm, require_variables, variables_of
 from alliance_stats.mixed.grouping import Grouping, factor_runs, group_rows, is_nested
+from alliance_stats.mixed.scaling import back_map, scaled, suspects, without_aliased
 from alliance_stats.schema import DataError, numeric
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_EFFECTS = 4
-ALIAS_TOLERANCE = 1e-7
-"""A column is aliased where less than this share of its norm is left beside the columns before it (as R's ``lm``)."""
 
 
 @dataclass(frozen=True)
@@ -171,19 +169,19 @@ def build_design(
     centred_effects = _centred(blocks, effect_names)
     names = fixed.names
     aliased: tuple[str, ...] = ()
-    x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
-    suspects = _suspects(x, x_scale)
-    if suspects:
-        names, columns, aliased = _without_aliased(names, columns, suspects, drop_aliased)
-        x, x_centre, x_scale = _scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
+    x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
+    doubtful = suspects(x, x_scale)
+    if doubtful:
+        names, columns, aliased = without_aliased(names, columns, doubtful, drop_aliased)
+        x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     intercept = names.index(INTERCEPT) if INTERCEPT in names else None
     if names == effect_names and all(centred_effects) and intercept is not None:
         effects, e_centre, e_scale = x, x_centre, x_scale  # the same columns once, as in y ~ t + (1 + t | g)
     else:
-        effects, e_centre, e_scale = _scaled(
+        effects, e_centre, e_scale = scaled(
             [sort(effect_columns[name]) for name in effect_names], effect_names, centred_effects
         )
-    y, y_centre, y_scale = _scaled([sort(outcome)], (parsed.outcome,), [intercept is not None])
+    y, y_centre, y_scale = scaled([sort(outcome)], (parsed.outcome,), [intercept is not None])
     if y_scale[0] == 0 or (intercept is not None and y[0][0] == y[0][-1] and np.ptp(y[0]) == 0):
         raise DataError(
             f"The outcome {parsed.outcome!r} has the same value in every row.",
@@ -197,8 +195,8 @@ def build_design(
         y=y[0],
         effects=effects,
         effect_names=effect_names,
-        x_map=_back_map(x_centre, x_scale, intercept),
-        effect_map=_back_map(e_centre, e_scale, effect_names.index(INTERCEPT) if INTERCEPT in effect_names else None),
+        x_map=back_map(x_centre, x_scale, intercept),
+        effect_map=back_map(e_centre, e_scale, effect_names.index(INTERCEPT) if INTERCEPT in effect_names else None),
         y_centre=float(y_centre[0]),
         y_scale=float(y_scale[0]),
         blocks=blocks,
@@ -280,10 +278,18 @@ def _group(
                 f"Each level of {names[0]!r} has its own level of {names[1]!r}: their variances cannot be told apart.",
                 remedy="Keep the random terms of one of them.",
             )
-    when = None if time is None else numeric(table, time)
+    when = None if time is None else _time(table, time)
     outer = runs[names[1]] if len(names) == 2 else None
     grouping = group_rows(len(table), runs[names[0]], outer, time=when)
     return factors[names[0]], factors[names[1]] if outer is not None else [], grouping, when
+
+
+def _time(table: pd.DataFrame, name: str) -> FloatArray:
+    """The time column as numbers; dates count in days."""
+    column = table[name]
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return np.asarray((column - column.min()) / pd.Timedelta(days=1), dtype=np.float64)
+    return numeric(table, name)
 
 
 def _blocks(
@@ -364,99 +370,6 @@ def _weights(table: pd.DataFrame, name: str) -> FloatArray:
             remedy="Leave out rows without weight.",
         )
     return values
-
-
-def _scaled(
-    columns: list[FloatArray], names: tuple[str, ...], centred: list[bool]
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square."""
-    n = len(columns[0]) if columns else 0
-    out = np.empty((len(columns), n))
-    centre, scale = np.zeros(len(columns)), np.ones(len(columns))
-    for position, (name, column) in enumerate(zip(names, columns)):
-        if name == INTERCEPT:
-            out[position] = 1.0
-            continue
-        if centred[position]:
-            centre[position] = column.mean()
-        np.subtract(column, centre[position], out=out[position])
-        root = math.sqrt(out[position] @ out[position] / n)
-        # A column that is constant but for rounding has nothing to scale by.
-        if root <= 1e-15 * abs(centre[position]):
-            out[position] = 0.0
-            root = 0.0
-        scale[position] = root
-        if root > 0:
-            out[position] *= 1 / root
-    return out, centre, scale
-
-
-def _back_map(centre: FloatArray, scale: FloatArray, intercept: int | None) -> FloatArray:
-    """M with ``columns_user M = columns``: a column over its scale, less its centre times the intercept."""
-    safe = np.where(scale > 0, scale, 1.0)
-    back = np.diag(1 / safe)
-    if intercept is not None:
-        others = np.arange(len(scale)) != intercept
-        back[intercept, others] = -centre[others] / safe[others]
-    return back
-
-
-def _without_aliased(
-    names: tuple[str, ...], columns: list[FloatArray], suspects: set[int], drop: bool
-) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...]]:
-    """Find fixed columns that are combinations of those before them; drop or refuse them."""
-    kept: list[int] = []
-    aliased: list[str] = []
-    for position in range(len(columns)):
-        if position in suspects and _is_aliased(columns, kept, position):
-            partners = _partners(columns, names, kept, position)
-            if not drop:
-                raise DataError(
-                    f"The fixed term {names[position]!r} is a combination of {partners or 'nothing (it is zero)'}: the "
-                    "design is rank-deficient.",
-                    remedy="Remove the term, or fit with drop_aliased=True.",
-                )
-            aliased.append(names[position])
-        else:
-            kept.append(position)
-    if not aliased:
-        return names, columns, ()
-    return tuple(names[k] for k in kept), [columns[k] for k in kept], tuple(aliased)
-
-
-def _suspects(x: FloatArray, scale: FloatArray) -> set[int]:
-    """Columns whose pivot in the Cholesky factor of the correlations is small: worth a look on the rows."""
-    gram = x @ x.T / max(x.shape[1], 1)
-    found = set(np.flatnonzero(scale == 0).tolist())
-    for position in range(len(gram)):
-        pivot = gram[position, position]
-        if pivot < 1e-8:
-            found.add(position)
-        else:
-            gram = gram - np.outer(gram[:, position], gram[position]) / pivot
-    return found
-
-
-def _is_aliased(columns: list[FloatArray], kept: list[int], position: int) -> bool:
-    column = columns[position]
-    norm = float(np.linalg.norm(column))
-    if not kept or norm == 0:
-        return norm == 0
-    basis = np.linalg.qr(np.column_stack([columns[k] for k in kept]))[0]
-    left = column - basis @ (basis.T @ column)
-    left -= basis @ (basis.T @ left)
-    about_mean = float(np.linalg.norm(column - column.mean())) or norm
-    return float(np.linalg.norm(left)) < max(ALIAS_TOLERANCE * about_mean, 1e-13 * norm)
-
-
-def _partners(columns: list[FloatArray], names: tuple[str, ...], kept: list[int], position: int) -> str:
-    if not kept:
-        return ""
-    basis = np.column_stack([columns[k] for k in kept])
-    size = np.linalg.norm(basis, axis=0)
-    weight = np.linalg.lstsq(basis / size, columns[position], rcond=None)[0]
-    large = np.abs(weight) > 1e-6 * max(np.abs(weight).max(), 1e-300)
-    return ", ".join(repr(names[k]) for k, use in zip(kept, large) if use and np.abs(weight).max() > 0)
 
 
 def _check_size(design: Design) -> None:

@@ -42,7 +42,7 @@ def fit_mixed(
         Residuals independent; correlated rho^(difference of session numbers) within the inner grouping factor (gaps
         honoured); or phi^(difference of times) with continuous time, phi > 0.
     time : str, optional
-        The column that orders the rows of a group; needed with a correlation.
+        The column that orders the rows of a group; needed with a correlation. Dates count in days.
     weights : str, optional
         A column of prior weights: the residual variance of a row is sigma^2 / weight.
     drop_aliased : bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,8 +157,29 @@ def one_sided(side: str) -> Any:
 
 @lru_cache(maxsize=256)
 def variables_of(side: str) -> tuple[str, ...]:
-    """The data columns a one-sided formula needs."""
-    return tuple(sorted(str(name) for name in one_sided(side).required_variables))
+    """The data columns a one-sided formula needs.
+
+    >>> variables_of("1 + poly(session, 2) * C(arm) + np.log(`time to start`)")
+    ('arm', 'session', 'time to start')
+    """
+    found: set[str] = set()
+    for term in one_sided(side):
+        for factor in term.factors:
+            kind = factor.eval_method.value
+            if kind == "lookup":
+                found.add(str(factor.expr))
+            elif kind == "python":
+                found |= _names_in(str(factor.expr))
+    return tuple(sorted(found))
+
+
+def _names_in(expression: str) -> set[str]:
+    """The names a Python expression reads, but for the functions it calls and numpy (formulaic misses its own)."""
+    quoted = set(re.findall(r"`([^`]+)`", expression))
+    tree = ast.parse(re.sub(r"`[^`]+`", "0", expression), mode="eval")
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
+    return quoted | (names - {"np", "contr"})
 
 
 def require_variables(parsed: MixedFormula, columns: Any, extra: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -203,6 +203,70 @@ def test_factors_and_transforms_go_through_formulaic():
     assert plain.log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-8)
 
 
+def test_columns_of_every_kind():
+    data = study()
+    plain = fit_mixed("y ~ arm + session + (1 | patient)", data)
+    unused = pd.Categorical(data["arm"], categories=["cbt", "ipt", "never", "wait"])
+    assert fit_mixed("y ~ arm + session + (1 | patient)", data.assign(arm=unused)).terms == plain.terms
+    objects = data.assign(session=data["session"].astype(object))
+    assert fit_mixed("y ~ arm + session + (1 | patient)", objects).terms == plain.terms
+    numbered = data.assign(arm=pd.factorize(data["arm"])[0])
+    for table in (numbered, numbered.convert_dtypes()):
+        assert fit_mixed("y ~ C(arm) + (1 | patient)", table).terms == ("Intercept", "C(arm)[T.1]", "C(arm)[T.2]")
+    late = data.assign(late=data["session"] > 6)
+    assert fit_mixed("y ~ late + (1 | patient)", late).terms == ("Intercept", "late[T.True]")
+    spaced = fit_mixed(
+        "y ~ `the alliance` + (1 | `the patient`)",
+        data.rename(columns=lambda name: f"the {name}" if name != "y" else name),
+    )
+    assert spaced.terms == ("Intercept", "the alliance")
+    curved = fit_mixed("y ~ poly(session, 2) + (1 | patient)", data)
+    square = fit_mixed("y ~ session + I(session**2) + (1 | patient)", data)
+    np.testing.assert_allclose(curved.fitted(), square.fitted(), rtol=1e-6)
+    np.testing.assert_allclose(curved.predict(data.iloc[:5])["prediction"], square.predict(data.iloc[:5])["prediction"])
+    with pytest.raises(DataError, match="levels that the fit has not seen: 'act'"):
+        plain.predict(data.iloc[:2].assign(arm="act"))
+    assert plain.predict(data.iloc[:2].assign(arm=["ipt", None]))["prediction"].isna().tolist() == [False, True]
+    assert plain.predict(data.iloc[:0]).shape == (0, 1)
+
+
+def test_random_effects_of_a_factor():
+    data = study()
+    cells = fit_mixed("y ~ arm + (0 + arm | therapist) + (1 | patient)", data)
+    slopes = fit_mixed("y ~ arm + (1 + arm | therapist) + (1 | patient)", data)
+    assert cells.log_likelihood == pytest.approx(slopes.log_likelihood, abs=1e-6)
+    assert [name for name in cells.random_effects["therapist"] if not name.endswith("_sd")] == [
+        "arm[cbt]",
+        "arm[ipt]",
+        "arm[wait]",
+    ]
+
+
+def test_dates_count_in_days():
+    data = study(rho=0.5)
+    dated = data.assign(date=pd.Timestamp("2024-01-08") + pd.to_timedelta(7 * data["session"], unit="D"))
+    weeks = fit_mixed(FULL, data, correlation="car1", time="session")
+    days = fit_mixed(FULL, dated, correlation="car1", time="date")
+    assert days.log_likelihood == pytest.approx(weeks.log_likelihood, abs=1e-7)
+    assert days.rho**7 == pytest.approx(weeks.rho, rel=1e-4)
+
+
+def test_transfers_are_crossed_and_without_them_nested():
+    """The crossed engine, forced by one row of one patient, tends to the nested one as that row's weight vanishes.
+
+    Not further than about 1/n: the weightless row still counts as a row in sigma^2.
+    """
+    data = study(therapists=5)
+    moved = data.assign(therapist=data["therapist"].where(data.index != 7, 4), w=np.where(data.index == 7, 1e-9, 1.0))
+    crossed = fit_mixed(FULL, moved, weights="w")
+    assert crossed.diagnostics["crossed"]
+    nested = fit_mixed(FULL, data.drop(index=7))
+    assert not nested.diagnostics["crossed"]
+    np.testing.assert_allclose(crossed.coefficients, nested.coefficients, rtol=1e-3)
+    left = crossed.random_effects["therapist"]
+    np.testing.assert_allclose(left, nested.random_effects["therapist"], rtol=2e-2, atol=1e-3)
+
+
 def test_refit_is_a_new_fit():
     data = study()
     fit = fit_mixed(FULL, data)
