@@ -83,14 +83,17 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _make_report(study: Path, out: Path) -> int:
     import logging
+    import signal
 
     from alliance_stats.report import write_report
 
     logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # what it says stands in the notes
     progress = _Progress()
+    before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
     try:
         written = write_report(study, out, progress=progress)
     finally:
+        signal.signal(signal.SIGTERM, before)
         progress.close()
     for sentence in written.headline:
         print(sentence)
@@ -101,6 +104,10 @@ def _make_report(study: Path, out: Path) -> int:
     print(f"Figures:  {_shown(out / 'figures')} ({written.n_figures} figures, PNG and SVG)")
     print(f"Manifest: {_shown(out / 'manifest.json')}")
     return PROBLEMS if written.n_undone else OK
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 class _Progress:

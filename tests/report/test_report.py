@@ -189,27 +189,36 @@ def test_files_of_others_are_never_lost(tmp_path, capsys):
         pass
 
 
-@pytest.mark.parametrize("there_before", [False, True])
-def test_a_killed_run_leaves_no_half_report_and_the_next_one_cleans_up(there_before, tmp_path):
-    out = tmp_path / "out"
-    if there_before:
-        with whole_folder(out) as folder:
-            (folder / "manifest.json").write_text('{"outputs": []}')
-    before = files(out) if there_before else None
+def stopped_half_way(out, number):
+    """A report run that is sent a signal once its first table stands in the unfinished folder."""
     command = [sys.executable, "-m", "alliance_stats", "report", str(demo_study()), "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.partial-*/tables/*.csv")):
+    deadline = time.monotonic() + 120
+    while not list(out.parent.glob(f".{out.name}.partial-*/tables/*.csv")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (files(out) if out.exists() else None) == before
+    process.send_signal(number)
+    return process.wait()
+
+
+def test_a_killed_run_leaves_no_half_report_and_the_next_one_cleans_up(tmp_path):
+    out = tmp_path / "out"
+    with whole_folder(out) as folder:
+        (folder / "manifest.json").write_text('{"outputs": []}')
+    before = files(out)
+    assert stopped_half_way(out, signal.SIGKILL) == -signal.SIGKILL
+    assert files(out) == before, "the earlier report is whole"
     assert len(list(tmp_path.glob(".out.partial-*"))) == 1
     with whole_folder(out) as folder:
         (folder / "manifest.json").write_text('{"outputs": []}')
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_leaves_nothing_at_all(number, tmp_path):
+    assert stopped_half_way(tmp_path / "out", number) == 128 + number
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- parts that the data do not allow --------------------------------------------------------------------------
