@@ -78,6 +78,16 @@ def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problem
     problems.add(ERROR, "text in numbers", problem, remedy=remedy, table=table, bad=text, column=name)
 
 
+def mixed_text(table: pd.DataFrame, name: str, found: Numbers, measures_named: bool, problems: Problems) -> None:
+    """A column read as text holds numbers as well: worth a look where nobody said which columns are measures."""
+    numbers = ~np.isnan(found.values)
+    if measures_named or not numbers.any():
+        return
+    problem = f"{name!r} holds numbers and text and was read as text."
+    remedy = "If it is a measure, name it in measures= and the texts that mean missing in missing_codes=."
+    problems.add(WARNING, "mixed column", problem, remedy=remedy, column=name)
+
+
 def codes_inside_range(name: str, codes: Sequence[Any], declared: tuple[float, float] | None) -> None:
     """Raise where a missing code is also a possible score."""
     if declared is None:

@@ -193,6 +193,7 @@ def _measures(
         n_text = int(found.text.sum())
         strict = name in declared
         if n_text and not strict and (layout.measures is not None or _mostly_text(found)):
+            checks.mixed_text(table, name, found, layout.measures is not None, problems)
             replaced[name] = _text_column(column, codes, layout.missing_text)
             continue
         if not strict and _leading_zeros(column):
@@ -210,7 +211,7 @@ def _measures(
 
 
 def _mostly_text(found: Numbers) -> bool:
-    return bool(found.text.sum() > 0.2 * np.count_nonzero(~np.isnan(found.values)))
+    return bool(found.text.sum() > 0.5 * np.count_nonzero(~np.isnan(found.values)))
 
 
 def _declared(table: pd.DataFrame, layout: Layout, wide_measures: list[str]) -> set[str]:

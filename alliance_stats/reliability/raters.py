@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed import fit_mixed
 from alliance_stats.reliability.levels import level_correlations
 from alliance_stats.schema import PATIENT, DataError, check_sessions, numeric, require_columns
+
+if TYPE_CHECKING:
+    from alliance_stats.mixed import MixedFit
 
 
 def rater_icc(ratings: pd.DataFrame, *, subject: str, rater: str, score: str, level: float = 0.95) -> pd.DataFrame:
@@ -156,7 +158,7 @@ def rater_agreement(sessions: pd.DataFrame, first: str, second: str) -> pd.DataF
 
 def truth_and_bias(
     sessions: pd.DataFrame, *, judgment: str, truth: str, group: str = PATIENT, random_slope: bool = True
-) -> Any:
+) -> MixedFit:
     """Truth-and-bias model of one rater's judgments of another's ratings (West & Kenny 2011), session by session.
 
     Parameters
@@ -177,6 +179,8 @@ def truth_and_bias(
         truth minus it. The intercept is the directional bias (how much the judge rates above the truth), the slope
         the truth force (how far the judge follows the truth from session to session; 1 is full).
     """
+    from alliance_stats.mixed import fit_mixed  # the engine loads scipy
+
     table = check_sessions(sessions, [judgment, truth])
     require_columns(table, [group], table_name="sessions")
     both = table.dropna(subset=[judgment, truth, group])

@@ -247,6 +247,12 @@ BAD_FILES = [
         options=COLUMNS,
     ),
     BadFile(
+        "a column half numbers, half text",
+        "id,sess,wai\n1,1,5\n1,2,ill\n",
+        options=COLUMNS,
+        good=lambda t: values(t) == ["5", "ill"] and "holds numbers and text" in str(t.attrs["report"]["warnings"]),
+    ),
+    BadFile(
         "code by eye, measures not named",
         "id,sess,wai\n1,1,5\n1,2,4\n1,3,-99\n",
         options=COLUMNS,
