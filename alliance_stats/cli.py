@@ -171,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="alliance-stats",
         description="Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and"
         " dropout. A study is described by one TOML file.",
-        epilog="Exit status: 0 all well, 1 problems found in the data, 2 wrong usage or unreadable input.",
+        epilog="Sections of a study file: study, read, score, flip, endings, detect, chance, outcome, next_session,"
+        " growth, dropout, figures; an example is data/simulated_study.toml. Exit status: 0 all well, 1 problems found"
+        " in the data, 2 wrong usage or unreadable input.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")

@@ -31,7 +31,7 @@ class Section:
 
     def paragraph(self, text: str, *, css: str = "") -> None:
         """Add running text."""
-        self.blocks.append(f"<p{_css(css)}>{escape(text)}</p>")
+        self.blocks.append(f"<p{_css(css)}>{_running(text)}</p>")
 
     def subheading(self, text: str) -> None:
         """Add a heading within the section."""
@@ -70,7 +70,7 @@ class Section:
 
     def boxed(self, paragraphs: Iterable[str]) -> None:
         """Add running text set apart, made to be copied."""
-        text = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in paragraphs)
+        text = "".join(f"<p>{_running(paragraph)}</p>" for paragraph in paragraphs)
         self.blocks.append(f'<div class="methods">{text}</div>')
 
     def folded(self, summary: str, text: str) -> None:
@@ -93,6 +93,15 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         f'<header>\n<h1>{escape(title)}</h1>\n<p class="lead">{escape(lead)}</p>\n<nav>{links}</nav>\n</header>\n'
         f"<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def _running(text: str) -> str:
+    """Running text, escaped; a number is not parted from its unit at the end of a line."""
+    joined = {" %": "&nbsp;%", "p = ": "p&nbsp;=&nbsp;", "p &lt; ": "p&nbsp;&lt;&nbsp;", " = ": "&nbsp;=&nbsp;"}
+    escaped = escape(text)
+    for apart, together in joined.items():
+        escaped = escaped.replace(apart, together)
+    return escaped
 
 
 def _table(table: pd.DataFrame, caption: str, labels: Labels, formats: Mapping[str, Format], file: str) -> str:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from alliance_stats.courses import onset_aligned
 from alliance_stats.figures import plot_onset_aligned, plot_patients, plot_prevalence
-from alliance_stats.report.numbers import p_value, percent
+from alliance_stats.report.numbers import count, p_value, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_data import score_range
 from alliance_stats.report.reading import study_rule
@@ -17,6 +17,18 @@ from alliance_stats.schema import CENSORED, PATIENT, SESSION
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
 _COLUMNS = 3
+_DEEPEST = 8
+_DEEPEST_LABELS: Labels = {
+    "patient": "patient",
+    "onset": "onset",
+    "baseline": "baseline",
+    "nadir_score": "lowest",
+    "drop": "fall, points",
+    "drop_units": "in units",
+    "status": "status",
+    "repaired_at": "repaired at",
+    "false_discovery": "by chance",
+}
 _CHANCE_LABELS: Labels = {
     "quantity": "",
     "of": "of",
@@ -123,7 +135,24 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     run.show_table(section, "chance", "Observed and expected by chance.", labels=_CHANCE_LABELS)
     if chance.diagnostics:
         section.notes(chance.diagnostics)
+    run.keep("events", chance.events)
+    if len(chance.events):
+        _deepest(run, section)
     return run.keep("chance_by_session", chance.by_session)
+
+
+def _deepest(run: Run, section: Section) -> None:
+    """The deepest ruptures, with the share of ruptures so deep that chance would give."""
+    events = run.tables["events"]
+    deepest = events.sort_values("drop_units", ascending=False, kind="stable").head(_DEEPEST)
+    section.table(
+        deepest,
+        f"The {count(len(deepest), 'deepest rupture')}; the last column is the share of ruptures at least so deep that "
+        "chance alone would give.",
+        labels=_DEEPEST_LABELS,
+        formats={"false_discovery": lambda share: percent(share, 0)},
+        file="tables/events.csv",
+    )
 
 
 def _by_session(run: Run, section: Section, by_chance: pd.DataFrame | None) -> None:

@@ -35,7 +35,7 @@ def report(tmp_path_factory):
 def methods(folder):
     page_text = (folder / "report.html").read_text(encoding="utf-8")
     text = re.search(r'<div class="methods">(.*?)</div>', page_text, re.DOTALL)[1]
-    return html.unescape(re.sub(r"</?p>", " ", text))
+    return html.unescape(re.sub(r"</?p>", " ", text)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def files(folder):
