@@ -71,6 +71,7 @@ RC: dict[Any, Any] = {
     "path.simplify": True,
     "axes.unicode_minus": True,
     "text.usetex": False,
+    "text.parse_math": False,  # a dollar sign in an id or a column name is a dollar sign
 }
 
 

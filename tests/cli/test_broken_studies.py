@@ -216,7 +216,7 @@ def test_no_row_is_dropped_silently(tmp_path, capsys):
 
 STRANGE = {
     "p1": '"Doe, Jane"',
-    "p2": '"say ""hi"""',
+    "p2": '"say ""hi"" for $5 and $_{"',
     "p3": "<script>alert(1)</script>",
     "p4": "Zoë 🙂 Ærø",
 }

@@ -83,6 +83,12 @@ def test_small_multiples_share_their_limits_and_may_hide_ids():
     assert drawn[0].get_xlim() == drawn[1].get_xlim()
 
 
+def test_a_dollar_sign_is_a_dollar_sign(tmp_path):
+    axes = Figure().subplots()
+    als.plot_patient(SESSIONS, EVENTS, patient="a", score="alliance", label="$5 and $_{", ax=axes)
+    assert als.save_figure(axes, tmp_path / "x", formats=["svg"])[0].exists()
+
+
 def test_an_unknown_patient_is_named(ax):
     with pytest.raises(als.DataError, match="no patient 'c'"):
         als.plot_patient(SESSIONS, EVENTS, patient="c", score="alliance", ax=ax)
