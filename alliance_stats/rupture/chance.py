@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from alliance_stats.rupture.draws import (
     depth_of,
     far_statistics,
     fitted_blocks,
+    in_points,
     shuffled_blocks,
 )
 from alliance_stats.rupture.intervals import normal_quantile
@@ -138,17 +139,20 @@ def chance_level(
     -----
     The fitted null is estimated from statistics that ruptures hardly touch (:mod:`alliance_stats.rupture.null`). Its
     uncertainty is part of the draws: their parameters scatter around the estimate, and every draw is moved along the
-    regression of its counts on the same statistics to where the data lie (Beaumont, Zhang & Balding 2002). The null
-    assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal over
+    regression of its counts on the same statistics to where the data lie (Beaumont, Zhang & Balding 2002). Units of the
+    study (pooled and between SD, RCI) stay at the points they stand for in the data.
+
+    The null assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal over
     patients and unrelated to level except through the bounds, and ratings missing for reasons that have nothing to do
-    with the score missed. Ruptures that are very common or long (in half the patients, say) still leak into it, which
-    makes the ratio too small, not too large.
+    with the score missed. Ruptures leak into it little where courses are long beside them (with 30 % of patients ruptured
+    by 2.5 SD in 16 sessions the null's SD changes by less than 3 %, the plain SD by 10 %), more where they are very
+    common or courses hardly longer than a rupture (10 % and 12 %), which makes the ratio too small, not too large.
 
     Proved by simulation (``tests/rupture/test_chance.py``, worlds of 60 to 100 patients without ruptures): the ratio
-    is 1 within 5 % in most worlds and for most rules, 10 % at worst, and 5 to 10 % of studies come out significant at
-    .05. Two departures are known, both towards finding too much: control charts under a strong ceiling and strong
-    autocorrelation together, and pooled rules around a median when scores are whole points (ratio up to 1.1, 15 to 26
-    % significant at .05). A p-value between .01 and .05 should not carry a conclusion alone.
+    is 1 within 5 % in most worlds and for most rules, 10 % at worst, and 2 to 12 % of studies come out significant at
+    .05. One departure is known, towards finding too much: control charts under a strong ceiling and strong
+    autocorrelation together (ratio 1.07, a quarter of studies significant at .05). A p-value between .01 and .05 should
+    not carry a conclusion alone.
 
     Examples
     --------
@@ -170,7 +174,9 @@ def chance_level(
     series, roll = rated_series(sessions, score)
     observed, judged, ruptures = count_study(series, rule)
     events = label(events_table(judged, ruptures, roll, score=score), rule, score=score)
-    found, totals, expected, parameters, warnings = draw_counts(series, rule, draws, rng, null, bounds, step)
+    fixed, unit = in_points(judged)
+    found, totals, expected, parameters, warnings = draw_counts(series, fixed, draws, rng, null, bounds, step)
+    found = replace(found, depth=found.depth / unit)
     warnings = [*warnings, *_about(series, observed, expected)]
     if null == "shuffled" and rule.reference in ("own_mean", "own_median") and rule.unit != "moving_range":
         warnings.append(

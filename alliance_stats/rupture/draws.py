@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -109,6 +109,22 @@ def block_sizes(n: int, draws: int) -> list[int]:
     """How many draws go into each block."""
     size = int(np.clip(BLOCK_RATINGS // max(n, 1), 1, draws))
     return [min(size, draws - first) for first in range(0, draws, size)]
+
+
+def in_points(judged: Judged) -> tuple[Rule, float]:
+    """The rule with the study's unit (pooled SD, between SD, RCI) written out in points, and that unit; else as it is.
+
+    What a threshold finds by chance is asked at the threshold that was used. Drawn anew in every draw, a unit taken
+    from the study would scatter it, which matters where scores are whole points, and ruptures in the data would have
+    raised the unit of the data alone.
+    """
+    rule = judged.rule
+    if rule.unit not in ("pooled_sd", "between_sd", "rci") or rule.run_rules or len(judged.unit) != 1:
+        return rule, 1.0
+    unit = float(judged.unit[0])
+    if unit <= judged.series.tolerance:
+        return rule, 1.0
+    return replace(rule, unit="points", size=rule.size * unit, reliability=None), unit
 
 
 def depth_of(judged: Judged, ruptures: Ruptures) -> FloatArray:
