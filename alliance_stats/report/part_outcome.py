@@ -131,7 +131,7 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
         f"The next session's {symptom!r} was regressed on the present one, alliance within and between patients and "
         f"the rupture state known at the time (rule {_prediction_rule_name(run)!r}) in {rows} sessions, with random "
         "intercepts and slopes for patients: one point of alliance above the patient's own level went with "
-        f"{phrase('alliance_within')}{'; ' + known if known else ''}."
+        f"{phrase(f'{run.score}_within')}{'; ' + known if known else ''}."
     )
     section.subheading("In the next session")
     section.paragraph(stated)

@@ -237,3 +237,16 @@ def test_a_part_that_cannot_be_done_is_said_and_the_rest_is_there(tmp_path, caps
     assert "could not be done" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert "could not be done" in (tmp_path / "out/manifest.json").read_text(encoding="utf-8")
     assert (tmp_path / "out/tables/ruptures.csv").exists()
+
+
+def test_columns_may_have_any_name(tmp_path, capsys):
+    for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+        text = (ROOT / "data" / name).read_text(encoding="utf-8").replace("phq9", "PHQ 9 (Summe) $", 1)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    toml = demo_study().read_text(encoding="utf-8").replace('"phq9"', '"PHQ 9 (Summe) $"')
+    toml = toml.replace('into = "alliance"', 'into = "Allianz, gesamt"')
+    toml = toml.replace('score = "alliance"', 'score = "Allianz, gesamt"').replace("draws = 1000", "draws = 100")
+    (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
+    assert main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]) == 0
+    assert "could not be done" not in capsys.readouterr().err
+    assert (tmp_path / "out/figures/next_session.svg").exists()
