@@ -9,8 +9,8 @@ import pandas as pd
 
 from alliance_stats.dropout.design import BASELINES, Design, build_design, sessions_without_choice
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.hazard.binary import LINKS, fit_binary
-from alliance_stats.hazard.clustered import ADJUSTMENTS, clustered_covariance
+from alliance_stats.hazard.binary import LINKS, fit_binary, row_terms
+from alliance_stats.hazard.clustered import ADJUSTMENTS, clustered_covariance, information_by
 from alliance_stats.hazard.cox import TIES, fit_cox, risk_sets, score_residuals
 from alliance_stats.hazard.frailty import fit_frailty
 from alliance_stats.hazard.quadrature import fit_mixed_binary
@@ -113,9 +113,10 @@ def fit_dropout(
     cluster : str, optional
         Column whose groups are independent (``therapist``): sandwich errors and a t distribution with G - 1 df.
         Without it errors are model-based and the distribution normal; a patient's own intervals need no clustering.
-    adjust : {"groups", "groups and terms", "none"}
+    adjust : {"groups", "groups and terms", "none", "jackknife"}
         Small-sample factor of the clustered covariance: G/(G-1) (R's ``vcovCL`` for a glm, Stata), the same times
-        (n-1)/(n-p) (statsmodels), or none (R's ``coxph(cluster=)``).
+        (n-1)/(n-p) (statsmodels), or none (R's ``coxph(cluster=)``). With fewer than about 40 therapists all three
+        understate the errors of what varies between therapists; ``jackknife`` (CR3, discrete models) does not.
     random : str, optional
         Column whose groups have an effect of their own: a normal intercept by adaptive Gauss-Hermite quadrature with
         `nodes` points (discrete), or a shared `frailty` (Cox). Not together with `cluster`.
@@ -261,13 +262,17 @@ def _codes(data: pd.DataFrame, column: str) -> tuple[Array, Any]:
     return codes.astype(np.int64), levels
 
 
-def _errors(model_based: Array, scores: Any, data: pd.DataFrame, settings: dict[str, Any]) -> _Errors:
-    """Model-based, or clustered where a cluster is named; `scores` is called only then."""
+def _errors(
+    model_based: Array, scores: Any, data: pd.DataFrame, settings: dict[str, Any], information: Any = None
+) -> _Errors:
+    """Model-based, or clustered where a cluster is named; `scores` and `information` are called only then."""
     cluster = settings["cluster"]
     if cluster is None:
         return _Errors(model_based, np.inf, "model-based", 0)
     codes, _ = _codes(data, cluster)
-    found = clustered_covariance(model_based, scores(), codes, adjust=settings["adjust"])
+    adjust = settings["adjust"]
+    blocks = information(codes) if adjust == "jackknife" and information is not None else None
+    found = clustered_covariance(model_based, scores(), codes, adjust=adjust, information=blocks)
     words = f"clustered by {cluster} ({found.n_clusters} clusters, factor {found.description}, t with G-1 df)"
     return _Errors(found.covariance, found.n_clusters - 1.0, words, found.n_clusters)
 
@@ -275,7 +280,15 @@ def _errors(model_based: Array, scores: Any, data: pd.DataFrame, settings: dict[
 def _fit_discrete(job: _Job, link: str) -> HazardFit:
     design = job.design
     fit = fit_binary(job.event, design.matrix, link=link, names=design.names)
-    errors = _errors(fit.covariance, lambda: design.matrix * fit.residual[:, None], job.data, job.settings)
+
+    def information(codes: Array) -> Array:
+        weight = row_terms(fit.linear, job.event, link)[2]
+        return information_by(design.matrix, weight, codes, int(codes.max()) + 1)
+
+    def scores() -> Array:
+        return design.matrix * fit.residual[:, None]
+
+    errors = _errors(fit.covariance, scores, job.data, job.settings, information)
     return job.result(f"discrete {link}", fit, errors, fit)
 
 

@@ -44,6 +44,8 @@ class Grid(NamedTuple):
 
     def at(self, cells: Array, back: int) -> tuple[Array, Array]:
         """The cells `back` sessions earlier, and whether the patient has them."""
+        if back == 0:
+            return cells, np.ones(len(cells), dtype=bool)
         earlier = cells - back
         has = earlier >= self.begin[self.patient[cells]]
         return np.where(has, earlier, 0), has
@@ -78,35 +80,39 @@ def attendance_columns(table: pd.DataFrame, grid: Grid, known: Array, has: Array
     missed = (grid.row < 0).astype(np.float64)
     columns: dict[str, Any] = {}
     if ATTENDANCE in table:
-        value = table[ATTENDANCE]
-        unknown = ~(value.isin(ATTENDANCES) | value.isna())
-        if unknown.any():
-            row = int(np.flatnonzero(unknown)[0])
+        codes, levels = pd.factorize(table[ATTENDANCE])
+        unknown = np.flatnonzero(~pd.Index(levels).isin(ATTENDANCES))
+        if len(unknown):
+            row = int(np.flatnonzero(np.isin(codes, unknown))[0])
             raise DataError(
                 f"'attendance' must be one of {', '.join(ATTENDANCES)}.",
                 remedy="Recode the column.",
                 patient=table[PATIENT].iloc[row],
                 session=table[SESSION].iloc[row],
                 column=ATTENDANCE,
-                value=value.iloc[row],
+                value=table[ATTENDANCE].iloc[row],
             )
         recorded = grid.row >= 0
-        absent = np.asarray(value.isna())
         for name, which in (("missed", (CANCELLED, NO_SHOW)), ("late", (LATE,))):
-            signal = np.where(absent, np.nan, np.asarray(value.isin(which), dtype=np.float64))
-            on_grid = missed.copy() if name == "missed" else np.zeros(len(missed))
-            on_grid[recorded] = signal[grid.row[recorded]]
+            # The last entry, reached by code -1, is the attendance that nobody noted.
+            value_of = np.r_[np.asarray(pd.Index(levels).isin(which), dtype=np.float64), np.nan]
+            on_grid = value_of[codes][grid.row]
+            on_grid[~recorded] = 1.0 if name == "missed" else 0.0
             columns |= _signal(name, on_grid, grid, known, has)
         return columns
     return _signal("missed", missed, grid, known, has)
 
 
 def _signal(name: str, on_grid: Array, grid: Grid, known: Array, has: Array) -> dict[str, Any]:
-    count = _running_sum(np.nan_to_num(on_grid), grid)
-    return {
-        f"{name}_last": np.where(has, on_grid[known], np.nan),
-        f"n_{name}_so_far": np.where(has, count[known], 0).astype(np.int64),
-    }
+    running = np.cumsum(on_grid == 1.0)
+    before = np.r_[0, running][grid.begin[:-1]]
+    count = running - before[grid.patient]
+    return {f"{name}_last": _where(has, on_grid[known], np.nan), f"n_{name}_so_far": _where(has, count[known], 0)}
+
+
+def _where(has: Array, values: Array, otherwise: float) -> Array:
+    """`values` where the patient has such a session, `otherwise` elsewhere."""
+    return values if has.all() else np.where(has, values, otherwise)
 
 
 def _running_sum(values: Array, grid: Grid) -> Array:
@@ -149,15 +155,18 @@ def measure_columns(
         f"{name}_within_so_far": value - mean,
         f"{name}_change": change,
     }
-    return {column: np.where(has, found[known], np.nan) for column, found in on_grid.items()}
+    return {column: _where(has, found[known], np.nan) for column, found in on_grid.items()}
 
 
 def value_at(table: pd.DataFrame, column: str, grid: Grid, known: Array, has: Array, carry: int | None) -> Any:
     """The latest recorded value of any column at the cells `known`, carried at most `carry` sessions."""
     values = table[column]
     recorded = grid.row >= 0
+    there = values.notna().to_numpy()
+    if recorded.all() and there.all() and has.all():
+        return values.array.take(grid.row[known])
     valid = recorded.copy()
-    valid[recorded] = values.notna().to_numpy()[grid.row[recorded]]
+    valid[recorded] = there[grid.row[recorded]]
     cell = known if carry == 0 else _latest(valid, grid)[known]
     usable = has & (cell >= 0)
     usable &= valid[cell]

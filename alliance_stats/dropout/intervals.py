@@ -200,7 +200,9 @@ def _ending_column(ends: Endings, owner: Array, session: Array) -> Any:
     code_of_patient = np.zeros(len(ends.ending), dtype=np.int8)
     for code, name in enumerate(ENDED, start=1):
         code_of_patient[ends.ending == name] = code
-    codes = np.where(session == ends.last_session[owner], code_of_patient[owner], 0)
+    codes = np.zeros(len(owner), dtype=np.int8)
+    last = np.flatnonzero(session == ends.last_session[owner])
+    codes[last] = code_of_patient[owner[last]]
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(names)))
 
 

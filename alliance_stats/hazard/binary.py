@@ -20,8 +20,10 @@ from alliance_stats.schema import require_choice
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LINKS = ("logit", "cloglog")
+_SMALL_GAIN = {"logit": 1e-8, "cloglog": 1e-12}
+"""Expected gain in log-likelihood below which a step is the last (Newton converges quadratically, scoring does not)."""
 _BLOCK = 16384
-_SUBSAMPLE = 60_000
+_LARGE = 40_000
 
 
 class BinaryFit(NamedTuple):
@@ -121,7 +123,7 @@ def fit_binary(
     while iterations < max_iterations:
         step = solve_information(information, score)
         gain = float(score @ step)
-        if gain < 1e-10:
+        if gain < _SMALL_GAIN[link]:
             beta = beta + step
             converged = True
             break
@@ -182,10 +184,10 @@ def solve_information(information: Array, right: Array) -> Array:
 def _first_guess(
     y: Array, design: Array, link: str, weights: Array | None, offset: Array | None, max_iterations: int
 ) -> Array:
-    """Zeros; with many rows the fit of every k-th row, which leaves two or three passes over all of them."""
+    """Zeros; with many rows the fit of every tenth, which leaves two passes over all of them."""
     zero = np.zeros(design.shape[1])
-    every = len(y) // _SUBSAMPLE
-    if every < 2:
+    every = 10
+    if len(y) < _LARGE:
         return zero
     rows = slice(None, None, every)
     if y[rows].sum() < 20 * design.shape[1]:
@@ -196,7 +198,6 @@ def _first_guess(
         link=link,
         weights=None if weights is None else weights[rows],
         offset=None if offset is None else offset[rows],
-        start=zero,
         max_iterations=max_iterations,
         check=False,
     )

@@ -23,28 +23,37 @@ class Separated(ValueError):
 
 def require_full_rank(design: Array, names: Sequence[str], *, intercept: bool) -> None:
     """Raise ``ValueError`` naming the first column that the earlier ones (and the intercept) determine."""
-    constant = np.ptp(design, axis=0) == 0 if len(design) else np.ones(design.shape[1], dtype=bool)
-    constants = np.flatnonzero(constant)
-    allowed = 1 if intercept and any(design[0, j] != 0 for j in constants) else 0
-    nonzero = [j for j in constants if design[0, j] != 0]
-    bad = [j for j in constants if j not in nonzero[:allowed]]
-    if bad:
-        raise ValueError(f"The term {names[int(bad[0])]!r} does not vary in the rows used. Leave it out.")
-    varying = np.flatnonzero(~constant)
-    if not len(varying):
+    n_rows, p = design.shape
+    if not n_rows or not p:
         return
-    centre = design[:, varying].mean(axis=0) if allowed or not intercept else np.zeros(len(varying))
-    gram = np.zeros((len(varying), len(varying)))
-    for begin in range(0, len(design), 65536):
-        block = design[begin : begin + 65536, varying] - centre
+    # One pass in blocks, about a middle taken from some of the rows: dates and years keep their digits.
+    middle = design[:: max(n_rows // 1000, 1)].mean(axis=0)
+    total, gram = np.zeros(p), np.zeros((p, p))
+    for begin in range(0, n_rows, 16384):
+        block = design[begin : begin + 16384] - middle
+        total += np.ones(len(block)) @ block
         gram += block.T @ block
+    centred = gram - np.outer(total, total) / n_rows
+    size = n_rows * (np.abs(middle) + np.sqrt(np.diag(gram) / n_rows)) ** 2
+    suspects = [j for j in range(p) if centred[j, j] <= 1e-12 * size[j]]
+    constant = [j for j in suspects if (design[:, j] == design[0, j]).all()]
+    allowed = [j for j in constant if design[0, j] != 0][:1] if intercept else []
+    bad = [j for j in constant if j not in allowed]
+    if bad:
+        raise ValueError(f"The term {names[bad[0]]!r} does not vary in the rows used. Leave it out.")
+    varying = [j for j in range(p) if j not in constant]
+    if not varying:
+        return
+    if intercept and not allowed:  # a model without an intercept: columns that add up to one are no alias
+        centred = gram + np.outer(total, middle) + np.outer(middle, total) + n_rows * np.outer(middle, middle)
+    gram = centred[np.ix_(varying, varying)]
     scale = np.sqrt(np.diag(gram))
     gram /= np.outer(scale, scale)
     lower = np.zeros_like(gram)
     for j in range(len(varying)):
         left = gram[j, j] - lower[j, :j] @ lower[j, :j]
         if left < ALIASED:
-            raise ValueError(f"The term {names[int(varying[j])]!r} is determined by the terms before it. Leave it out.")
+            raise ValueError(f"The term {names[varying[j]]!r} is determined by the terms before it. Leave it out.")
         lower[j, j] = np.sqrt(left)
         lower[j + 1 :, j] = (gram[j + 1 :, j] - lower[j + 1 :, :j] @ lower[j, :j]) / lower[j, j]
 

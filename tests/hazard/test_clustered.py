@@ -1,0 +1,50 @@
+"""The clustered covariance against its definition, and the jackknife against leaving clusters out for real."""
+
+import numpy as np
+import pytest
+
+from alliance_stats.hazard.binary import fit_binary, row_terms
+from alliance_stats.hazard.clustered import clustered_covariance, information_by
+
+
+def problem(seed=1, n=400, groups=9):
+    random = np.random.default_rng(seed)
+    design = np.column_stack([np.ones(n), random.normal(size=(n, 2))])
+    group = random.integers(groups, size=n)
+    y = (random.random(n) < 1 / (1 + np.exp(1 - design[:, 1]))).astype(float)
+    return y, design, group
+
+
+def test_definition():
+    y, design, group = problem()
+    fit = fit_binary(y, design)
+    scores = design * fit.residual[:, None]
+    meat = sum(np.outer(u, u) for u in (scores[group == g].sum(axis=0) for g in range(9)))
+    expected = fit.covariance @ meat @ fit.covariance
+    for adjust, factor in {"none": 1, "groups": 9 / 8, "groups and terms": 9 / 8 * 399 / 397}.items():
+        found = clustered_covariance(fit.covariance, scores, group, adjust=adjust)
+        np.testing.assert_allclose(found.covariance, expected * factor, rtol=1e-12)
+        assert found.n_clusters == 9
+
+
+def test_jackknife_is_near_leaving_each_cluster_out():
+    y, design, group = problem(n=2000)
+    fit = fit_binary(y, design)
+    weight = row_terms(fit.linear, y, "logit")[2]
+    blocks = information_by(design, weight, group, 9)
+    scores = design * fit.residual[:, None]
+    found = clustered_covariance(fit.covariance, scores, group, adjust="jackknife", information=blocks).covariance
+    moved = np.stack([fit_binary(y[group != g], design[group != g]).coefficients for g in range(9)]) - fit.coefficients
+    np.testing.assert_allclose(found, 8 / 9 * moved.T @ moved, rtol=0.03)
+
+
+def test_one_cluster_and_unknown_adjustment():
+    y, design, group = problem()
+    fit = fit_binary(y, design)
+    scores = design * fit.residual[:, None]
+    with pytest.raises(ValueError, match="at least two clusters"):
+        clustered_covariance(fit.covariance, scores, np.zeros_like(group))
+    with pytest.raises(ValueError, match=r"adjust='group'.*'groups'"):
+        clustered_covariance(fit.covariance, scores, group, adjust="group")
+    with pytest.raises(ValueError, match="discrete models only"):
+        clustered_covariance(fit.covariance, scores, group, adjust="jackknife")
