@@ -79,7 +79,7 @@ def clustered_covariance(
     if adjust == "jackknife":
         if information is None:
             raise ValueError(
-                "adjust='jackknife' needs each cluster's information: it is there for discrete models only."
+                "adjust='jackknife' needs each cluster's information: for discrete models only."
             )
         covariance = _jackknife(total, information)
         return Clustered(covariance, n_clusters, (n_clusters - 1) / n_clusters, "leave-one-cluster-out jackknife (CR3)")

@@ -35,7 +35,9 @@ def test_jackknife_is_near_leaving_each_cluster_out():
     scores = design * fit.residual[:, None]
     found = clustered_covariance(fit.covariance, scores, group, adjust="jackknife", information=blocks).covariance
     moved = np.stack([fit_binary(y[group != g], design[group != g]).coefficients for g in range(9)]) - fit.coefficients
-    np.testing.assert_allclose(found, 8 / 9 * moved.T @ moved, rtol=0.03)
+    exact = 8 / 9 * moved.T @ moved
+    # One Newton step stands for each refit: 2 % of the variances in this problem.
+    np.testing.assert_allclose(found, exact, atol=0.02 * np.diag(exact).max())
 
 
 def test_one_cluster_and_unknown_adjustment():
