@@ -48,8 +48,18 @@ class ColumnPlan:
         return self.names.index(INTERCEPT) if INTERCEPT in self.names else None
 
 
-def plan_columns(side: str, data: pd.DataFrame) -> tuple[ColumnPlan, list[FloatArray]]:
+def plan_columns(
+    side: str, data: pd.DataFrame, *, ready: dict[str, FloatArray] | None = None
+) -> tuple[ColumnPlan, list[FloatArray]]:
     """The columns of `side` over the rows of `data` (which has no missing values), and the plan to repeat them.
+
+    Parameters
+    ----------
+    side : str
+        A one-sided formula.
+    data : DataFrame
+    ready : dict, optional
+        Columns of these rows made already, by name.
 
     Returns
     -------
@@ -74,18 +84,20 @@ def plan_columns(side: str, data: pd.DataFrame) -> tuple[ColumnPlan, list[FloatA
             for term, positions in spec.term_indices.items()
         )
         plan = ColumnPlan(side, tuple(spec.column_names), terms, spec)
-    return plan, columns_of(plan, data)
+    return plan, columns_of(plan, data, ready=ready)
 
 
-def columns_of(plan: ColumnPlan, data: pd.DataFrame) -> list[FloatArray]:
+def columns_of(plan: ColumnPlan, data: pd.DataFrame, *, ready: dict[str, FloatArray] | None = None) -> list[FloatArray]:
     """The columns of a plan over other rows."""
+    made = ready or {}
     if plan.spec is None:
-        columns = [_product(side, data) for side in one_sided(plan.side)]
+        terms = zip(plan.names, one_sided(plan.side))
+        columns = [made[name] if name in made else _product(term, data) for name, term in terms]
     else:
         matrix = _evaluate(plan.spec, plan.side, data)
         columns = [matrix[name].to_numpy(dtype=np.float64) for name in plan.names]
     for name, column in zip(plan.names, columns):
-        if len(column) and not np.isfinite(column.sum()):
+        if name not in made and len(column) and not np.isfinite(column.sum()):
             bad = np.flatnonzero(~np.isfinite(column))
             if len(bad):
                 raise DataError(

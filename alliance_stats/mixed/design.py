@@ -160,7 +160,8 @@ def build_design(
     order = grouping.order
     fixed, columns = plan_columns(parsed.fixed, table)
     outcome = _one_column(parsed.outcome, table)
-    blocks, effect_columns = _blocks(table, inner_terms, outer_terms)
+    ready = dict(zip(fixed.names, columns)) if fixed.spec is None else {}
+    blocks, effect_columns = _blocks(table, inner_terms, outer_terms, ready)
 
     def sort(column: FloatArray) -> FloatArray:
         return column if order is None else column[order]
@@ -175,11 +176,13 @@ def build_design(
         names, columns, aliased = without_aliased(names, columns, doubtful, drop_aliased)
         x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     intercept = names.index(INTERCEPT) if INTERCEPT in names else None
+    typical = {name: float(value) for name, value in zip(names, x_centre)} if intercept is not None and ready else {}
     if names == effect_names and all(centred_effects) and intercept is not None:
         effects, e_centre, e_scale = x, x_centre, x_scale  # the same columns once, as in y ~ t + (1 + t | g)
     else:
+        same = {name: (x[j], float(x_centre[j]), float(x_scale[j])) for j, name in enumerate(names)} if typical else {}
         effects, e_centre, e_scale = scaled(
-            [sort(effect_columns[name]) for name in effect_names], effect_names, centred_effects
+            [sort(effect_columns[name]) for name in effect_names], effect_names, centred_effects, done=same
         )
     y, y_centre, y_scale = scaled([sort(outcome)], (parsed.outcome,), [intercept is not None])
     if y_scale[0] == 0 or (intercept is not None and y[0][0] == y[0][-1] and np.ptp(y[0]) == 0):
@@ -210,7 +213,7 @@ def build_design(
         aliased=aliased,
         time=None if when is None else sort(when),
         weights=None if weights is None else sort(_weights(table, weights)),
-        variables=_typical(fixed, table),
+        variables=_typical(fixed, table, typical),
     )
     _check_size(design)
     return design
@@ -293,13 +296,13 @@ def _time(table: pd.DataFrame, name: str) -> FloatArray:
 
 
 def _blocks(
-    table: pd.DataFrame, inner: list[RandomTerm], outer: list[RandomTerm]
+    table: pd.DataFrame, inner: list[RandomTerm], outer: list[RandomTerm], ready: dict[str, FloatArray]
 ) -> tuple[tuple[Block, ...], dict[str, FloatArray]]:
     """The random-effect blocks, and the distinct columns they use (the intercept first)."""
     planned: list[tuple[RandomTerm, bool, ColumnPlan]] = []
     columns: dict[str, FloatArray] = {}
     for term in (*inner, *outer):
-        plan, made = plan_columns(term.lhs, table)
+        plan, made = plan_columns(term.lhs, table, ready=ready)
         if not plan.names:
             raise ValueError(f"The random term ({term.lhs} | {term.factor}) has no effect.")
         planned.append((term, term in outer, plan))
@@ -326,7 +329,7 @@ def _centred(blocks: tuple[Block, ...], names: tuple[str, ...]) -> list[bool]:
     return [all(INTERCEPT in block.names for block in blocks if name in block.names) for name in names]
 
 
-def _typical(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float | tuple[object, ...]]:
+def _typical(fixed: ColumnPlan, table: pd.DataFrame, means: dict[str, float]) -> dict[str, float | tuple[object, ...]]:
     """The mean of each numeric variable of the fixed part, the levels of each categorical one in coding order."""
     levels: dict[str, tuple[object, ...]] = {}
     if fixed.spec is not None:
@@ -340,7 +343,7 @@ def _typical(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float | tuple[
         if name in levels:
             typical[name] = levels[name]
         elif pd.api.types.is_numeric_dtype(column.dtype):
-            typical[name] = float(numeric(table, name).mean())
+            typical[name] = means[name] if name in means else float(numeric(table, name).mean())
         else:
             typical[name] = tuple(column.drop_duplicates().sort_values())
     return typical

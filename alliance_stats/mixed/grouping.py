@@ -116,7 +116,8 @@ def _column_runs(column: pd.Series) -> Runs:
     array = values.to_numpy()
     change = np.flatnonzero(array[1:] != array[:-1]) + 1
     starts = np.concatenate([[0], change]).astype(np.int64)
-    codes, levels = pd.factorize(column.iloc[starts] if len(starts) < len(column) else column)
+    heads: Any = array[starts] if isinstance(column.dtype, np.dtype) else column.iloc[starts]
+    codes, levels = pd.factorize(heads)
     return Runs(starts, codes.astype(np.int64), np.asarray(levels))
 
 

@@ -17,15 +17,25 @@ ALIAS_TOLERANCE = 1e-7
 
 
 def scaled(
-    columns: list[FloatArray], names: tuple[str, ...], centred: list[bool]
+    columns: list[FloatArray],
+    names: tuple[str, ...],
+    centred: list[bool],
+    *,
+    done: dict[str, tuple[FloatArray, float, float]] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square."""
+    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square.
+
+    `done` holds columns already centred and scaled, with centre and scale, by name.
+    """
     n = len(columns[0]) if columns else 0
     out = np.empty((len(columns), n))
     centre, scale = np.zeros(len(columns)), np.ones(len(columns))
     for position, (name, column) in enumerate(zip(names, columns)):
         if name == INTERCEPT:
             out[position] = 1.0
+            continue
+        if done and name in done and centred[position]:
+            out[position], centre[position], scale[position] = done[name]
             continue
         if centred[position]:
             centre[position] = column.mean()
