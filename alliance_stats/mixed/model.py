@@ -128,7 +128,7 @@ class Model:
 
     @cached_property
     def directions(self) -> Directions:
-        """d D and d T in every parameter."""
+        """The derivatives of D and T in every parameter."""
         a, r, count = len(self.design.effects), len(self.outer_columns), len(self._keys)
         inner, outer = np.zeros((count, a, a)), np.zeros((count, r, r))
         for number, (kind, i, j) in enumerate(self._keys):

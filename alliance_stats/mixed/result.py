@@ -14,6 +14,7 @@ from scipy.special import fdtrc, stdtr, stdtrit
 from alliance_stats.mixed import effects, predict, satterthwaite, summary
 from alliance_stats.mixed.columns import INTERCEPT
 from alliance_stats.mixed.design import Design
+from alliance_stats.mixed.diagnosis import diagnose
 from alliance_stats.mixed.model import Model
 from alliance_stats.mixed.optimiser import Optimum, minimise
 from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, require_choice
@@ -262,15 +263,17 @@ class MixedFit:
         y : (n,) array
             The new outcome in the user's units, one value per row used, in the order of ``design.kept``.
         """
-        model = self.model.with_outcome(np.asarray(y, dtype=np.float64))
-        return replace(self, model=model, optimum=minimise(model))
+        return self._fitted_again(self.model.with_outcome(np.asarray(y, dtype=np.float64)))
 
     def with_criterion(self, *, reml: bool) -> MixedFit:
         """The same model fitted by REML or by ML, the rows' summaries reused."""
         if reml == self.reml:
             return self
-        model = replace(self.model, reml=reml)
-        return replace(self, model=model, optimum=minimise(model, self.optimum.theta))
+        return self._fitted_again(replace(self.model, reml=reml))
+
+    def _fitted_again(self, model: Model) -> MixedFit:
+        optimum = minimise(model)
+        return MixedFit(model, optimum, diagnose(model, optimum))
 
     # -- effects, predictions, residuals ----------------------------------------------------------------------------
     @cached_property
