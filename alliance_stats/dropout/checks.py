@@ -9,7 +9,7 @@ import pandas as pd
 
 from alliance_stats.dropout.paths import predict_rows
 from alliance_stats.hazard.binary import fit_binary, mean
-from alliance_stats.hazard.cox import (
+from alliance_stats.hazard.cox_answers import (
     martingale_residuals,
     proportionality_score,
     schoenfeld_residuals,

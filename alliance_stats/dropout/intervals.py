@@ -291,9 +291,10 @@ def _rupture_columns(events: pd.DataFrame, index: Any, owner: Array, when: Array
     onset, repaired_at = numeric(events, "onset"), numeric(events, "repaired_at")
     if np.isnan(onset).any():
         raise DataError("events has an onset that is missing.", remedy="Every rupture needs its onset session.")
-    has_events = np.zeros(len(index), dtype=bool)
-    has_events[code] = True
-    rows = np.flatnonzero(has_events[owner])
+    # Before a patient's first onset there is nothing to know; only the later rows are asked about.
+    first = np.full(len(index), np.iinfo(np.int64).max)
+    np.minimum.at(first, code, onset.astype(np.int64))
+    rows = np.flatnonzero(when >= first[owner])
     states = episode_states(owner[rows], when[rows], episode_series=code, start=onset, end=repaired_at)
 
     def everyone(found: Array, otherwise: float = 0, dtype: Any = np.int64) -> Array:

@@ -16,7 +16,7 @@ import pandas as pd
 from alliance_stats.dropout.intervals import RUPTURE_STATES
 from alliance_stats.episodes import episode_states
 from alliance_stats.hazard.binary import mean
-from alliance_stats.hazard.cox import baseline_hazard
+from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.schema import SESSION, require_choice
 
 if TYPE_CHECKING:

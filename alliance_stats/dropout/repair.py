@@ -10,7 +10,8 @@ import pandas as pd
 from alliance_stats.dropout.intervals import RUPTURE_STATES
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, mean
-from alliance_stats.hazard.cox import baseline_hazard, fit_cox, risk_sets
+from alliance_stats.hazard.cox import fit_cox, risk_sets
+from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
 
 Array = np.ndarray[Any, Any]

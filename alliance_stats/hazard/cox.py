@@ -165,7 +165,7 @@ def _tie_sums(s0: Array, d0: Array, n_events: IntArray, ties: str) -> _Ties:
     )
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
     """One evaluation of the partial likelihood: what the score, the information and the residuals are made of."""
 
     risk: Array
@@ -175,7 +175,8 @@ class _Sums(NamedTuple):
     ties: _Ties
 
 
-def _evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Array | None) -> tuple[float, _Sums]:
+def evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Array | None) -> tuple[float, Sums]:
+    """Log partial likelihood at `beta`, and the sums over risk sets that everything else is made of."""
     linear = design @ beta if offset is None else design @ beta + offset
     shift = float(linear.max())
     # A trial step may go too far, to risks of 0; its value is then NaN and the step is halved.
@@ -183,7 +184,7 @@ def _evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Arr
         return _evaluate_at(linear, shift, design, sets, ties)
 
 
-def _evaluate_at(linear: Array, shift: float, design: Array, sets: RiskSets, ties: str) -> tuple[float, _Sums]:
+def _evaluate_at(linear: Array, shift: float, design: Array, sets: RiskSets, ties: str) -> tuple[float, Sums]:
     risk = np.exp(linear - shift)
     size = len(sets.time)
     s0 = sets.sum(risk)
@@ -197,15 +198,15 @@ def _evaluate_at(linear: Array, shift: float, design: Array, sets: RiskSets, tie
             d1[:, j] = np.bincount(sets.event_time, weighted[:, j], size)
     sums = _tie_sums(s0, d0, sets.n_events, ties)
     value = float((linear[rows] - shift).sum() - sums.log.sum())
-    return value, _Sums(risk, s0, s1, d1, sums)
+    return value, Sums(risk, s0, s1, d1, sums)
 
 
-def _score(design: Array, sets: RiskSets, sums: _Sums) -> Array:
+def _score(design: Array, sets: RiskSets, sums: Sums) -> Array:
     ties = sums.ties
     return np.asarray(design[sets.event_row].sum(axis=0) - ties.c0 @ sums.s1 + ties.c1 @ sums.d1)
 
 
-def _information(design: Array, sets: RiskSets, sums: _Sums) -> Array:
+def _information(design: Array, sets: RiskSets, sums: Sums) -> Array:
     ties, s1, d1 = sums.ties, sums.s1, sums.d1
     weight = sums.risk * sets.over(ties.c0)
     weight[sets.event_row] -= sums.risk[sets.event_row] * ties.c1[sets.event_time]
@@ -257,8 +258,8 @@ def fit_cox(
     centre = design[counted].mean(axis=0)
     centred = design - centre
     beta = np.zeros(design.shape[1]) if start is None else start.copy()
-    value, sums = _evaluate(beta, centred, sets, ties, offset)
-    null = value if start is None else _evaluate(np.zeros_like(beta), centred, sets, ties, offset)[0]
+    value, sums = evaluate(beta, centred, sets, ties, offset)
+    null = value if start is None else evaluate(np.zeros_like(beta), centred, sets, ties, offset)[0]
     step = np.zeros_like(beta)
     converged, iterations = False, 0
     while iterations < max_iterations:
@@ -272,88 +273,18 @@ def fit_cox(
         if gain < 1e-14 * (1.0 + abs(value)):
             converged = True
             break
-        new_value, new_sums = _evaluate(beta + step, centred, sets, ties, offset)
+        new_value, new_sums = evaluate(beta + step, centred, sets, ties, offset)
         halvings = 0
         while not new_value >= value - 1e-10 * abs(value) and halvings < 30:
             step = step / 2
             halvings += 1
-            new_value, new_sums = _evaluate(beta + step, centred, sets, ties, offset)
+            new_value, new_sums = evaluate(beta + step, centred, sets, ties, offset)
         beta, value, sums = beta + step, new_value, new_sums
     if check:
         _require_overlap(beta, step, centred, sets, names, converged)
     information = _information(centred, sets, sums)
     covariance = solve_information(information, np.eye(len(beta)))
     return CoxFit(beta, (covariance + covariance.T) / 2, value, null, design @ beta, converged, iterations)
-
-
-def score_residuals(beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None) -> Array:
-    """Each row's contribution to the score (n, p); they sum to zero at the estimate (Lin & Wei 1989)."""
-    centred = design - design.mean(axis=0)
-    _, sums = _evaluate(beta, centred, sets, ties, offset)
-    t, s1, d1 = sums.ties, sums.s1, sums.d1
-    # Sums over tied events of c_l times the risk-set mean (S1 - f_l D1) c_l, and of the same times f_l.
-    mean0 = t.cc0[:, None] * s1 - t.cc1[:, None] * d1
-    mean1 = t.cc1[:, None] * s1 - t.cc2[:, None] * d1
-    residual = -sums.risk[:, None] * (centred * sets.over(t.c0)[:, None] - sets.over(mean0))
-    rows, when = sets.event_row, sets.event_time
-    average = (t.c0[:, None] * s1 - t.c1[:, None] * d1) / sets.n_events[:, None]
-    residual[rows] += centred[rows] - average[when]
-    residual[rows] += sums.risk[rows, None] * (centred[rows] * t.c1[when, None] - mean1[when])
-    return np.asarray(residual)
-
-
-class Baseline(NamedTuple):
-    """Jumps of the cumulative hazard of a row whose covariates are all zero.
-
-    Attributes
-    ----------
-    jump, variance : (k,) arrays
-        At each event time, and its variance given the coefficients.
-    slope : (k, p) array
-        Derivative of each jump in the coefficients.
-    """
-
-    jump: Array
-    variance: Array
-    slope: Array
-
-
-def baseline_hazard(beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None) -> Baseline:
-    """Breslow's (1972) estimator of the baseline hazard, or its form for Efron's ties (as R's ``survfit.coxph``)."""
-    centre = design.mean(axis=0)
-    _, sums = _evaluate(beta, design - centre, sets, ties, offset)
-    linear = (design - centre) @ beta if offset is None else (design - centre) @ beta + offset
-    # _evaluate divides every risk by that of the highest linear predictor.
-    scale = float(np.exp(-linear.max() - centre @ beta))
-    t = sums.ties
-    jump = t.c0 * scale
-    mean = (t.cc0[:, None] * sums.s1 - t.cc1[:, None] * sums.d1) * scale
-    return Baseline(jump, t.cc0 * scale**2, -(mean + centre * jump[:, None]))
-
-
-def martingale_residuals(
-    beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None
-) -> Array:
-    """Events minus expected events of each row (Efron: a tied event is at risk for its share, as in R)."""
-    centred = design - design.mean(axis=0)
-    _, sums = _evaluate(beta, centred, sets, ties, offset)
-    expected = sums.risk * sets.over(sums.ties.c0)
-    rows, when = sets.event_row, sets.event_time
-    expected[rows] -= sums.risk[rows] * sums.ties.c1[when]
-    residual = -expected
-    residual[rows] += 1.0
-    return np.asarray(residual)
-
-
-def schoenfeld_residuals(
-    beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None
-) -> Array:
-    """Covariates of each event minus their mean in its risk set, (d, p), in the order of ``sets.event_row``."""
-    centred = design - design.mean(axis=0)
-    _, sums = _evaluate(beta, centred, sets, ties, offset)
-    t = sums.ties
-    average = (t.c0[:, None] * sums.s1 - t.c1[:, None] * sums.d1) / sets.n_events[:, None]
-    return np.asarray(centred[sets.event_row] - average[sets.event_time])
 
 
 def _require_overlap(
@@ -384,59 +315,3 @@ def _highest_at_risk(values: Array, sets: RiskSets) -> Array:
         at_risk = (sets.first <= position) & (position < sets.last)
         highest[position] = values[at_risk].max()
     return highest
-
-
-def proportionality_score(
-    beta: Array, design: Array, sets: RiskSets, clock: Array, *, ties: str
-) -> tuple[Array, Array]:
-    """Score and information of coefficients that change as ``beta + theta g(t)``, at theta = 0.
-
-    Parameters
-    ----------
-    clock : (k,) array
-        g at each event time.
-
-    Returns
-    -------
-    score : (2p,) array
-        Of (beta, theta); the first half is zero at the estimate.
-    information : (2p, 2p) array
-
-    Notes
-    -----
-    Grambsch & Therneau (1994) in its exact score form, as R's ``cox.zph`` from survival 3.0 on.
-    """
-    centred = design - design.mean(axis=0)
-    _, sums = _evaluate(beta, centred, sets, ties, None)
-    t, p = sums.ties, design.shape[1]
-    second, second_event = _second_moments(centred, sets, sums)
-    moment = t.c0[:, None, None] * second - t.c1[:, None, None] * second_event
-    s1, d1 = sums.s1, sums.d1
-
-    def outer(left: Array, right: Array, weight: Array) -> Array:
-        return np.asarray(weight[:, None, None] * left[:, :, None] * right[:, None, :])
-
-    spread = moment - outer(s1, s1, t.cc0) + outer(s1, d1, t.cc1) + outer(d1, s1, t.cc1) - outer(d1, d1, t.cc2)
-    information = np.zeros((2 * p, 2 * p))
-    information[:p, :p] = spread.sum(axis=0)
-    information[:p, p:] = np.tensordot(clock, spread, axes=1)
-    information[p:, :p] = information[:p, p:].T
-    information[p:, p:] = np.tensordot(clock**2, spread, axes=1)
-    residual = centred[sets.event_row]
-    total = np.stack([np.bincount(sets.event_time, column, len(sets.time)) for column in residual.T], axis=1)
-    per_time = total - (t.c0[:, None] * s1 - t.c1[:, None] * d1)
-    return np.r_[per_time.sum(axis=0), clock @ per_time], information
-
-
-def _second_moments(design: Array, sets: RiskSets, sums: _Sums) -> tuple[Array, Array]:
-    """Sums of r x x' over those at risk, and over the events, at each time: (k, p, p)."""
-    size, p = len(sets.time), design.shape[1]
-    second, second_event = np.empty((size, p, p)), np.empty((size, p, p))
-    rows = sets.event_row
-    for i in range(p):
-        for j in range(i, p):
-            product = sums.risk * design[:, i] * design[:, j]
-            second[:, i, j] = second[:, j, i] = sets.sum(product)
-            second_event[:, i, j] = np.bincount(sets.event_time, product[rows], size)
-            second_event[:, j, i] = second_event[:, i, j]
-    return second, second_event

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
-from alliance_stats.hazard.cox import RiskSets, _evaluate, _Sums, fit_cox
+from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, fit_cox
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -260,8 +260,8 @@ def _penalised_value(
     variance: float,
     distribution: str,
     ties: str,
-) -> tuple[float, _Sums]:
-    value, sums = _evaluate(beta, design, sets, ties, effect[group])
+) -> tuple[float, Sums]:
+    value, sums = evaluate(beta, design, sets, ties, effect[group])
     return value + _penalty(effect, variance, distribution), sums
 
 
@@ -271,7 +271,7 @@ def _system(
     sets: RiskSets,
     group: IntArray,
     events: Array,
-    sums: _Sums,
+    sums: Sums,
     variance: float,
     distribution: str,
 ) -> tuple[_Inverse, Array, Array, Array, Array]:

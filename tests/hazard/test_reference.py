@@ -9,7 +9,8 @@ import pytest
 
 from alliance_stats.hazard.binary import fit_binary
 from alliance_stats.hazard.clustered import clustered_covariance
-from alliance_stats.hazard.cox import fit_cox, risk_sets, score_residuals
+from alliance_stats.hazard.cox import fit_cox, risk_sets
+from alliance_stats.hazard.cox_answers import score_residuals
 from alliance_stats.hazard.frailty import fit_frailty
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.hazard.quadrature import fit_mixed_binary
