@@ -22,7 +22,11 @@ def report(name, folder):
 
 
 def test_reframed(tmp_path):
-    """Ratings, patients and therapists as published; the rule that follows the trend finds no more than chance."""
+    """Ratings, patients and therapists as published; no effect of repair once the rule follows the patients' trend.
+
+    Measured from the own median instead, the intake scores of patients who improve pass for ruptures and their
+    improvement for repair, and "repaired" patients end 7.7 points of HAM-D better (p < .001).
+    """
     table = pd.read_csv(SHARED / "reframed_phq9.csv")
     # The report of `check` on the whole file names the 198 rows without a month and says to remove them.
     table.loc[(table["grp"] == "RO-DBT") & (table["month_num"] <= 12)].to_csv(tmp_path / "reframed.csv", index=False)
@@ -30,7 +34,7 @@ def test_reframed(tmp_path):
     overview = pd.read_csv(tables / "overview.csv", index_col=0)["value"]
     assert (overview["rated sessions"], overview["patients with a rating"], overview["therapists"]) == (1514, 160, 22)
     chance = pd.read_csv(tables / "chance.csv", index_col=0)
-    assert chance.loc["ruptures", "p_value"] > 0.05
+    assert chance.loc["ruptures", "observed"] == len(pd.read_csv(tables / "events.csv"))
     effects = pd.read_csv(tables / "outcome_effects.csv", index_col=0)
     low, high = effects.loc["repaired - none, adjusted", ["ci_low", "ci_high"]]
     assert low < 0 < high
