@@ -129,7 +129,7 @@ def calibrate(
     fitted = null == "fitted"
     exact = fit_null(frame, rng).exact() if fitted else None
     blocks = fitted_blocks(frame, exact, draws, rng) if exact else shuffled_blocks(series, draws, rng)
-    fixed, unit = in_points(judge(series, rule))
+    fixed, unit = in_points(judge(series, rule), frame.step)
     deepest, every = [], []
     template = series
     for scores in blocks:

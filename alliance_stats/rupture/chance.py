@@ -23,7 +23,7 @@ from alliance_stats.rupture.draws import (
     shuffled_blocks,
 )
 from alliance_stats.rupture.intervals import normal_quantile
-from alliance_stats.rupture.null import NullParameters, fit_null, frame_of, statistics
+from alliance_stats.rupture.null import NullParameters, fit_null, frame_of, grid_of, statistics
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import as_rule
 from alliance_stats.rupture.series import FloatArray, IntArray, Roll, Series, read_series
@@ -139,14 +139,15 @@ def chance_level(
     -----
     The fitted null is estimated from statistics that ruptures hardly touch (:mod:`alliance_stats.rupture.null`). Its
     uncertainty is part of the draws: their parameters scatter around the estimate, and every draw is moved along the
-    regression of its counts on the same statistics to where the data lie (Beaumont, Zhang & Balding 2002). Units of the
-    study (pooled and between SD, RCI) stay at the points they stand for in the data.
+    regression of its counts on the same statistics to where the data lie (Beaumont, Zhang & Balding 2002). Where scores
+    are coarse (steps above half a unit), units of the study (pooled and between SD, RCI) stay at the points they stand
+    for in the data.
 
-    The null assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal over
-    patients and unrelated to level except through the bounds, and ratings missing for reasons that have nothing to do
-    with the score missed. Ruptures leak into it little where courses are long beside them (with 30 % of patients ruptured
-    by 2.5 SD in 16 sessions the null's SD changes by less than 3 %, the plain SD by 10 %), more where they are very
-    common or courses hardly longer than a rupture (10 % and 12 %), which makes the ratio too small, not too large.
+    The null assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal
+    over patients and unrelated to level except through the bounds, and ratings missing for reasons that have nothing to
+    do with the score missed. Ruptures leak into it little where courses are long beside them (with 30 % of patients
+    ruptured by 2.5 SD in 16 sessions the null's SD changes by less than 3 %, the plain SD by 10 %), more where they are
+    very common or courses hardly longer than a rupture (10 % and 12 %), which makes the ratio too small, not too large.
 
     Proved by simulation (``tests/rupture/test_chance.py``, worlds of 60 to 100 patients without ruptures): the ratio
     is 1 within 5 % in most worlds and for most rules, 10 % at worst, and 2 to 12 % of studies come out significant at
@@ -174,7 +175,8 @@ def chance_level(
     series, roll = rated_series(sessions, score)
     observed, judged, ruptures = count_study(series, rule)
     events = label(events_table(judged, ruptures, roll, score=score), rule, score=score)
-    fixed, unit = in_points(judged)
+    grid = grid_of(series.score) if step is None else step
+    fixed, unit = in_points(judged, grid)
     found, totals, expected, parameters, warnings = draw_counts(series, fixed, draws, rng, null, bounds, step)
     found = replace(found, depth=found.depth / unit)
     warnings = [*warnings, *_about(series, observed, expected)]

@@ -15,6 +15,8 @@ from alliance_stats.rupture.series import FloatArray, IntArray, Series
 
 BLOCK_RATINGS = 300_000
 """Draws go through the rule in blocks of about so many ratings, small enough for the processor's cache."""
+COARSE = 0.5
+"""Scores are coarse if their steps exceed this share of the rule's unit."""
 QUANTITIES = (
     "patients with a rupture",
     "ruptures",
@@ -111,18 +113,18 @@ def block_sizes(n: int, draws: int) -> list[int]:
     return [min(size, draws - first) for first in range(0, draws, size)]
 
 
-def in_points(judged: Judged) -> tuple[Rule, float]:
+def in_points(judged: Judged, step: float) -> tuple[Rule, float]:
     """The rule with the study's unit (pooled SD, between SD, RCI) written out in points, and that unit; else as it is.
 
-    What a threshold finds by chance is asked at the threshold that was used. Drawn anew in every draw, a unit taken
-    from the study would scatter it, which matters where scores are whole points, and ruptures in the data would have
-    raised the unit of the data alone.
+    Only where scores are coarse (steps of more than half a unit): there a unit drawn anew with every study would jump
+    across the steps, and what chance finds is asked at the very threshold that was used. On finer scores the draws keep
+    their own unit, which protects against errors of the estimated spread.
     """
     rule = judged.rule
     if rule.unit not in ("pooled_sd", "between_sd", "rci") or rule.run_rules or len(judged.unit) != 1:
         return rule, 1.0
     unit = float(judged.unit[0])
-    if unit <= judged.series.tolerance:
+    if unit <= judged.series.tolerance or step <= COARSE * unit:
         return rule, 1.0
     return replace(rule, unit="points", size=rule.size * unit, reliability=None), unit
 

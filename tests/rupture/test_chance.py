@@ -464,7 +464,7 @@ def study_of_the_null(kwargs, seed, *, draws, rules=PROVED):
     for name in rules:
         counts, judged, _ = count_study(series, RULES[name])
         seen = counts.total[0]
-        found = count_draws(frame, in_points(judged)[0], iter(blocks))
+        found = count_draws(frame, in_points(judged, frame.step)[0], iter(blocks))
         totals, expected = adjust(found.total, found.statistics, target)
         above, ties = (totals > seen).sum(axis=0), (totals == seen).sum(axis=0)
         p = (1 + above + ties) / (draws + 1)
