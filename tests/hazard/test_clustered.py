@@ -5,6 +5,7 @@ import pytest
 
 from alliance_stats.hazard.binary import fit_binary, row_terms
 from alliance_stats.hazard.clustered import clustered_covariance, information_by
+from alliance_stats.hazard.rank import require_full_rank
 
 
 def problem(seed=1, n=400, groups=9):
@@ -50,3 +51,16 @@ def test_one_cluster_and_unknown_adjustment():
         clustered_covariance(fit.covariance, scores, group, adjust="group")
     with pytest.raises(ValueError, match="discrete models only"):
         clustered_covariance(fit.covariance, scores, group, adjust="jackknife")
+
+
+def test_rank_is_judged_on_all_rows_where_some_do_not_tell():
+    random = np.random.default_rng(2)
+    n = 50_000
+    rare = np.zeros(n)
+    rare[[3, 11, 27]] = 1  # no multiple of ten: every tenth row does not show it
+    design = np.column_stack([np.ones(n), random.normal(size=n), rare, 2020 + random.integers(0, 3, n)])
+    require_full_rank(design, list("abcd"), intercept=True)
+    with pytest.raises(ValueError, match="'e' is determined"):
+        require_full_rank(np.column_stack([design, design[:, 1] - 3 * design[:, 3]]), list("abcde"), intercept=True)
+    with pytest.raises(ValueError, match="'b' does not vary"):
+        require_full_rank(np.ones((n, 2)), list("ab"), intercept=True)
