@@ -9,6 +9,7 @@ import pytest
 
 import alliance_stats as als
 from alliance_stats import reliability as rel
+from alliance_stats.reliability.consistency import _feldt, _minres, cronbach_alpha
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "reliability"
 R = json.loads((REFERENCE / "reference.json").read_text(encoding="utf-8"))
@@ -28,8 +29,6 @@ def test_alpha_and_omega_match_psych():
 
 
 def test_least_squares_loadings_match_psych():
-    from alliance_stats.reliability.consistency import _minres
-
     got = _minres(np.corrcoef(ITEMS[[f"item_{i}" for i in range(1, 5)]], rowvar=False))
     assert got.tolist() == pytest.approx(R["minres_loadings"], rel=1e-4)
 
@@ -279,3 +278,33 @@ def test_a_constant_item_gives_no_omega_and_no_false_alpha():
     assert np.isnan(rel.item_reliability(table, "i{item}")["omega"].iloc[0])
     constant = pd.DataFrame({"a": [1.0] * 5, "b": [2.0] * 5, "c": [3.0] * 5})
     assert np.isnan(rel.item_reliability(constant, ["a", "b", "c"])["alpha"].iloc[0])
+
+
+# -- coverage --------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_the_interval_of_alpha_covers_the_truth():
+    """Six parallel items, n = 60: true alpha 6 x .4 / (1 + 5 x .4) = .8; 2,000 samples."""
+    rng = np.random.default_rng(31)
+    hits = 0
+    for _ in range(2000):
+        values = rng.normal(0, np.sqrt(0.4), 60)[:, None] + rng.normal(0, np.sqrt(0.6), (60, 6))
+        low, high = _feldt(cronbach_alpha(np.cov(values, rowvar=False)), 60, 6, 0.95)
+        hits += low <= 0.8 <= high
+    assert abs(hits / 2000 - 0.95) < 0.015
+
+
+@pytest.mark.slow
+def test_the_intervals_of_the_iccs_cover_the_truth():
+    """30 subjects, 4 random raters: ICC(2,1) = .5 / (.5 + .1 + .4); ICC(3,1) = .5 / .9; 1,500 samples."""
+    rng = np.random.default_rng(32)
+    subject, rater = np.repeat(np.arange(30), 4), np.tile(np.arange(4), 30)
+    hits = {"ICC(2,1)": 0, "ICC(3,1)": 0}
+    for _ in range(1500):
+        score = rng.normal(0, np.sqrt(0.5), 30)[subject] + rng.normal(0, np.sqrt(0.1), 4)[rater]
+        score = score + rng.normal(0, np.sqrt(0.4), 120)
+        table = pd.DataFrame({"s": subject, "r": rater, "y": score})
+        got = rel.rater_icc(table, subject="s", rater="r", score="y").set_index("form")
+        for form, truth in (("ICC(2,1)", 0.5), ("ICC(3,1)", 0.5 / 0.9)):
+            hits[form] += got.loc[form, "ci_low"] <= truth <= got.loc[form, "ci_high"]
+    assert abs(hits["ICC(3,1)"] / 1500 - 0.95) < 0.02
+    assert 0.93 < hits["ICC(2,1)"] / 1500 < 0.985  # McGraw & Wong's degrees of freedom are approximate
