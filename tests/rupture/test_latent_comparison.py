@@ -1,6 +1,9 @@
 """The simulated worlds are what they say, and the comparison counts what it says."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from alliance_stats.rupture.comparison import (
@@ -8,6 +11,7 @@ from alliance_stats.rupture.comparison import (
     FAMILY,
     LATENT,
     LATENT_FILTERED,
+    LATENT_PLAIN,
     _roc_area,
     compare_detectors,
     earlier_depth,
@@ -18,6 +22,7 @@ from alliance_stats.rupture.series import read_series
 from alliance_stats.rupture.worlds import WORLDS, World, simulate_world
 from alliance_stats.schema import check_sessions
 
+ROOT = Path(__file__).parents[2]
 SMALL = World(name="small", n_sessions=10, depth=3.0, lengths="long", onset_rate=0.08)
 
 
@@ -162,3 +167,14 @@ def test_the_latent_detector_beats_the_best_rule(name, least):
     gain = gains(results).iloc[0]
     assert gain["gain"] > least
     assert gain["gain_prospective"] > 1
+
+
+def test_the_frozen_comparison_is_what_the_script_writes():
+    """The tables in figures/ follow from the saved runs, which cover every world; no detector is left out."""
+    runs = pd.read_csv(ROOT / "figures/detector_comparison_runs.csv")
+    assert list(runs["world"].unique()) == list(WORLDS)
+    assert set(runs["detector"]) == {*FAMILY, EARLIER, LATENT, LATENT_FILTERED, LATENT_PLAIN, "two thresholds"}
+    summary = pd.read_csv(ROOT / "figures/detector_comparison.csv")
+    pd.testing.assert_frame_equal(summarise_comparison(runs).round(4), summary, atol=2e-4)
+    gain = pd.read_csv(ROOT / "figures/detector_gains.csv")
+    pd.testing.assert_frame_equal(gains(runs).round(3), gain, atol=2e-3)
