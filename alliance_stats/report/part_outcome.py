@@ -77,7 +77,8 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     keep_fit(run, "outcome", fit)
     effects = run.keep("outcome_effects", _named(fit.effects()))
     section.subheading("At the end of therapy")
-    section.paragraph(run.state(_pattern_sentence(run, symptom, str(effects["name"].iloc[0]))))
+    adjusted = effects.loc[effects["adjusted"]] if effects["adjusted"].any() else effects
+    section.paragraph(run.state(_pattern_sentence(run, symptom, adjusted["name"].tolist())))
     show_fit(run, section, "outcome", fit, f"Last {symptom!r} by rupture pattern, first {symptom!r} held constant.")
     labels = _EFFECT_LABELS
     run.show_table(section, "outcome_effects", "Differences between patterns, with effect sizes.", labels=labels)
@@ -99,15 +100,21 @@ def _named(effects: pd.DataFrame) -> pd.DataFrame:
     return effects.assign(name=names)[["name", *effects.columns]]
 
 
-def _pattern_sentence(run: Run, symptom: str, row: str) -> str:
+def _pattern_sentence(run: Run, symptom: str, rows: list[str]) -> str:
     cite = {column: run.citer("outcome_effects", column) for column in run.tables["outcome_effects"].columns[1:]}
+
+    def phrase(row: str) -> str:
+        return (
+            f"{row.split(', ')[0].replace(' - ', ' minus ')}, {cite['difference'](row)} points (95 % CI {cite['ci_low'](row)} to "
+            f"{cite['ci_high'](row)}, p {_p(cite['p_value'](row, p_value))}; d = {cite['d'](row)}, partial r = "
+            f"{cite['r'](row)}, 95 % CI {cite['r_low'](row)} to {cite['r_high'](row)})"
+        )
+
     return (
         f"The last {symptom!r} was regressed on the first one, the rupture pattern and the number of rated sessions, "
-        f"with a random intercept for therapists where there are several. Contrast {row}: difference "
-        f"{cite['difference'](row)} points, 95 % CI {cite['ci_low'](row)} to {cite['ci_high'](row)}, "
-        f"p {_p(cite['p_value'](row, p_value))}; d = {cite['d'](row)}, partial r = {cite['r'](row)}, 95 % CI "
-        f"{cite['r_low'](row)} to {cite['r_high'](row)} (positive where the first pattern did better; the pattern is "
-        "known only afterwards, so this describes and does not predict)."
+        f"with a random intercept for therapists where there are several: {'; '.join(phrase(row) for row in rows)}. "
+        "Partial correlations are positive where the first pattern did better; the pattern is known only afterwards, "
+        "so that this describes and does not predict."
     )
 
 

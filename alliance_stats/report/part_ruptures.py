@@ -92,8 +92,8 @@ def _found(run: Run) -> list[str]:
     ]
     if len(run.events):
         sentences.append(
-            f"Of {run.citer('ruptures', 'of')('ruptures repaired')} ruptures {count('ruptures repaired')} were "
-            f"repaired, {count('ruptures unrepaired')} were not, and {count('ruptures censored')} were still undecided "
+            f"Of {run.citer('ruptures', 'of')('ruptures repaired')} ruptures, {count('ruptures repaired')} were "
+            f"repaired, {count('ruptures unrepaired')} unrepaired and {count('ruptures censored')} still undecided "
             f"when the ratings ended ({share(decided, percent)} of the decided ones were repaired)."
         )
     silent = [row for row in run.tables["ruptures"]["quantity"] if row.startswith("cannot fire: ")]
