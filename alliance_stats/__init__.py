@@ -59,6 +59,7 @@ _HOMES = {
         "truth_and_bias",
     ),
     "rupture": (
+        "LatentParameters",
         "RULES",
         "Rule",
         "attendance_markers",
