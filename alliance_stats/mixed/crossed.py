@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from alliance_stats.mixed.grouping import Grouping
@@ -257,7 +258,7 @@ def crossed_spec(grouping: Grouping, a: int, r: int) -> CrossedSpec:
     """The slots of a crossed grouping."""
     assert grouping.outer_of_row is not None
     levels = grouping.n_outer
-    cell = np.unique(grouping.inner_of_row() * levels + grouping.outer_of_row)
+    cell = np.sort(pd.unique(grouping.inner_of_row() * levels + grouping.outer_of_row))
     group, level = np.divmod(cell, levels)
     first = np.flatnonzero(np.diff(group, prepend=-1))
     slot = np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
