@@ -104,10 +104,11 @@ def _pattern_sentence(run: Run, symptom: str, rows: list[str]) -> str:
     cite = {column: run.citer("outcome_effects", column) for column in run.tables["outcome_effects"].columns[1:]}
 
     def phrase(row: str) -> str:
+        contrast = row.split(", ")[0].replace(" - ", " minus ")
         return (
-            f"{row.split(', ')[0].replace(' - ', ' minus ')}, {cite['difference'](row)} points (95 % CI {cite['ci_low'](row)} to "
-            f"{cite['ci_high'](row)}, p {_p(cite['p_value'](row, p_value))}; d = {cite['d'](row)}, partial r = "
-            f"{cite['r'](row)}, 95 % CI {cite['r_low'](row)} to {cite['r_high'](row)})"
+            f"{contrast}, {cite['difference'](row)} points (95 % CI {cite['ci_low'](row)} to {cite['ci_high'](row)}, "
+            f"p {_p(cite['p_value'](row, p_value))}; d = {cite['d'](row)}, partial r = {cite['r'](row)}, 95 % CI "
+            f"{cite['r_low'](row)} to {cite['r_high'](row)})"
         )
 
     return (
