@@ -15,7 +15,7 @@ _MEMBERS = (
         unit="pooled_sd",
         size=2.0,
         min_ratings=3,
-        citation="This package; see the comparison of detectors in figures/.",
+        citation="This package; see figures/detector_comparison.csv.",
         fidelity="Not a published rule. Looks ahead (own median of all sessions).",
     ),
     Rule(
@@ -50,7 +50,7 @@ _MEMBERS = (
         unit="pooled_sd",
         size=2.0,
         min_ratings=3,
-        citation="This package.",
+        citation="This package; the best plain rule of figures/detector_comparison.csv.",
         fidelity="Not a published rule. Prospective.",
     ),
     # -- rules in print -----------------------------------------------------------------------------------------
