@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +46,14 @@ def test_the_functions_the_readme_names_exist():
     names = {name.split("(")[0] for name in re.findall(r"`([a-zA-Z_]+)(?:\(fit\))?`", table)}
     assert names
     assert [name for name in sorted(names) if not hasattr(als, name)] == []
+
+
+def test_what_the_readme_says_of_the_detectors_is_in_their_table():
+    gains = pd.read_csv(ROOT / "figures/detector_gains.csv")
+    gain = gains.groupby("assumed")["gain"].agg(["min", "max", "size"])
+    text = " ".join(README.split())
+    low, high, n = gain.loc[True]
+    assert f"finds {low:.1f} to {high:.1f} times as many true ruptures" in text
+    assert f"in the {n:.0f} worlds whose kind it assumes" in text
+    low, high, n = gain.loc[False]
+    assert f"{low:.1f} to {high:.1f} times as many in the {n:.0f} it does not" in text
