@@ -76,7 +76,7 @@ def repair_effect(
     -------
     DataFrame
         Rows ``risk_repaired``, ``risk_unrepaired``, ``difference``, ``ratio`` with ``estimate, std_error, ci_low,
-        ci_high``; ``n_patients``, ``draws`` used and ``draws_failed`` (no event or an infinite estimate in the sample).
+        ci_high``; ``n_patients``, ``draws`` used and ``draws_failed`` (a sample without events or without ruptures).
 
     Raises
     ------
@@ -107,7 +107,12 @@ def repair_effect(
         if sample is None:
             failed += 1
             continue
-        found.append(_contrasts(_risks(fit, worlds, *sample, weight)))
+        contrasts = _contrasts(_risks(fit, worlds, *sample, weight))
+        # An infinite coefficient is no failure: the risks it implies are 0 or 1.
+        if np.isfinite(contrasts[:3]).all():
+            found.append(contrasts)
+        else:
+            failed += 1
     if len(found) < 2:
         raise ValueError("The bootstrap failed in every sample: too few events or clusters.")
     drawn, tail = np.array(found), (1 - level) / 2
@@ -115,9 +120,9 @@ def repair_effect(
         {
             "quantity": ["risk_repaired", "risk_unrepaired", "difference", "ratio"],
             "estimate": _contrasts(point),
-            "std_error": drawn.std(axis=0, ddof=1),
-            "ci_low": np.quantile(drawn, tail, axis=0),
-            "ci_high": np.quantile(drawn, 1 - tail, axis=0),
+            "std_error": np.nanstd(drawn, axis=0, ddof=1),
+            "ci_low": np.nanquantile(drawn, tail, axis=0),
+            "ci_high": np.nanquantile(drawn, 1 - tail, axis=0),
             "n_patients": len(worlds.unit),
             "draws": len(found),
             "draws_failed": failed,
@@ -127,7 +132,7 @@ def repair_effect(
 
 def _contrasts(risks: tuple[float, float]) -> Array:
     repaired, never = risks
-    return np.array([repaired, never, repaired - never, repaired / never])
+    return np.array([repaired, never, repaired - never, repaired / never if never > 0 else np.nan])
 
 
 def _units(fit: HazardFit) -> Array:
@@ -214,13 +219,10 @@ def _refit(fit: HazardFit, weight: Array) -> tuple[Array, tuple[Array, Array] | 
         sample = fit_binary(
             event[used], matrix[used], link=fit.link, weights=weight[used], start=fit.coefficients, check=False
         )
-        usable = sample.converged and float(np.abs(sample.coefficients).max()) < 30
-        return (sample.coefficients, None) if usable else None
+        return sample.coefficients, None
     ties = fit.model.removeprefix("cox ")
     rows = np.repeat(np.arange(len(event)), weight.astype(np.int64))
     sets = risk_sets(fit.data["start"].to_numpy()[rows], fit.data["stop"].to_numpy()[rows], event[rows])
     found = fit_cox(matrix[rows], sets, ties=ties, start=fit.coefficients, check=False)
-    if not found.converged or float(np.abs(found.coefficients).max()) > 30:
-        return None
     jump = baseline_hazard(found.coefficients, matrix[rows], sets, ties=ties).jump
     return found.coefficients, (sets.time, np.r_[0.0, np.cumsum(jump)])

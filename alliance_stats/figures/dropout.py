@@ -58,19 +58,21 @@ def plot_incidence(incidence: pd.DataFrame, *, states: Sequence[str] | None = No
     return ax
 
 
-def plot_hazard(hazard: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+def plot_hazard(hazard: pd.DataFrame, *, fewest: int = 20, ax: Axes | None = None) -> Axes:
     """Observed and expected share of events by session: dots with intervals, and the model's line.
 
     Parameters
     ----------
     hazard : DataFrame
         From `check_calibration` with ``by="session"``.
+    fewest : int
+        Sessions reached by fewer patients are left out: their shares say little and would set the scale.
     ax : Axes, optional
         Where to draw; a new figure by default.
     """
-    columns = ["group", "observed_rate", "ci_low", "ci_high", "expected_rate"]
+    columns = ["group", "n", "observed_rate", "ci_low", "ci_high", "expected_rate"]
     require_columns(hazard, columns, table_name="hazard")
-    rows = hazard[hazard["group"] != "all"]
+    rows = hazard[(hazard["group"] != "all") & (hazard["n"] >= fewest)]
     session = rows["group"].astype(float).to_numpy()
     with styled():
         ax = new_axes(ax)
@@ -182,6 +184,8 @@ def _step(
     if begin:
         origin = 1.0 if y == "survival" or y == "none" else 0.0
         values = {name: np.r_[values[x][0] - 1 if name == x else origin, found] for name, found in values.items()}
+    # The last step is as wide as half a session, not a bare riser.
+    values = {name: np.r_[found, found[-1] + (0.5 if name == x else 0.0)] for name, found in values.items()}
     ax.fill_between(values[x], values["ci_low"], values["ci_high"], step="post", color=colour, alpha=0.15, linewidth=0)
     ax.step(values[x], values[y], where="post", color=colour, linestyle=line, label=label)
 

@@ -312,7 +312,7 @@ class TestFigures:
         ax = plot_incidence(found)
         assert [text.get_text() for text in ax.get_legend().get_texts()] == ["completed", "dropout", "transferred"]
         line = ax.get_lines()[1]
-        np.testing.assert_allclose(line.get_ydata()[1:], found.loc[found["state"] == "dropout", "estimate"])
+        np.testing.assert_allclose(line.get_ydata()[1:-1], found.loc[found["state"] == "dropout", "estimate"])
         groups = plot_incidence(als.cumulative_incidence(data, by="group"), states=["dropout"])
         assert len(groups.get_lines()) == 2
 
