@@ -7,7 +7,8 @@ from alliance_stats.rupture.describe import describe_ruptures, ruptures_by_sessi
 from alliance_stats.rupture.detect import detect_ruptures
 from alliance_stats.rupture.evaluate import evaluate_detection
 from alliance_stats.rupture.explain import Explanation, explain
-from alliance_stats.rupture.latent import LatentRuptures, detect_latent
+from alliance_stats.rupture.latent import detect_latent
+from alliance_stats.rupture.latent_result import LatentRuptures
 from alliance_stats.rupture.latent_scan import LatentParameters
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import RULES

@@ -11,7 +11,8 @@ import pandas as pd
 from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.evaluate import match_onsets
 from alliance_stats.rupture.follow import follow
-from alliance_stats.rupture.latent import detect_latent, statistic
+from alliance_stats.rupture.latent import detect_latent
+from alliance_stats.rupture.latent_result import statistic
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.series import Series, read_series
 from alliance_stats.rupture.worlds import SCORE, World, simulate_world

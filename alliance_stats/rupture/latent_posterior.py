@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alliance_stats.rupture.latent_fit import Bounds, gibbs_sweep
+from alliance_stats.rupture.latent_draws import Bounds, gibbs_sweep
 from alliance_stats.rupture.latent_scan import (
     Courses,
     Floats,

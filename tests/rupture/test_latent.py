@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.rupture.latent import detect_latent, statistic
+from alliance_stats.rupture.latent import detect_latent
+from alliance_stats.rupture.latent_result import statistic
 from alliance_stats.rupture.worlds import WORLDS, World, simulate_world
 from alliance_stats.schema import EVENTS_COLUMNS, EVENTS_DTYPES, DataError
 
