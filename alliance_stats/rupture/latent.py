@@ -69,9 +69,9 @@ def detect_latent(
     sessions alone, but the parameters come from all patients and all sessions; for strict prospective use give
     `parameters` from earlier patients.
 
-    In simulated studies depth, mean length and autocorrelation are recovered; the onset rate comes out low, by a fifth
-    to two fifths, because a patient's second and third rupture inflate the estimated noise. Thresholds do not depend on
-    it: they are calibrated on series without ruptures.
+    In simulated studies depth, mean length and autocorrelation are recovered; the onset rate comes out low, by about a
+    fifth, and by two fifths where a quarter of the scores stand at a ceiling. Thresholds do not depend on it: they are
+    calibrated on series without ruptures.
 
     Examples
     --------
