@@ -10,7 +10,7 @@ import pandas as pd
 
 from alliance_stats.rupture.chance import NULLS, ChanceLevel, chance_level, rated_series
 from alliance_stats.rupture.criterion import judge
-from alliance_stats.rupture.draws import fitted_blocks, in_points, shuffled_blocks
+from alliance_stats.rupture.draws import fitted_blocks, shuffled_blocks
 from alliance_stats.rupture.intervals import normal_quantile
 from alliance_stats.rupture.null import fit_null, frame_of
 from alliance_stats.rupture.rule import Rule
@@ -129,14 +129,13 @@ def calibrate(
     fitted = null == "fitted"
     exact = fit_null(frame, rng).exact() if fitted else None
     blocks = fitted_blocks(frame, exact, draws, rng) if exact else shuffled_blocks(series, draws, rng)
-    fixed, unit = in_points(judge(series, rule), frame.step)
     deepest, every = [], []
     template = series
     for scores in blocks:
         if scores.shape[1] != template.n_studies or template is series:
             template = series.tiled(scores.shape[1])
         drawn = template.with_scores(np.ascontiguousarray(scores.T).ravel())
-        depth = judge(drawn, fixed).depth() / unit
+        depth = judge(drawn, rule).depth()
         deepest.append(np.maximum.reduceat(depth, drawn.start))
         every.append(depth)
     pool = {"patient": np.sort(np.concatenate(deepest)), "session": np.sort(np.concatenate(every))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from alliance_stats.rupture.series import FloatArray, IntArray, Series
 
 BLOCK_RATINGS = 300_000
 """Draws go through the rule in blocks of about so many ratings, small enough for the processor's cache."""
-COARSE = 0.5
-"""Scores are coarse if their steps exceed this share of the rule's unit."""
 QUANTITIES = (
     "patients with a rupture",
     "ruptures",
@@ -111,22 +109,6 @@ def block_sizes(n: int, draws: int) -> list[int]:
     """How many draws go into each block."""
     size = int(np.clip(BLOCK_RATINGS // max(n, 1), 1, draws))
     return [min(size, draws - first) for first in range(0, draws, size)]
-
-
-def in_points(judged: Judged, step: float) -> tuple[Rule, float]:
-    """The rule with the study's unit (pooled SD, between SD, RCI) written out in points, and that unit; else as it is.
-
-    Only where scores are coarse (steps of more than half a unit): there a unit drawn anew with every study would jump
-    across the steps, and what chance finds is asked at the very threshold that was used. On finer scores the draws keep
-    their own unit, which protects against errors of the estimated spread.
-    """
-    rule = judged.rule
-    if rule.unit not in ("pooled_sd", "between_sd", "rci") or rule.run_rules or len(judged.unit) != 1:
-        return rule, 1.0
-    unit = float(judged.unit[0])
-    if unit <= judged.series.tolerance or step <= COARSE * unit:
-        return rule, 1.0
-    return replace(rule, unit="points", size=rule.size * unit, reliability=None), unit
 
 
 def depth_of(judged: Judged, ruptures: Ruptures) -> FloatArray:
