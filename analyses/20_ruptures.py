@@ -6,8 +6,8 @@ import alliance_stats as als
 
 ROOT = Path(__file__).parents[1]
 SCORE = "alliance"
-RULE = "own_median_2pooled"
-PATIENTS = ["p118", "p007", "p086", "p046", "p034", "p025", "p112", "p091", "p043"]
+RULE = "running_mean_2pooled"
+PATIENTS = ["p039", "p059", "p018", "p046", "p002", "p034", "p112", "p091", "p043"]
 DRAWS, SEED = 1000, 1
 
 

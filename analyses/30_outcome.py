@@ -8,8 +8,7 @@ import alliance_stats as als
 
 ROOT = Path(__file__).parents[1]
 SCORE, SYMPTOM = "alliance", "phq9"
-RULE = "own_median_2pooled"
-PREDICTION_RULE = "running_mean_2pooled"
+RULE = "running_mean_2pooled"
 WORDS = {
     "phq9": "symptoms now",
     "phq9_first": "symptoms at the start",
@@ -36,8 +35,7 @@ def main(out: Path = ROOT / "figures") -> None:
     label = "Difference in last PHQ-9, points (95 % CI)"
     als.save_figure(als.plot_terms(effects, xlabel=label), out / "outcome_by_pattern")
 
-    known = als.detect_ruptures(sessions, score=SCORE, rule=PREDICTION_RULE)
-    fit = als.fit_next_session(sessions, known, symptom=SYMPTOM, alliance=SCORE)
+    fit = als.fit_next_session(sessions, events, symptom=SYMPTOM, alliance=SCORE)
     terms = als.tidy(fit).query("term != 'Intercept'")
     label = "Points of PHQ-9 in the next session (95 % CI)"
     als.save_figure(als.plot_terms(terms, labels=WORDS, xlabel=label), out / "next_session")

@@ -72,7 +72,7 @@ def test_score_and_detect_write_what_the_functions_return(tmp_path, capsys):
     assert main(["detect", STUDY]) == 0
     (tmp_path / "events.csv").write_text(capsys.readouterr().out)
     events = pd.read_csv(tmp_path / "events.csv")
-    direct = als.detect_ruptures(scored, score="alliance", rule="own_median_2pooled")
+    direct = als.detect_ruptures(scored, score="alliance", rule="running_mean_2pooled")
     assert events["onset"].tolist() == direct["onset"].tolist()
     assert events["patient"].tolist() == direct["patient"].tolist()
 

@@ -93,7 +93,7 @@ def test_every_cited_number_is_that_cell_of_its_table(report):
 def test_every_number_of_the_methods_paragraph_comes_from_a_table_or_the_settings(report):
     text = methods(report)
     cited = pd.read_csv(report / "tables/cited_numbers.csv", dtype=str, keep_default_na=False)["text"]
-    for name in ("phq9", "own_median_2pooled", "running_mean_2pooled", "(Cranford et al., 2006)"):
+    for name in ("phq9", "running_mean_2pooled", "(Cranford et al., 2006)"):
         text = text.replace(name, "")
     from_settings = {"95", "2", "1,000", "1"}  # level, the rule's size, draws, lag
     numbers_in = re.findall(r"(?<![\w.])−?[\d,]*\.?\d+(?: %)?(?![\w])", text)
@@ -105,7 +105,7 @@ def test_every_number_of_the_methods_paragraph_comes_from_a_table_or_the_setting
 def test_the_paragraph_is_alive(report, tmp_path):
     """Another study file gives other numbers: nothing is written into the text."""
     toml = demo_study().read_text(encoding="utf-8")
-    toml = toml.replace('rule = "own_median_2pooled"', 'rule = "own_mean_2sd"', 1).replace(
+    toml = toml.replace('rule = "running_mean_2pooled"', 'rule = "previous_2pooled"').replace(
         "draws = 1000", "draws = 200"
     )
     (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
@@ -116,9 +116,9 @@ def test_the_paragraph_is_alive(report, tmp_path):
     assert main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]) == 0
     text = methods(tmp_path / "out")
     assert "117 patients" in text
-    assert "own_mean_2sd" in text
+    assert "previous_2pooled" in text
     assert "200 studies" in text
-    assert "120" not in text
+    assert "120 patients" not in text
 
 
 def test_ids_stay_out_unless_asked_for(report):
