@@ -86,3 +86,11 @@ def test_importing_the_package_imports_nothing_heavy():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
     assert not loaded & (HEAVY | {"scipy"})
+
+
+def test_type_checkers_see_the_same_names():
+    import alliance_stats
+
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    seen = {(node.module, alias.name) for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen == {(f"alliance_stats.{module}", name) for name, module in alliance_stats._MODULE_OF.items()}
