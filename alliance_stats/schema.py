@@ -246,11 +246,15 @@ def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> np.ndarray[Any
         other = [not isinstance(value, first) for value in patient]
         remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
         _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
-    codes = pd.factorize(patient, sort=True)[0]
+    # Files mostly come in runs of one patient: what is compared and sorted is one id per run.
+    head = np.r_[True, np.asarray(patient.array[1:] != patient.array[:-1], dtype=bool)]
+    of_run = pd.factorize(patient[head], sort=True)[0]
     session = table[SESSION].to_numpy()
-    step, same = np.diff(session), np.diff(codes)
+    step, same = np.diff(session), np.zeros(len(session) - 1, dtype=np.intp)
+    same[head[1:]] = np.diff(of_run)
     order = None
     if (same < 0).any() or ((same == 0) & (step < 0)).any():
+        codes = of_run[np.cumsum(head) - 1]
         order = np.lexsort((session, codes))
         step, same = np.diff(session[order]), np.diff(codes[order])
     twice = (same == 0) & (step == 0)
