@@ -150,11 +150,11 @@ def chance_level(
     that compare with the whole series.
 
     Proved by simulation (``tests/rupture/test_chance.py``, worlds of 60 to 100 patients without ruptures): the ratio
-    is 1 within 5 % in most worlds and for most rules, 10 % at worst, and 0 to 14 % of studies come out significant at
-    .05. Two departures are known, both towards finding too much: control charts under a strong ceiling and strong
-    autocorrelation together (ratio 1.07, a quarter of studies significant at .05), and pooled rules around a median
-    when scores are whole points (ratio 1.07 to 1.1, 18 %). A p-value between .01 and .05 should not carry a
-    conclusion alone.
+    is 1 within 5 % in most worlds and for most rules, 10 % at worst, and 0 to 16 % of studies come out significant at
+    .05. One departure is known, towards finding too much: control charts under a strong ceiling and strong
+    autocorrelation together (ratio 1.06, a quarter of studies significant at .05). A p-value between .01 and .05 should
+    not carry a conclusion alone. The bounds are soft (:mod:`alliance_stats.rupture.bounds`): a null that cut the
+    score itself at the ceiling would expect a fifth too few ruptures where the score is the mean of bounded items.
 
     Examples
     --------

@@ -5,15 +5,16 @@ The model. On a latent scale without bounds, patient i scores at session t
     level_i + slope_i (t - mean session) + sd_i (sqrt(1 - noise) a_it + sqrt(noise) e_it),
 
 a_it being a stationary AR(1) process over session numbers, e_it independent measurement noise, slope_i normal over
-patients and sd_i lognormal (patients differ in spread). What is seen is rounded to the score's grid and cut at its
-bounds. Sessions and holes are those of the data. Each draw takes every patient's level from what the data leave open
-about it (its posterior, levels being normal over patients, with ratings at a bound counted as at or beyond it).
+patients and sd_i lognormal (patients differ in spread). What is seen has passed the score's soft bounds
+(:mod:`alliance_stats.rupture.bounds`) and is rounded to its grid. Sessions and holes are those of the data. Each draw
+takes every patient's level from what the data leave open about it (its posterior, levels being normal over patients,
+with ratings at a bound counted as at or beyond it).
 
 The estimates. Ruptures in the data must not leak into the null. So the parameters are matched, by simulation, on
 statistics that ruptures hardly touch (robust indirect inference: Gourieroux, Monfort & Renault 1993; Genton & Ronchetti
 2003): a variogram with bounded weights d^2 / (d^2 + c^2) at several lags, over the ratings that do not lie far below
-the patient's own (upper-trimmed) centre, and the part of the scores above that centre. The draws go through the same
-screen, which keeps the estimates consistent.
+the patient's own (upper-trimmed) centre, the part of the scores above that centre, and how scores crowd below the
+ceiling. The draws go through the same screen, which keeps the estimates consistent.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alliance_stats.rupture.bounds import bend, unbend
 from alliance_stats.rupture.series import BoolArray, FloatArray, IntArray, Series
 
 LAGS = (1, 2, 3, 5, 8, 13)
+CROWDING = (0.5, 1.0, 2.0)
+"""Distances below the highest score, in robust SD, within which scores are counted."""
 SCREEN = 1.5
 """Ratings more than so many robust SD below the patient's centre take no part in the estimates."""
 FIT_RATINGS = 120_000
@@ -34,8 +38,8 @@ MIN_PAIRS = 20
 SCATTER = 1.7
 """Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
 
-LOW = np.array([1e-6, -0.4, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2])
-HIGH = np.array([np.inf, 0.95, 1.0, 0.8, np.inf, np.inf, np.inf, 3.0])
+LOW = np.array([1e-6, -0.4, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2, 0.0])
+HIGH = np.array([np.inf, 0.95, 1.0, 0.8, np.inf, np.inf, np.inf, 3.0, 4.0])
 
 
 class NullParameters(NamedTuple):
@@ -55,6 +59,8 @@ class NullParameters(NamedTuple):
         Mean and SD over patients of the change per session.
     shift, stretch : float
         What the patients' levels had to be moved, and stretched around their mean, to look as the data do.
+    reach : float
+        Over what distance the bounds are felt, in robust within-patient SD; 0: scores are cut at them.
     """
 
     sd: float
@@ -65,6 +71,7 @@ class NullParameters(NamedTuple):
     slope_sd: float
     shift: float
     stretch: float
+    reach: float
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def draw_normals(frame: Frame, draws: int, rng: np.random.Generator) -> Normals:
 
 
 def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> FloatArray:
-    """Scores without ruptures, (n, draws), from one set of parameters (8,) or one for each draw (8, draws)."""
+    """Scores without ruptures, (n, draws), from one set of parameters (9,) or one for each draw (9, draws)."""
     sd, ar, noise, spread, slope, slope_sd = parameters[:6]
     series = frame.series
     state = normals.state.copy()
@@ -178,12 +185,14 @@ def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> Float
     state += np.repeat(slope + slope_sd * normals.slope, series.length, axis=0) * frame.time[:, None]
     state += np.repeat(_levels(frame, parameters, normals.level), series.length, axis=0)
     low, high = frame.bounds
+    state = bend(state, frame.bounds, parameters[8] * frame.scale)
     if frame.step > 0:
         state -= low
         state /= frame.step
         np.rint(state, out=state)
         state *= frame.step
         state += low
+        state[state > high - 0.25 * frame.step] = high
     return np.clip(state, low, high, out=state)
 
 
@@ -193,7 +202,8 @@ def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
     Rows: one per lag; the mean of signed bounded differences at the longest lag up to 8; the between-patient variance
     of the patients' own mean at the shortest lag; mean and SD of the patients' centres, in robust SD; of the part of
     the scores above the centre the mean square, the tail and the spread over patients (the side that no rupture
-    touches); the shares of scores at the highest and the lowest score.
+    touches), and how that mean square goes with the patients' centres; the shares of scores at the highest and the
+    lowest score, and within half, one and two SD of the highest.
     """
     series, scale = frame.series, frame.scale
     start, length = series.start, series.length[:, None]
@@ -225,19 +235,21 @@ def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
     own = np.add.reduceat(above, start, axis=0) / length
     pooled = above.mean(axis=0)
     rows += [pooled, tail.mean(axis=0), (length * (own - pooled) ** 2).sum(axis=0) / length.sum()]
+    rows += [(length * (own - pooled) * (centre - centre.mean(axis=0))).sum(axis=0) / (length.sum() * scale)]
+    rows += [(scores >= frame.bounds[1] - distance * scale).mean(axis=0) for distance in CROWDING]
     rows += [(scores >= frame.bounds[1] - 1e-9).mean(axis=0), (scores <= frame.bounds[0] + 1e-9).mean(axis=0)]
     return np.array(rows)
 
 
 class NullFit(NamedTuple):
-    """Estimated parameters (8,), a root (8, 8) of their covariance, and what to be wary of."""
+    """Estimated parameters (9,), a root (9, 9) of their covariance, and what to be wary of."""
 
     parameters: FloatArray
     root: FloatArray
     warnings: list[str]
 
     def around(self, draws: int, rng: np.random.Generator) -> FloatArray:
-        """Parameters (8, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
+        """Parameters (9, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
         moved = self.parameters[:, None] + SCATTER * self.root @ rng.standard_normal((len(self.parameters), draws))
         moved[0] = np.maximum(moved[0], 0.3 * self.parameters[0])
         clipped: FloatArray = np.clip(moved, LOW[:, None], HIGH[:, None])
@@ -252,29 +264,30 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     """Parameters whose draws resemble the data in :func:`statistics`, and how sure they are.
 
     A penalised Gauss-Newton search with common random numbers: weights are the inverse variances of the statistics over
-    draws, a weak penalty holds what the data cannot tell near ordinary values (ar .2, noise .3, spread .3, no trend).
+    draws, a weak penalty holds what the data cannot tell near ordinary values (ar .2, noise .3, spread .3,
+    no trend, bounds felt over .3 SD).
     """
     series, warnings = frame.series, []
-    first = np.array([1.1 * frame.scale, 0.2, 0.3, 0.3, 0.0, 0.02 * frame.scale, 0.0, 1.0])
+    first = np.array([1.1 * frame.scale, 0.2, 0.3, 0.3, 0.0, 0.02 * frame.scale, 0.0, 1.0, 0.3])
     if frame.scale <= 0:
-        still = np.array([1e-6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
-        return NullFit(still, np.zeros((8, 8)), ["No patient's scores vary: there is nothing to estimate."])
+        still = np.array([1e-6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        return NullFit(still, np.zeros((9, 9)), ["No patient's scores vary: there is nothing to estimate."])
     if len(frame.lags) < 2:
         warnings.append(
             "Too few ratings to estimate the null: ordinary values of autocorrelation and noise were taken."
         )
-        return NullFit(first, np.zeros((8, 8)), warnings)
+        return NullFit(first, np.zeros((9, 9)), warnings)
     if series.n_patients < 20:
         warnings.append(f"Only {series.n_patients} patients with ratings: the estimated null is rough.")
     draws = int(np.clip(FIT_RATINGS // len(series.score), 2, 60))
     normals = draw_normals(frame, draws, rng)
     target = statistics(frame, series.score[:, None])[:, 0]
-    loose = np.array([np.inf, 0.4, 0.4, 0.3, np.inf, 0.05 * frame.scale, np.inf, 0.5])
+    loose = np.array([np.inf, 0.4, 0.4, 0.3, np.inf, 0.05 * frame.scale, np.inf, 0.5, 1.0])
     guess = np.clip(first, LOW, HIGH)
     simulated = statistics(frame, draw_scores(frame, guess, normals))
     variance = _sampling_variance(simulated, len(series.score))
-    steps = frame.scale * np.array([0.1, 0.0, 0.0, 0.0, 0.02, 0.02, 0.1, 0.0])
-    steps[[1, 2, 3, 7]] = 0.15, 0.15, 0.15, 0.1
+    steps = frame.scale * np.array([0.1, 0.0, 0.0, 0.0, 0.02, 0.02, 0.1, 0.0, 0.0])
+    steps[[1, 2, 3, 7, 8]] = 0.15, 0.15, 0.15, 0.1, 0.3
 
     def mean_at(parameters: FloatArray) -> FloatArray:
         mean: FloatArray = statistics(frame, draw_scores(frame, parameters, normals)).mean(axis=1)
@@ -346,15 +359,20 @@ def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatA
     at_low, at_high = series.score <= low + 1e-9, series.score >= high - 1e-9
     inside = ~(at_low | at_high)
     n_inside = series.total(inside)
-    mean = series.total(series.score * inside) / np.maximum(n_inside, 1.0)
+    reach = max(float(np.mean(parameters[8])), 0.0) * frame.scale
+    half = max(half, 1e-3 * sd)
+    latent = unbend(np.clip(series.score, low + half, high - half), frame.bounds, reach)
+    lowest, highest = unbend(np.array([low + half, high - half]), frame.bounds, reach)
+    mean = series.total(latent * inside) / np.maximum(n_inside, 1.0)
     points = 101 if series.n_patients <= 20_000 else 51
-    grid = np.linspace(low - 3.0 * sd, high + 3.0 * sd, points)
+    grid = np.linspace(min(low, lowest) - 3.0 * sd, max(high, highest) + 3.0 * sd, points)
     inflation = 1.0 + 2.0 * (1.0 - noise) * ar / (1.0 - ar)
     log_likelihood = -0.5 * n_inside[:, None] * ((mean[:, None] - grid) / sd) ** 2
-    log_likelihood += np.outer(series.total(at_high), log_ndtr((grid - high + half) / sd))
-    log_likelihood += np.outer(series.total(at_low), log_ndtr((low + half - grid) / sd))
+    log_likelihood += np.outer(series.total(at_high), log_ndtr((grid - highest) / sd))
+    log_likelihood += np.outer(series.total(at_low), log_ndtr((lowest - grid) / sd))
     log_likelihood /= inflation
-    centre, spread = float(series.mean.mean()), max(float(series.mean.std()), 0.1 * sd)
+    means = series.total(latent) / series.length
+    centre, spread = float(means.mean()), max(float(means.std()), 0.1 * sd)
     for _ in range(8):
         weight = log_likelihood - 0.5 * ((grid - centre) / spread) ** 2
         weight = np.exp(weight - weight.max(axis=1, keepdims=True))
