@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alliance_stats"
 FLOORS = {
-    **dict.fromkeys(["schema", "episodes"], 0),  # the ground everything may stand on
+    **dict.fromkeys(["schema", "episodes", "kept"], 0),  # the ground everything may stand on
     **dict.fromkeys(["instruments", "patterns", "tidying", "panel", "states", "mixed", "hazard"], 1),
     **dict.fromkeys(
         ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "courses", "figures"],

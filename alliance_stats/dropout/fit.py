@@ -13,6 +13,7 @@ from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import LINKS
 from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
+from alliance_stats.kept import Steps, record, with_step
 from alliance_stats.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
 
 Array = np.ndarray[Any, Any]
@@ -123,6 +124,7 @@ def fit_dropout(
         "adjust": adjust, "fixed_hazards": fixed, "strata": strata,
     }  # fmt: skip
     used = _diagnostics(everything, table, data, design, ending, fixed)
+    used["flow"] = _flow(intervals, used)
     job = Job(formula, ending, data, design, event, settings, used)
     try:
         if random is not None:
@@ -171,6 +173,19 @@ def _leave_out_decided(table: pd.DataFrame, ending: str, baseline: str | None) -
             remedy="A level per session cannot be estimated; choose another baseline.",
         )
     return kept.reset_index(drop=True), fixed
+
+
+def _flow(intervals: pd.DataFrame, used: dict[str, Any]) -> Steps:
+    """The record of the intervals, and what the model used of them."""
+    lost = {f"no {name}": n for name, n in used["dropped"].items()}
+    return with_step(
+        record(intervals, patients=intervals[PATIENT].nunique()),
+        "used by the dropout model",
+        patients=used["n_patients"],
+        sessions=used["n_rows"],
+        lost=lost | {"in a session whose hazard is 0 or 1": used["rows_with_fixed_hazard"]},
+        unit="intervals",
+    )
 
 
 def _diagnostics(

@@ -17,6 +17,7 @@ import pandas as pd
 from alliance_stats.dropout.endings import Endings, resolve_endings
 from alliance_stats.dropout.grid import Grid, attendance_columns, fixed_column, lay_grid, measure_columns, value_at
 from alliance_stats.episodes import episode_states
+from alliance_stats.kept import FLOW, record, with_step
 from alliance_stats.schema import (
     COMPLETED,
     DATE,
@@ -163,7 +164,18 @@ def dropout_intervals(
     for column in fixed:
         columns[column] = fixed_column(table, column, patient_of_row, len(index)).take(owner)
     result = pd.DataFrame(columns, copy=False)
+    without = int((np.bincount(owner, minlength=len(index)) == 0).sum())
+    after_ending = int((table[SESSION].to_numpy() > ends.last_session[patient_of_row]).sum())
+    steps = with_step(
+        record(sessions, patients=len(index)),
+        "at risk of an ending",
+        patients=len(index) - without,
+        sessions=len(result),
+        lost={"sessions after the ending": after_ending, "patients without an interval": without},
+        unit="intervals",
+    )
     result.attrs = {
+        FLOW: steps,
         "lag": lag,
         "time": time,
         "carry": carry,
@@ -172,8 +184,8 @@ def dropout_intervals(
         "definition": ends.definition,
         "n_patients": len(index),
         "endings": {name: int((ends.ending == name).sum()) for name in (*ENDED, ONGOING)},
-        "patients_without_rows": int((np.bincount(owner, minlength=len(index)) == 0).sum()),
-        "rows_after_ending": int((table[SESSION].to_numpy() > ends.last_session[patient_of_row]).sum()),
+        "patients_without_rows": without,
+        "rows_after_ending": after_ending,
     }
     return result
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.result import HazardFit
+from alliance_stats.kept import FLOW, record, with_step
 from alliance_stats.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_columns
 
 
@@ -66,7 +67,14 @@ def landmark_intervals(intervals: pd.DataFrame, *, at: int | Sequence[int], hori
         changed: dict[str, Any] = {"stop": stop, ENDING: ending, "landmark": landmark}
         parts.append(here.assign(**changed))
     result = pd.concat(parts, ignore_index=True)
-    result.attrs = dict(intervals.attrs)
+    steps = with_step(
+        record(intervals, patients=intervals[PATIENT].nunique()),
+        "in treatment at the landmark",
+        patients=result[PATIENT].nunique(),
+        sessions=len(result),
+        unit="intervals",
+    )
+    result.attrs = {**intervals.attrs, FLOW: steps}
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import Design
+from alliance_stats.kept import in_words
 from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
 
 Array = np.ndarray[Any, Any]
@@ -37,7 +38,7 @@ class HazardFit:
     data : DataFrame
         The rows used.
     diagnostics : dict
-        Counts of rows and events used and lost, convergence, boundaries.
+        Counts of rows and events used and lost, convergence, boundaries, ``flow`` (who was kept, step by step).
     random : DataFrame or None
         VARIANCES of the therapist effect.
     random_effects : DataFrame or None
@@ -140,6 +141,7 @@ class HazardFit:
             f"{self.model} model of {self.ending}: {self.formula}",
             f"{used['n_events']} events in {used['n_rows']} intervals of {used['n_patients']} patients; "
             f"{used['n_dropped']} intervals with {used['events_dropped']} events dropped for missing values",
+            in_words(used["flow"]),
             f"Errors: {self.settings['errors']}. Ending: {self.settings['definition'] or 'as given'}.",
         ]
         if not self.converged:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import FLOW, record, why
 from alliance_stats.schema import PATIENT, require_columns
 
 FLOW_COLUMNS = ("step", "patients", "sessions", "patients_lost", "sessions_lost")
@@ -63,27 +65,51 @@ def keep(sessions: pd.DataFrame, where: Any, *, because: str) -> pd.DataFrame:
     if len(mask) != len(sessions):
         raise ValueError(f"where has {len(mask)} values for {len(sessions)} rows.")
     kept = sessions.loc[mask].copy()
-    steps = Flow(list(sessions.attrs.get("flow", [])))
-    if not steps.steps:
-        steps.add("at the start", sessions)
+    steps = Flow(record(sessions, patients=sessions[PATIENT].nunique()))
     steps.add(because, kept)
-    kept.attrs = {**sessions.attrs, "flow": steps.steps}
+    kept.attrs = {**sessions.attrs, FLOW: steps.steps}
     return kept
 
 
-def flow(sessions: pd.DataFrame) -> pd.DataFrame:
-    """The flow diagram as a table: one row per step, with patients and sessions kept and lost.
+def flow(of: Any) -> pd.DataFrame:
+    """The flow of who was kept as a table: one row per step, with patients and sessions kept and lost.
+
+    Parameters
+    ----------
+    of : DataFrame or fit
+        SESSIONS, or any table made from them; or a fitted model, whose last step is the rows it used
+        (``fit.diagnostics["flow"]``).
 
     Returns
     -------
     DataFrame
         ``step, patients, sessions, patients_lost, sessions_lost``; without a record, one row about the table as it is.
+        Where reasons are recorded also ``why`` (with counts), and where a step counts something other than sessions
+        also ``unit``; across a change of unit no loss is counted in ``sessions_lost``. Counts that cannot be told are
+        missing.
     """
-    steps = sessions.attrs.get("flow")
-    if not steps:
-        record = Flow()
-        record.add("at the start", sessions)
-        steps = record.steps
-    table = pd.DataFrame(steps)
-    lost = -table[["patients", "sessions"]].diff().fillna(0).astype("int64")
-    return table.assign(patients_lost=lost["patients"], sessions_lost=lost["sessions"])[list(FLOW_COLUMNS)]
+    if isinstance(of, pd.DataFrame):
+        steps = record(of, patients=of[PATIENT].nunique() if PATIENT in of else None)
+    else:
+        steps = of.diagnostics[FLOW]
+    units = [one.get("unit", "sessions") for one in steps]
+    lost = {
+        name: [0, *(_lost(before[name], after[name]) for before, after in pairwise(steps))]
+        for name in ("patients", "sessions")
+    }
+    lost["sessions"] = [0 if i and units[i] != units[i - 1] else n for i, n in enumerate(lost["sessions"])]
+    columns: dict[str, Any] = {"step": [one["step"] for one in steps]}
+    columns |= {name: _counts([one[name] for one in steps]) for name in ("patients", "sessions")}
+    columns |= {f"{name}_lost": _counts(values) for name, values in lost.items()}
+    table = pd.DataFrame(columns)[list(FLOW_COLUMNS)]
+    if any(why(one) for one in steps):
+        table = table.assign(why=[why(one) for one in steps])
+    return table.assign(unit=units) if len(set(units)) > 1 else table
+
+
+def _lost(before: int | None, after: int | None) -> int | None:
+    return None if before is None or after is None else before - after
+
+
+def _counts(values: list[int | None]) -> pd.Series:
+    return pd.Series(values, dtype="Int64" if None in values else "int64")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from alliance_stats.mixed.design import build_design
+from alliance_stats.kept import Steps, record, with_step
+from alliance_stats.mixed.design import Design, build_design
 from alliance_stats.mixed.diagnosis import diagnose
 from alliance_stats.mixed.formula import parse
 from alliance_stats.mixed.model import build_model
 from alliance_stats.mixed.optimiser import minimise
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.schema import require_choice
+from alliance_stats.schema import PATIENT, require_choice
 
 
 def fit_mixed(
@@ -82,4 +83,18 @@ def fit_mixed(
     )
     model = build_model(design, correlation=correlation, reml=reml)
     optimum = minimise(model)
-    return MixedFit(model, optimum, diagnose(model, optimum))
+    return MixedFit(model, optimum, diagnose(model, optimum) | {"flow": _flow(data, design)})
+
+
+def _flow(data: pd.DataFrame, design: Design) -> Steps:
+    """Who was kept before, and the rows this model used of them."""
+    given = used = None
+    if (data.columns == PATIENT).sum() == 1:
+        used = given = data[PATIENT].nunique()
+        if design.n_dropped:
+            used = data[PATIENT].iloc[design.kept].nunique()
+    lost = {f"no {name}": n for name, n in design.missing.items()}
+    if sum(lost.values()) > design.n_dropped:  # some rows miss several values: the counts are not of rows
+        lost = {f"no {' or '.join(design.missing)}": design.n_dropped}
+    steps = record(data, patients=given)
+    return with_step(steps, "used by the mixed model", patients=used, sessions=design.n, lost=lost)

@@ -39,7 +39,7 @@ class MixedFit:
         ``converged``, ``evaluations``, ``decrement`` (expected further fall of the deviance), ``gradient`` (largest
         absolute), ``boundary`` (which covariance matrices are singular), ``rows``, ``rows_dropped``, ``missing`` (by
         column), ``aliased``, ``groups``, ``df_method``, ``centred_scaled`` (column: centre and scale used inside),
-        ``notes``.
+        ``notes``, ``flow`` (who was kept, from the file to the rows used; `alliance_stats.flow` shows it as a table).
     """
 
     model: Model
@@ -273,7 +273,7 @@ class MixedFit:
 
     def _fitted_again(self, model: Model) -> MixedFit:
         optimum = minimise(model)
-        return MixedFit(model, optimum, diagnose(model, optimum))
+        return MixedFit(model, optimum, diagnose(model, optimum) | {"flow": self.diagnostics["flow"]})
 
     # -- effects, predictions, residuals ----------------------------------------------------------------------------
     @cached_property

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import in_words
+
 if TYPE_CHECKING:
     from alliance_stats.mixed.result import MixedFit
 
@@ -62,6 +64,7 @@ def _heading(fit: MixedFit) -> list[str]:
         fit.formula,
         f"{found['rows']:,} rows; groups: {groups}"
         + (f"; {found['rows_dropped']:,} incomplete rows left out" if found["rows_dropped"] else ""),
+        in_words(found["flow"]),
         f"log-likelihood {glance['log_likelihood']:.3f}, AIC {glance['aic']:.1f}, BIC {glance['bic']:.1f}",
     ]
 

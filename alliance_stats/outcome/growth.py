@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import FLOW, in_words, record, with_step
 from alliance_stats.mixed import MixedFit
 from alliance_stats.outcome.effects import t_interval, t_p_value
 from alliance_stats.outcome.engine import fit_nested
@@ -27,8 +28,8 @@ class GrowthFit:
     fit : MixedFit
         The mixed model; time is ``sessions_since_first``, the session number minus 1.
     diagnostics : dict
-        ``rows``, ``patients``, ``rows_lost`` (why: count), ``patterns`` (patients by pattern), ``converged``,
-        ``boundary``, ``notes``.
+        ``rows``, ``patients``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``patterns``
+        (patients by pattern), ``converged``, ``boundary``, ``notes``.
     """
 
     fit: MixedFit
@@ -101,7 +102,7 @@ class GrowthFit:
     def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
         tables = {"Coefficients": self.tidy(), "Change per session": self.slopes(), "Variances": self.variances()}
         title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
-        return title, tables, self.diagnostics["notes"]
+        return f"{title}\n{in_words(self.diagnostics[FLOW])}", tables, self.diagnostics["notes"]
 
 
 def fit_growth(
@@ -172,6 +173,14 @@ def fit_growth(
     terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
     outcome = measure if measure.isidentifier() else f"`{measure}`"
     formula = f"{outcome} ~ {' + '.join(terms)} + {random}"
+    steps = with_step(
+        record(sessions, patients=sessions[PATIENT].nunique()),
+        "used by the growth model",
+        patients=table[PATIENT].nunique(),
+        sessions=len(table),
+        lost=lost,
+    )
+    table.attrs = {FLOW: steps}
     fit = fit_nested(formula, table, correlation=correlation)
     diagnostics = {
         "converged": bool(fit.diagnostics["converged"]),
@@ -179,6 +188,7 @@ def fit_growth(
         "rows": len(table),
         "patients": int(table[PATIENT].nunique()),
         "rows_lost": lost,
+        "flow": steps,
         "patterns": {name: int(found[name]) for name in (reference, *levels)},
         "notes": [
             "The pattern is known only at the end: patients grouped as repaired have stayed for the repair (immortal "

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import FLOW, in_words, record, with_step
 from alliance_stats.mixed import MixedFit
 from alliance_stats.outcome.dynamic import dynamic_covariance
 from alliance_stats.outcome.effects import partial_correlation, t_interval, t_p_value
@@ -41,9 +42,9 @@ class NextSessionFit:
     data : DataFrame
         The rows it was fitted to, covariates as they entered.
     diagnostics : dict
-        ``rows``, ``patients``, ``rows_lost`` (why: count), ``rule``, ``prospective``, ``left_out`` (constant terms),
-        ``aliased`` (terms left out as combinations of others), the mixed model's ``converged`` and ``boundary``, and
-        ``notes`` in sentences.
+        ``rows``, ``patients``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``rule``,
+        ``prospective``, ``left_out`` (constant terms), ``aliased`` (terms left out as combinations of others), the
+        mixed model's ``converged`` and ``boundary``, and ``notes`` in sentences.
     """
 
     fit: MixedFit
@@ -111,7 +112,7 @@ class NextSessionFit:
     def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
         tables = {"Coefficients": self.tidy(), "Effect sizes": self.effects(), "Variances": self.variances()}
         title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
-        return title, tables, self.diagnostics["notes"]
+        return f"{title}\n{in_words(self.diagnostics[FLOW])}", tables, self.diagnostics["notes"]
 
 
 def fit_next_session(
@@ -215,6 +216,14 @@ def fit_next_session(
         data = data.assign(therapist=data[therapist])
         random += f" + (1 | {THERAPIST})"
     formula = f"{_quoted(outcome)} ~ {' + '.join(map(_quoted, used))} + {random}"
+    steps = with_step(
+        record(sessions, patients=sessions[PATIENT].nunique()),
+        "used by the next-session model",
+        patients=data[PATIENT].nunique(),
+        sessions=len(data),
+        lost=lost,
+    )
+    data.attrs = {FLOW: steps}
     fit = fit_nested(formula, data, correlation=correlation, drop_aliased=True)
     rule = None if events is None else check_one_rule(events)
     diagnostics: dict[str, Any] = {
@@ -223,6 +232,7 @@ def fit_next_session(
         "rows": len(data),
         "patients": int(data[PATIENT].nunique()),
         "rows_lost": lost,
+        "flow": steps,
         "rule": rule,
         "prospective": prospective,
         "left_out": left_out,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import FLOW, Steps, in_words, with_step
 from alliance_stats.mixed import MixedFit
 from alliance_stats.outcome.effects import partial_correlation, standardised_difference, t_interval, t_p_value
 from alliance_stats.outcome.engine import fit_nested
@@ -52,8 +53,9 @@ class OutcomeFit:
     unadjusted : MixedFit or LinearFit
         The same rows without the exposure; the same object where there is none.
     diagnostics : dict
-        ``rows``, ``rows_lost`` (why: count), ``patterns`` (patients by pattern), ``exposure_by_pattern`` (median),
-        ``therapists``, ``converged``, ``boundary``, ``notes``: what to keep in mind, in sentences.
+        ``rows``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``patterns`` (patients by pattern),
+        ``exposure_by_pattern`` (median), ``therapists``, ``converged``, ``boundary``, ``notes``: what to keep in mind,
+        in sentences.
     """
 
     fit: MixedFit | LinearFit
@@ -146,7 +148,8 @@ class OutcomeFit:
             "Differences between patterns (r positive: the first did better)": self.effects(),
             "Published": PUBLISHED,
         }
-        return f"{self.formula}; {self.diagnostics['rows']} patients", tables, self.diagnostics["notes"]
+        title = f"{self.formula}; {self.diagnostics['rows']} patients\n{in_words(self.diagnostics[FLOW])}"
+        return title, tables, self.diagnostics["notes"]
 
 
 EFFECTS_COLUMNS = (
@@ -243,6 +246,8 @@ def fit_outcome(
         raise DataError("A patient stands twice in patients.", remedy="Keep one row per patient.")
     nested = therapist is not None and therapist in patients and _nests(patients[therapist])
     table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
+    steps = _flow(patients, table, lost)
+    table.attrs = {}  # the record counts sessions, the models below patients
     levels = _levels(table, pattern, reference)
     table = _with_dummies(table, pattern, reference, levels)
     nested = nested and _nests(table[therapist])
@@ -262,6 +267,7 @@ def fit_outcome(
         "boundary": list(fit.diagnostics.get("boundary", [])),
         "rows": len(table),
         "rows_lost": lost,
+        "flow": steps,
         "patterns": {name: int(counts[name]) for name in (reference, *levels)},
         "exposure_by_pattern": table.groupby(pattern, observed=True)[exposure].median().to_dict() if exposure else {},
         "therapists": int(table[therapist].nunique()) if nested else 0,
@@ -315,6 +321,14 @@ def _kept(
     for name in dict.fromkeys([*wanted, *([therapist] if therapist else [])]):
         lose(f"no {name}", table[name].isna())
     return table.loc[left.to_numpy()].reset_index(drop=True), lost
+
+
+def _flow(patients: pd.DataFrame, table: pd.DataFrame, lost: dict[str, int]) -> Steps:
+    """The record of the patients, and those the model used; lost are patients, not sessions."""
+    steps = patients.attrs.get(FLOW) or [{"step": "at the start", "patients": len(patients), "sessions": None}]
+    sessions = int(table["n_sessions"].sum()) if "n_sessions" in table else None
+    lost = {f"patients: {reason}": n for reason, n in lost.items()}
+    return with_step(steps, "used by the outcome model", patients=len(table), sessions=sessions, lost=lost)
 
 
 def _levels(table: pd.DataFrame, pattern: str, reference: str) -> list[str]:

@@ -19,7 +19,9 @@ def as_text(title: str, tables: dict[str, pd.DataFrame], notes: list[str]) -> st
 
 def as_html(title: str, tables: dict[str, pd.DataFrame], notes: list[str]) -> str:
     """The same as HTML; every text from the data is escaped."""
+    title, _, kept = title.partition("\n")
     parts = [f"<p><strong>{html.escape(title)}</strong></p>"]
+    parts += [f"<p>{html.escape(kept)}</p>"] if kept else []
     for heading, table in tables.items():
         parts += [f"<p>{html.escape(heading)}</p>", _rounded(table).to_html(index=False, border=0)]
     parts += [f"<p>Note: {html.escape(note)}</p>" for note in notes]

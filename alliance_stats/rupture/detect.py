@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import carried
 from alliance_stats.rupture.criterion import Judged, judge
 from alliance_stats.rupture.follow import REPAIRED, Ruptures, follow
 from alliance_stats.rupture.rule import Rule
@@ -53,7 +54,9 @@ def detect_ruptures(sessions: pd.DataFrame, *, score: str, rule: str | Rule) -> 
     table = check_sessions(sessions, [score])
     series, roll = read_series(table, score)
     judged = judge(series, rule)
-    return label(events_table(judged, follow(judged), roll, score=score), rule, score=score)
+    events = label(events_table(judged, follow(judged), roll, score=score), rule, score=score)
+    events.attrs |= carried(sessions)
+    return events
 
 
 def events_table(judged: Judged, ruptures: Ruptures, roll: Roll, *, score: str) -> pd.DataFrame:

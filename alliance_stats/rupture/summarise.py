@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.kept import carried
 from alliance_stats.rupture.criterion import CANNOT_FIRE, NOT_RATED, cannot_fire
 from alliance_stats.rupture.describe import bring_together
 from alliance_stats.rupture.detect import source_of
@@ -92,7 +93,9 @@ def summarise_patients(
         columns["n_therapists"] = table.groupby(codes)[THERAPIST].nunique().to_numpy()
     for measure in measures:
         columns.update(_before_and_after(table, measure, codes, n))
-    return pd.DataFrame(columns)
+    patients = pd.DataFrame(columns)
+    patients.attrs.update(carried(sessions))
+    return patients
 
 
 def _pattern(n_ruptures: IntArray, n_repaired: IntArray, n_unrepaired: IntArray) -> Any:

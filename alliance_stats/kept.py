@@ -1,0 +1,96 @@
+"""Who was kept and why: the record that travels in ``DataFrame.attrs["flow"]`` from the file to every model.
+
+A record is a plain list of plain dicts, one per step: ``step`` (in words), ``patients`` and ``sessions`` left after it,
+``lost`` where reasons are known (in words: count), ``unit`` where the step counts something other than sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+FLOW = "flow"
+Steps = list[dict[str, Any]]
+
+
+def record(table: pd.DataFrame, *, patients: int | None) -> Steps:
+    """The record of `table`, or one that begins with the table as it is (it has that many patients)."""
+    steps = table.attrs.get(FLOW)
+    return [dict(one) for one in steps] if steps else [_step("at the start", patients, len(table))]
+
+
+def with_step(
+    steps: Steps,
+    words: str,
+    *,
+    patients: int | None,
+    sessions: int | None,
+    lost: Mapping[str, int] | None = None,
+    unit: str | None = None,
+) -> Steps:
+    """A new record with one step more.
+
+    Parameters
+    ----------
+    steps : list of dict
+        The record so far.
+    words : str
+        The step, such as ``"used by the growth model"``.
+    patients, sessions : int or None
+        What is left after it; None where it cannot be told.
+    lost : mapping, optional
+        Reason to how many were lost for it, each counted under the first reason that holds.
+    unit : str, optional
+        What `sessions` counts, where it is something else, such as ``"intervals"``.
+    """
+    more = {"lost": {str(reason): int(n) for reason, n in lost.items() if n}} if lost else {}
+    return [*steps, _step(words, patients, sessions) | more | ({"unit": unit} if unit else {})]
+
+
+def carried(table: pd.DataFrame) -> dict[str, Any]:
+    """The record of `table` as an entry of another table's ``attrs``; nothing where there is none."""
+    return {FLOW: table.attrs[FLOW]} if table.attrs.get(FLOW) else {}
+
+
+def in_words(steps: Steps) -> str:
+    """The record in one sentence; steps in between that changed nothing are passed over.
+
+    Examples
+    --------
+    >>> steps = with_step([], "in the file", patients=3, sessions=20)
+    >>> steps = with_step(steps, "used by the model", patients=2, sessions=15, lost={"no phq9": 5})
+    >>> in_words(steps)
+    'Kept, in the file: 3 patients, 20 sessions; used by the model: 2 patients, 15 sessions, left out: no phq9 (5).'
+    """
+    told = [
+        one
+        for before, one in zip([None, *steps], steps)
+        if before is None or one is steps[-1] or counts(one) != counts(before)
+    ]
+    sentences = [f"{one['step']}: {counts(one)}{_reasons(one)}" for one in told]
+    return f"Kept, {'; '.join(sentences)}."
+
+
+def counts(step: Mapping[str, Any]) -> str:
+    """Patients and sessions after a step, in words."""
+    found = [(step["patients"], "patients"), (step["sessions"], step.get("unit", "sessions"))]
+    return ", ".join(f"{n:,} {name.removesuffix('s') if n == 1 else name}" for n, name in found if n is not None)
+
+
+def why(step: Mapping[str, Any]) -> str:
+    """Why rows were lost at a step, in words; empty where no reasons are recorded."""
+    return "; ".join(f"{reason} ({n:,})" for reason, n in step.get("lost", {}).items())
+
+
+def _reasons(step: Mapping[str, Any]) -> str:
+    return f", left out: {why(step)}" if why(step) else ""
+
+
+def _step(words: str, patients: int | None, sessions: int | None) -> dict[str, Any]:
+    return {
+        "step": words,
+        "patients": None if patients is None else int(patients),
+        "sessions": None if sessions is None else int(sessions),
+    }
