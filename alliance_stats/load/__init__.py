@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alliance_stats.load.codebook import describe_sessions, describe_study, missing_patterns
-from alliance_stats.load.flow import flow, keep
+from alliance_stats.load.keeping import flow, keep
 from alliance_stats.load.merging import merge_ratings, unmatched_ratings
 from alliance_stats.load.privacy import pseudonymise
 from alliance_stats.load.reading import check_file, read_sessions

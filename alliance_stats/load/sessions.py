@@ -12,8 +12,8 @@ import pandas as pd
 from alliance_stats import patterns
 from alliance_stats.load import checks
 from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, is_plain_number
-from alliance_stats.load.flow import Flow
 from alliance_stats.load.formats import read_file
+from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import ROLES, Layout
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.load.shape import wide_to_long
