@@ -73,7 +73,8 @@ def save_figure(
 def _figure_of(figure: Axes | Figure) -> Figure:
     from matplotlib.figure import Figure
 
-    whole = figure if isinstance(figure, Figure) else figure.get_figure(root=True)
+    container = getattr(figure, "figure", None)  # of Axes in a SubFigure that part, whose own .figure is the whole
+    whole = getattr(container, "figure", None)
     if not isinstance(whole, Figure):
         raise TypeError(f"figure must be a matplotlib Axes or Figure, not {type(figure).__name__}.")
     return whole

@@ -85,7 +85,8 @@ def evaluate_detection(
                     patient=part.loc[unknown, PATIENT].iloc[0],
                 )
         ids = [*ids, pd.Series(n_sessions.index)]
-    code, patients = pd.factorize(pd.concat(ids, ignore_index=True))
+    # An empty table has no say in the type of the ids (pandas 2 warns that this is going to change).
+    code, patients = pd.factorize(pd.concat([part for part in ids if len(part)] or ids, ignore_index=True))
     of_found, of_true = code[: len(found)], code[len(found) : len(found) + len(true)]
     pairs = match_onsets(of_found, found["onset"].to_numpy(), of_true, true["onset"].to_numpy(), margin=int(margin))
     n = len(patients)

@@ -248,6 +248,18 @@ def test_the_users_settings_do_not_change_the_bytes(tmp_path):
     assert plain.read_bytes() == changed.read_bytes()
 
 
+def test_axes_in_a_part_of_a_figure_save_the_whole(tmp_path):
+    figure = Figure()
+    left, _ = figure.subfigures(1, 2)
+    axes = left.subfigures(2, 1)[0].subplots()
+    for part in (figure, left, axes):
+        (saved,) = als.save_figure(part, tmp_path / "saved", formats=["png"], dpi=100)
+        height, width = mpl.image.imread(saved).shape[:2]
+        assert [width, height] == pytest.approx(100 * figure.get_size_inches(), abs=1)
+    with pytest.raises(TypeError, match="not str"):
+        als.save_figure("figure", tmp_path / "none", formats=["png"])
+
+
 def test_a_failing_save_leaves_no_file_and_the_old_one_whole(tmp_path, monkeypatch):
     target = tmp_path / "figure.png"
     target.write_bytes(b"old")

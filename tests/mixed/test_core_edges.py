@@ -127,7 +127,7 @@ def test_zero_variance_is_least_squares():
     assert zero
     for fit in zero:
         x, y = fit.design.user_x(), fit.design.user_outcome()
-        beta, rss = np.linalg.lstsq(x, y)[:2]
+        beta, rss = np.linalg.lstsq(x, y, rcond=None)[:2]
         np.testing.assert_allclose(fit.coefficients, beta, rtol=1e-8)
         sigma2 = rss.item() / (len(y) - 3)
         np.testing.assert_allclose(fit.covariance, sigma2 * np.linalg.inv(x.T @ x), rtol=1e-8)
@@ -143,7 +143,7 @@ def test_a_tiny_residual_variance_is_estimated_exactly(sigma):
     left = []
     for _, rows in data.groupby("patient"):
         x = np.column_stack([np.ones(len(rows)), rows["t"]])
-        left.append(rows["y"] - x @ np.linalg.lstsq(x, rows["y"])[0])
+        left.append(rows["y"] - x @ np.linalg.lstsq(x, rows["y"], rcond=None)[0])
     pooled = float((pd.concat(left) ** 2).sum() / (len(data) - 2 * data["patient"].nunique()))
     assert fit.diagnostics["converged"]
     assert fit.residual_variance == pytest.approx(pooled, rel=1e-4)
