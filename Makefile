@@ -3,26 +3,36 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST := .venv-lowest
 
-.PHONY: demo test test-all figures bench lint format clean
+.PHONY: demo test test-all test-lowest figures bench lint format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@echo "make demo      the whole method on the shipped study, ending in an HTML report"
-	@echo "make test      ruff, mypy, doctests and tests (under five minutes)"
-	@echo "make test-all  the same and the long proofs by simulation"
-	@echo "make figures   regenerate figures/ with the scripts in analyses/"
-	@echo "make bench     the side-by-side measurements in benchmarks/"
-	@echo "make lint      ruff and mypy only"
+	@echo "make demo         the whole method on the shipped study, ending in an HTML report"
+	@echo "make test         ruff, mypy, doctests and tests (under five minutes)"
+	@echo "make test-all     the same and the long proofs by simulation"
+	@echo "make test-lowest  the tests alone with the lowest versions pyproject.toml allows"
+	@echo "make figures      regenerate figures/ with the scripts in analyses/"
+	@echo "make bench        the side-by-side measurements in benchmarks/"
+	@echo "make lint         ruff and mypy only"
+
+# $(call environment,folder,lock file)
+define environment
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version + "; set PYTHON=/path/to/a/newer/python")'
+@echo "Setting up $(1) (once) ..."
+@$(PYTHON) -m venv --clear $(1)
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $(2)
+@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+@touch $(1)/.ready
+endef
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version + "; set PYTHON=/path/to/a/newer/python")'
-	@echo "Setting up $(VENV) (once) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	$(call environment,$(VENV),requirements.lock)
+
+$(LOWEST)/.ready: requirements-lowest.lock pyproject.toml
+	$(call environment,$(LOWEST),requirements-lowest.lock)
 
 demo: $(READY)
 	@$(BIN)/alliance-stats demo
@@ -34,6 +44,11 @@ test: lint
 test-all: lint
 	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 	@echo "All checks passed, long proofs included."
+
+# Python 3.11 or 3.12: the lowest versions have no wheels for newer ones.
+test-lowest: $(LOWEST)/.ready
+	@$(LOWEST)/bin/python -m pytest -q -n 2
+	@echo "The tests passed with the versions of requirements-lowest.lock."
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -52,4 +67,4 @@ bench: $(READY)
 	@for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache demo-report
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache demo-report
