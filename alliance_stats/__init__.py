@@ -103,6 +103,7 @@ _HOMES = {
     "figures": (
         "plot_attendance",
         "plot_distribution",
+        "plot_flow",
         "plot_hazard",
         "plot_incidence",
         "plot_multiverse",

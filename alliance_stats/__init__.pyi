@@ -22,6 +22,7 @@ from alliance_stats.features import mark_ruptures as mark_ruptures
 from alliance_stats.features import split_within_between as split_within_between
 from alliance_stats.figures import plot_attendance as plot_attendance
 from alliance_stats.figures import plot_distribution as plot_distribution
+from alliance_stats.figures import plot_flow as plot_flow
 from alliance_stats.figures import plot_hazard as plot_hazard
 from alliance_stats.figures import plot_incidence as plot_incidence
 from alliance_stats.figures import plot_multiverse as plot_multiverse

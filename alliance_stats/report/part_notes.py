@@ -6,10 +6,14 @@ import json
 
 import pandas as pd
 
+from alliance_stats.figures import plot_flow
+from alliance_stats.figures.flow import WIDTH, flow_height
+from alliance_stats.kept import in_words, record
 from alliance_stats.load import flow
 from alliance_stats.report.numbers import number, percent
 from alliance_stats.report.page import Labels
-from alliance_stats.report.run import Run
+from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.schema import PATIENT
 
 _FLOW_LABELS: Labels = {
     "step": "",
@@ -17,6 +21,7 @@ _FLOW_LABELS: Labels = {
     "sessions": "rows",
     "patients_lost": "patients lost",
     "sessions_lost": "rows lost",
+    "why": "why",
 }
 
 
@@ -32,7 +37,10 @@ def close_report(run: Run) -> None:
     """Fill the first section, and add who was kept, settings and provenance at the end."""
     _first_section(run)
     last = run.section("provenance", "How this was made")
-    run.keep("flow", flow(run.sessions))
+    kept = run.keep("flow", flow(run.sessions))
+    axes = plot_flow(kept, ax=blank_axes(flow_height(kept), width=WIDTH))
+    told = in_words(record(run.sessions, patients=run.sessions[PATIENT].nunique()))
+    run.show_figure(last, "flow", axes, "Who was kept, from the file to the sessions analysed.", alt=told)
     run.show_table(last, "flow", "Who was kept, step by step.", labels=_FLOW_LABELS)
     last.paragraph(
         "Numbers are rounded here only; the tables hold them in full. Patients and therapists carry "
