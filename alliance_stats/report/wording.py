@@ -19,6 +19,7 @@ _UNITS = {
     "own_sd": "of the patient's own SD",
     "pooled_sd": "pooled within-patient SD",
     "shrunken_sd": "of the patient's own SD, shrunken towards the pooled one",
+    "earlier_sd": "of the SD of the patient's earlier ratings, shrunken towards the pooled within-patient SD",
     "between_sd": "between-patient SD",
     "stricter_sd": "of the stricter of within- and between-patient SD",
     "moving_range": "sigma of the patient's moving range",

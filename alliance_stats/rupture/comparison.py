@@ -13,7 +13,7 @@ from alliance_stats.rupture.evaluate import match_onsets
 from alliance_stats.rupture.follow import follow
 from alliance_stats.rupture.latent import detect_latent
 from alliance_stats.rupture.latent_result import statistic
-from alliance_stats.rupture.rule import Rule
+from alliance_stats.rupture.rule import EARLIER_ONLY, Rule
 from alliance_stats.rupture.series import Series, read_series
 from alliance_stats.rupture.worlds import SCORE, World, simulate_world
 from alliance_stats.schema import PATIENT, check_sessions
@@ -39,11 +39,29 @@ FAMILY["sudden fall, points"] = Rule(
     sudden_percent=0.0,
     repair="to_baseline",
 )
-"""References x units. Points, pooled and between SD and the RCI are constants of a study: calibrated, they are one."""
+FAMILY |= {
+    f"{reference}, {unit}, from the third rating": Rule(
+        name=f"{reference}, {unit}, from the third rating",
+        reference=reference,
+        unit=unit,
+        min_ratings=2,
+        repair="to_baseline",
+        bridge=None,
+    )
+    for reference in EARLIER_ONLY
+    for unit in ("pooled_sd", "percent")
+}
+"""References x units. Points, pooled and between SD and the RCI are constants of a study: calibrated, they are one.
+
+A single rating is a poor level to fall from, so the rules that look back are also judged from the third rating on.
+"""
 
 OWN_UNITS = ("own_sd",)
 EARLIER = "running_mean, shrunken SD of earlier ratings"
-"""A prospective rule beyond the family: its unit, too, looks at earlier ratings only."""
+"""A prospective rule whose unit, too, looks at earlier ratings only; from the third rating on."""
+EARLIER_RULE = Rule(
+    name=EARLIER, reference="running_mean", unit="earlier_sd", min_ratings=2, repair="to_baseline", bridge=None
+)
 LATENT = "latent, smoothed"
 LATENT_FILTERED = "latent, filtered"
 LATENT_PLAIN = "latent, probability alone"
@@ -168,20 +186,8 @@ def _one_study(
     study = _study(both, simulated.truth, n_patients)
     head = {"world": world.name, "assumed": world.assumed, "lengths": world.lengths, "replicate": replicate}
     head["n_true"] = len(simulated.truth)
-    rows: list[dict[str, Any]] = []
-    depths = {}
-    for name, rule in rules.items():
-        judged = judge(study.series, rule)
-        depths[name] = depth = judged.depth()
-        threshold = _threshold(study, depth, false_alarm)
-        flagged = depth > threshold
-        onset = follow(judged, fires=flagged).onset
-        kind = {"detector": name, "prospective": rule.prospective, "own_sd": rule.unit in OWN_UNITS}
-        rows.append(head | kind | {"threshold": threshold} | _measures(study, depth, flagged, onset))
-    depths[EARLIER] = depth = earlier_depth(study.series)
-    threshold = _threshold(study, depth, false_alarm)
-    kind = {"detector": EARLIER, "prospective": True, "own_sd": False, "threshold": threshold}
-    rows.append(head | kind | _measures(study, depth, depth > threshold, _starts(study, depth > threshold)))
+    of_rules, depths = _by_rules(study, rules, false_alarm)
+    rows: list[dict[str, Any]] = [head | row for row in of_rules]
     best = max((row["sensitivity"], row["detector"]) for row in rows)[1]
     fit = detect_latent(simulated.sessions, score=SCORE, seed=replicate)
     whole = detect_latent(both, score=SCORE, parameters=fit.parameters, seed=replicate)
@@ -206,6 +212,21 @@ def _one_study(
     return rows
 
 
+def _by_rules(study: _Study, rules: dict[str, Rule], false_alarm: float) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Each rule's measures at its threshold, and its falls in units at every rating."""
+    rows: list[dict[str, Any]] = []
+    depths = {}
+    for name, rule in (rules | {EARLIER: EARLIER_RULE}).items():
+        judged = judge(study.series, rule)
+        depths[name] = depth = judged.depth()
+        threshold = _threshold(study, depth, false_alarm)
+        flagged = depth > threshold
+        onset = _starts(study, flagged) if name == EARLIER else follow(judged, fires=flagged).onset
+        kind = {"detector": name, "prospective": rule.prospective, "own_sd": rule.unit in OWN_UNITS}
+        rows.append(kind | {"threshold": threshold} | _measures(study, depth, flagged, onset))
+    return rows, depths
+
+
 def _study(sessions: pd.DataFrame, truth: pd.DataFrame, n_study: int) -> _Study:
     table = check_sessions(sessions, [SCORE])
     series, _ = read_series(table, SCORE)
@@ -219,23 +240,6 @@ def _study(sessions: pd.DataFrame, truth: pd.DataFrame, n_study: int) -> _Study:
             target[k + 1] = number if target[k + 1] < 0 else target[k + 1]
     free = ~(np.add.reduceat(in_rupture.astype(int), series.start) > 0)
     return _Study(series, in_rupture, target, truth, free, n_study)
-
-
-def earlier_depth(series: Series, *, weight: float = 4.0) -> Any:
-    """Fall below the mean of the earlier ratings in units of their SD, drawn towards the pooled one by `weight`.
-
-    -inf at a patient's first two ratings. The variance is (squares of the earlier + weight x pooled variance) /
-    (their number - 1 + weight).
-    """
-    centred = series.score - series.spread(series.mean)  # differences of running sums lose nothing to a large mean
-    pooled = (centred**2).sum() / max(len(centred) - len(series.start), 1)
-    before = series.position.astype(np.float64)
-    sums = [np.cumsum(values) - values for values in (centred, centred**2)]
-    total, squares = (values - series.spread(values[series.start]) for values in sums)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / before
-        variance = (squares - before * mean**2 + weight * pooled) / (before - 1 + weight)
-        return np.where(before >= 2, (mean - centred) / np.sqrt(variance), -np.inf)
 
 
 def _threshold(study: _Study, value: Any, false_alarm: float) -> float:

@@ -12,6 +12,8 @@ from alliance_stats.rupture.series import BoolArray, FloatArray, IntArray, Serie
 
 MOVING_RANGE_CONSTANT = 1.128
 """Expected absolute difference of two standard normal values (d2 of control charts), as charts use it."""
+EARLIER_WEIGHT = 4.0
+"""Degrees of freedom that the pooled variance counts for beside the earlier ratings of a patient."""
 RELIABLE = 1.96 * np.sqrt(2.0)
 RUN_LENGTHS = {"two_of_three": (2, 3, 2.0), "four_of_five": (4, 5, 1.0), "eight_in_a_row": (8, 8, 0.0)}
 """Run rule: so many, of so many consecutive ratings, beyond so many units."""
@@ -134,9 +136,7 @@ def reference_level(series: Series, rule: Rule) -> tuple[FloatArray, BoolArray]:
     known = series.position > 0
     if reference == "running_mean":
         centre = series.spread(series.mean)  # sums of deviations stay small, so that nothing is lost to rounding
-        before = np.cumsum(score - centre) - (score - centre)
-        before -= series.spread(before[series.start])
-        return centre + before / np.maximum(series.position, 1), known
+        return centre + _sum_before(series, score - centre) / np.maximum(series.position, 1), known
     return _earlier_maximum(series), known
 
 
@@ -161,6 +161,8 @@ def unit_size(series: Series, rule: Rule, level: FloatArray) -> Any:
         return series.spread(moving_range(series, rule.bridge))
     if unit == "between_sd":
         return _of_study(series, between_sd(series))
+    if unit == "earlier_sd":
+        return np.sqrt(earlier_variance(series))
     if unit == "rci":
         assert rule.reliability is not None
         first = _study_sd(series, series.score[series.start])
@@ -201,6 +203,29 @@ def shrunken_variance(series: Series, fit: OwnFit) -> FloatArray:
     spread = np.divide(fourth, pooled**2, out=np.ones_like(df), where=pooled > 0) - 1.0  # CV^2 of the true variances
     weight = 2.0 + 2.0 / np.maximum(spread, 1e-6)
     return (fit.ss + (weight * pooled)[series.study]) / (fit.df + weight[series.study])
+
+
+def earlier_variance(series: Series) -> FloatArray:
+    """At each rating the variance of the patient's earlier ratings, drawn towards the study's within-patient one."""
+    centred = series.score - series.spread(series.mean)  # sums of deviations stay small, as for the running mean
+    squared = centred * centred
+    pooled = pooled_variance(series, OwnFit(centred, series.total(squared), (series.length - 1).astype(np.float64)))
+    variance, total = _sum_before(series, squared), _sum_before(series, centred)
+    total *= total
+    total /= np.maximum(series.position, 1)
+    variance -= total
+    np.maximum(variance, 0.0, out=variance)  # now the squares around the mean of the earlier ratings
+    variance += EARLIER_WEIGHT * _of_study(series, pooled)
+    variance /= np.maximum(series.position - 1, 0) + EARLIER_WEIGHT
+    return variance
+
+
+def _sum_before(series: Series, values: FloatArray) -> FloatArray:
+    """The sum of a value over the patient's earlier ratings."""
+    before: FloatArray = np.cumsum(values)
+    before -= values
+    before -= series.spread(before[series.start])
+    return before
 
 
 def between_sd(series: Series) -> FloatArray:

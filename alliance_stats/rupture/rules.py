@@ -50,8 +50,17 @@ _MEMBERS = (
         unit="pooled_sd",
         size=2.0,
         min_ratings=3,
-        citation="This package; the best plain rule of figures/detector_comparison.csv.",
+        citation="This package; with running_mean_2earlier the best of the rules in figures/detector_comparison.csv.",
         fidelity="Not a published rule. Prospective.",
+    ),
+    Rule(
+        name="running_mean_2earlier",
+        reference="running_mean",
+        unit="earlier_sd",
+        size=2.0,
+        min_ratings=2,
+        citation="This package; see figures/detector_comparison.csv.",
+        fidelity="Of this package, no published rule. Prospective.",
     ),
     # -- rules in print -----------------------------------------------------------------------------------------
     Rule(

@@ -192,10 +192,20 @@ def naive_units(courses, rule):
     spread = fourth / pooled**2 - 1 if pooled else 0.0
     return {
         "pooled": pooled,
+        "pooled_mean": naive_pooled_around_means(courses),
         "weight": 2 + 2 / max(spread, 1e-6),
         "between": statistics.stdev(means) if len(means) > 1 else 0.0,
         "first": statistics.stdev(firsts) if len(firsts) > 1 else 0.0,
     }
+
+
+def naive_pooled_around_means(courses):
+    ss, df = 0.0, 0
+    for course in courses.values():
+        scores = [score for _, score in course]
+        ss += sum((score - statistics.fmean(scores)) ** 2 for score in scores)
+        df += len(scores) - 1
+    return ss / df if df else 0.0
 
 
 def naive_fit(course, rule):
@@ -238,6 +248,13 @@ def naive_baseline(course, at, rule):
     return naive_fit(course, rule)[0][at]
 
 
+def naive_earlier_sd(course, at, study):
+    """SD of the ratings before one, with four further ratings at the pooled variance."""
+    past = [score for _, score in course[:at]]
+    squares = sum((score - statistics.fmean(past)) ** 2 for score in past)
+    return math.sqrt((squares + 4 * study["pooled_mean"]) / (max(len(past) - 1, 0) + 4))
+
+
 def naive_unit(course, at, baseline, rule, study):
     _, ss, df = naive_fit(course, rule)
     own = math.sqrt(ss / df) if df else 0.0
@@ -252,6 +269,7 @@ def naive_unit(course, at, baseline, rule, study):
         "own_sd": own,
         "pooled_sd": math.sqrt(study["pooled"]),
         "shrunken_sd": math.sqrt((ss + study["weight"] * study["pooled"]) / (df + study["weight"])),
+        "earlier_sd": naive_earlier_sd(course, at, study),
         "between_sd": study["between"],
         "stricter_sd": max(own, study["between"]),
         "moving_range": statistics.fmean(steps) / 1.128 if steps else 0.0,
@@ -378,6 +396,7 @@ VARIANTS = [
             ("own_sd", 1.0),
             ("pooled_sd", 1.2),
             ("shrunken_sd", 1.2),
+            ("earlier_sd", 1.2),
             ("between_sd", 1.5),
             ("stricter_sd", 1.0),
             ("moving_range", 1.5),
@@ -395,6 +414,7 @@ VARIANTS = [
     replace(POINTS, name="strict", size=1.0, strict=True, bridge=2),
     replace(POINTS, name="cumulative", size=1.5, fall="cumulative", bridge=1, window=4),
     replace(POINTS, name="cumulative restart", size=1.0, fall="cumulative", bridge=0, overlap="restart"),
+    replace(POINTS, name="cumulative earlier", unit="earlier_sd", size=1.0, fall="cumulative", overlap="restart"),
     replace(POINTS, name="sudden", size=0.5, fall="sudden", bridge=0, sudden_percent=10.0),
     replace(POINTS, name="sudden bridged", size=0.5, fall="sudden", bridge=1, sudden_percent=10.0),
     Rule(name="runs", reference="own_mean", unit="between_sd", size=2.5, run_rules=("two_of_three", "four_of_five")),
@@ -505,6 +525,59 @@ def test_prospective_rules_do_not_look_ahead(rule):
     assert whole.attrs["prospective"] == rule.prospective
 
 
+@pytest.mark.parametrize("reference", ["running_mean", "running_max", "previous"])
+@pytest.mark.parametrize("unit", ["earlier_sd", "pooled_sd", "percent"])
+def test_later_ratings_in_another_order_change_no_earlier_onset(reference, unit):
+    """Another order leaves the study's pooled variance as it is, so only a look ahead could change an earlier onset."""
+    sessions = random_sessions(12, patients=60, missing=0.0)
+    rule = Rule(reference=reference, unit=unit, size=1.0, min_ratings=2)
+    whole = detect_ruptures(sessions, score="alliance", rule=rule)
+    for last in (3, 5, 8):
+        later = sessions["session"] > last
+        turned = sessions.copy()
+        turned.loc[later, "alliance"] = (
+            sessions[later].groupby("patient")["alliance"].transform(lambda scores: scores.to_numpy()[::-1])
+        )
+        assert not turned.equals(sessions)
+        other = detect_ruptures(turned, score="alliance", rule=rule)
+        ours, theirs = (
+            events.loc[events["onset"] <= last, ["patient", "onset"]].reset_index(drop=True)
+            for events in (whole, other)
+        )
+        pd.testing.assert_frame_equal(ours, theirs)
+    assert rule.prospective
+
+
+def test_the_unit_of_earlier_ratings_does_not_hear_of_a_later_outburst():
+    """Two patients alike up to session 4; with the pooled SD in points given, their units there are the same."""
+    from alliance_stats.rupture.criterion import judge
+    from alliance_stats.rupture.series import read_series
+    from alliance_stats.schema import check_sessions
+
+    sessions = sessions_of([5, 6, 4, 5, 1, 7, 1], [5, 6, 4, 5, 5, 5, 5], [3, 4])
+    series, _ = read_series(check_sessions(sessions, ["alliance"]), "alliance")
+    earlier = judge(series, Rule(unit="earlier_sd")).unit
+    own = judge(series, Rule(unit="own_sd")).unit
+    assert np.allclose(earlier[:5], earlier[7:12])
+    assert not np.isclose(own[0], own[7])
+    pooled = math.sqrt((statistics.variance([5, 6, 4, 5, 1, 7, 1]) * 6 + 2 + 0.5) / (6 + 6 + 1))
+    assert np.allclose(earlier[[0, 1, 7, 8, 14, 15]], pooled)  # no or one earlier rating
+    assert earlier[3] == pytest.approx(math.sqrt((2 + 4 * pooled**2) / 6))  # 5, 6, 4: squares 2, 2 df
+
+
+def test_the_unit_of_earlier_ratings_explained():
+    sessions = sessions_of([5, 6, 4, 5, 1, 7, 1], [5, 6, 4, 5, 5, 5, 5], [3, 4])
+    told = explain(sessions, patient=0, session=5, score="alliance", rule="running_mean_2earlier")
+    assert told.verdict == "onset"
+    assert "unit (earlier_sd)" in set(told.table["criterion"])
+    early = explain(sessions, patient=0, session=2, score="alliance", rule="running_mean_2earlier")
+    assert early.verdict == "not judgeable"
+    short = explain(sessions, patient=2, session=2, score="alliance", rule="running_mean_2earlier")
+    assert "too few ratings" in short.text
+    constant = explain(sessions_of([5] * 6), patient=0, session=4, score="alliance", rule="running_mean_2earlier")
+    assert "no spread" in constant.text
+
+
 def test_adding_a_patient_changes_nobody_elses_events_under_own_units():
     sessions = random_sessions(3)
     more = pd.concat([sessions, pd.DataFrame({"patient": "zzz", "session": range(1, 9), "alliance": 4.0})])
@@ -553,6 +626,7 @@ def test_which_rules_are_prospective():
     assert prospective == {
         "previous_2pooled",
         "running_mean_2pooled",
+        "running_mean_2earlier",
         "previous_1point",
         "previous_rci",
         "running_max_1point",
@@ -564,6 +638,8 @@ def test_which_rules_are_prospective():
     [
         ({"reference": "own_maen"}, "Did you mean 'own_mean'"),
         ({"unit": "sd"}, "unit='sd'"),
+        ({"unit": "earlier"}, "Did you mean 'earlier_sd'"),
+        ({"unit": "earlier_sd", "reliability": 0.8}, "reliability"),
         ({"size": 0}, "size=0"),
         ({"size": float("nan")}, "size=nan"),
         ({"fall": "cumulative"}, "needs reference='previous'"),
@@ -723,7 +799,14 @@ def test_endings_that_do_not_fit(endings, message):
 
 def test_explain_agrees_with_detection_at_every_session():
     sessions = random_sessions(4, patients=6)
-    for rule in (RULES["own_mean_2sd"], RULES["previous_1sd"], RULES["chart_run_rules"], POINTS, RULES["sudden_loss"]):
+    for rule in (
+        RULES["own_mean_2sd"],
+        RULES["previous_1sd"],
+        RULES["chart_run_rules"],
+        POINTS,
+        RULES["sudden_loss"],
+        RULES["running_mean_2earlier"],
+    ):
         events = detect_ruptures(sessions, score="alliance", rule=rule)
         onsets = set(zip(events["patient"], events["onset"], strict=True))
         repairs = {(row.patient, int(row.repaired_at)) for row in events.itertuples() if row.status == "repaired"}

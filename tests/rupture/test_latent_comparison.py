@@ -8,16 +8,17 @@ import pytest
 
 from alliance_stats.rupture.comparison import (
     EARLIER,
+    EARLIER_RULE,
     FAMILY,
     LATENT,
     LATENT_FILTERED,
     LATENT_PLAIN,
     _roc_area,
     compare_detectors,
-    earlier_depth,
     gains,
     summarise_comparison,
 )
+from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.series import read_series
 from alliance_stats.rupture.worlds import WORLDS, World, simulate_world
 from alliance_stats.schema import check_sessions
@@ -138,7 +139,7 @@ def test_fall_below_earlier_ratings_as_a_loop():
                 continue
             variance = (((past - past.mean()) ** 2).sum() + 4 * pooled) / (t - 1 + 4)
             expected.append((past.mean() - score) / np.sqrt(variance))
-    np.testing.assert_allclose(earlier_depth(series), expected)
+    np.testing.assert_allclose(judge(series, EARLIER_RULE).depth(), expected)
 
 
 def test_roc_area_by_pairs():
