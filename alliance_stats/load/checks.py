@@ -231,8 +231,11 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
     """Session numbers must be there, whole, and possible."""
     values = found.values
     if found.text.any():
-        remedy = "Correct it; for texts such as 'Session 3' say session_format='Session {session}'."
         first = str(table[SESSION].to_numpy()[found.text][0]).strip()
+        remedy = (
+            "Correct it; for texts such as 'Session 3' say session_format='Session {session}'; rows that are no "
+            f"sessions are left out with not_sessions=[{first!r}]."
+        )
         digits = "".join(character for character in first if character.isdigit())
         if digits and first.count(digits) == 1 and not any(mark in first for mark in ".-/,"):
             remedy = f"Say session_format={first.replace(digits, '{session}')!r}, or correct the cell."
@@ -242,7 +245,7 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
         problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=found.text, column=SESSION)
     missing = np.isnan(values) & ~found.text
     if missing.any():
-        remedy = "Fill in the session number or remove the row."
+        remedy = "Fill in the session number or remove the row; not_sessions=[''] leaves such rows out, counted."
         patients = table[PATIENT].to_numpy()[missing]
         if any(str(patient).strip().casefold() in TOTALS for patient in patients[:100]):
             remedy = "Remove the row: it looks like a row of totals below the data."

@@ -33,6 +33,7 @@ class Layout:
     sheet: str | int | None = None
     header_row: int = 1
     session_format: str | None = None
+    not_sessions: Sequence[Any] = ()
     date_format: str | None = None
     number_by: str = "order"
     attendance_codes: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +51,10 @@ class Layout:
             raise ValueError("Name the session= column, the date= column to number sessions by, or a wide= pattern.")
         if self.wide is not None and self.session is not None:
             raise ValueError("With wide= the session numbers stand in the column names; leave session= out.")
+        if isinstance(self.not_sessions, str):
+            raise ValueError(f"not_sessions={self.not_sessions!r} must be a list, such as [{self.not_sessions!r}].")
+        if self.not_sessions and self.session is None:
+            raise ValueError("not_sessions= names cells of the session= column; there is none.")
         if self.session_format is not None and patterns.fields(self.session_format) != [SESSION]:
             raise ValueError(
                 f"session_format={self.session_format!r} must hold {{session}}, as in 'Session {{session}}'."

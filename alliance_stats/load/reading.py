@@ -34,6 +34,7 @@ def read_sessions(
     sheet: str | int | None = None,
     header_row: int = 1,
     session_format: str | None = None,
+    not_sessions: Sequence[Any] = (),
     date_format: str | None = None,
     number_by: str = "order",
     attendance_codes: Mapping[str, str] | None = None,
@@ -76,6 +77,9 @@ def read_sessions(
         The row with the column names, from 1.
     session_format : str, optional
         How session numbers are written in text, such as ``"Session {session}"``.
+    not_sessions : list
+        What stands in the session column of rows that are no sessions, such as ``["Post-Rx", "follow-up"]``; ``""``
+        stands for an empty cell. These rows are left out before anything else is checked, and counted.
     date_format : str, optional
         As in ``strptime``, such as ``"%d.%m.%Y"``; without it dates must be written 2026-01-31.
     number_by : {"order", "days", "weeks"}

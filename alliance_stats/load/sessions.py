@@ -47,6 +47,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
     table, wide_measures = _long(table, layout)
     table = _with_roles(table, layout, problems, raw)
     flow.add("in the file", table)
+    table = _without_other_rows(table, layout, problems, flow)
     table, measures = _measures(table, layout, wide_measures, problems)
     table = _ids(table, layout, problems)
     table = _dates(table, layout, problems)
@@ -174,6 +175,32 @@ def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Ra
             raise DataError(f"{name!r} has no value labels.", remedy=suggest(name, raw.labels))
         table = table.assign(**{name: table[name].map(raw.labels[name]).where(table[name].notna())})
     return table.rename(columns={**taken, **renamed})
+
+
+def _without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
+    """The table without the rows that ``not_sessions`` declares to be no sessions; counted, and noted."""
+    if not layout.not_sessions:
+        return table
+    gone = {_as_written(cell) for cell in layout.not_sessions}
+    places, distinct = pd.factorize(table[SESSION])
+    declared = np.array([*(_as_written(cell) in gone for cell in distinct), "" in gone], dtype=bool)[places]
+    named = ", ".join(repr(word) if word else "empty" for word in sorted(gone))
+    if not declared.any():
+        return table
+    text = f"{int(declared.sum())} row(s) that are no sessions ({named}) were left out."
+    problems.add(NOTE, "not a session", text, remedy="", table=table, bad=declared)
+    kept = table.loc[~declared]
+    if kept.empty:
+        raise DataError(f"Every row is one of not_sessions ({named}).", remedy="Check session= and not_sessions=.")
+    flow.add(f"with a session (not {named})", kept)
+    return kept
+
+
+def _as_written(cell: object) -> str:
+    """A cell of the session column as text: ``99.0``, as a column with empty cells holds it, is ``99``."""
+    if isinstance(cell, float):
+        return "" if np.isnan(cell) else f"{cell:g}"
+    return str(cell).strip()
 
 
 def _measures(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout import dropout_intervals, fit_dropout
-from alliance_stats.load import check_file, read_sessions
+from alliance_stats.load import check_file, keep, read_sessions
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
@@ -21,7 +21,9 @@ from alliance_stats.score import score_items
 
 T = TypeVar("T")
 
+_KEEP = frozenset({"column", "equals", "at_least", "at_most", "because"})
 _FLIP = frozenset({"column", "into", "low", "high"})
+_LEFT_OUT = "patients_left_out"
 _ENDINGS = frozenset({"file", PATIENT, ENDING, LAST_SESSION, "codes", "delimiter", "encoding", "sheet"})
 
 
@@ -30,6 +32,7 @@ def known_sections() -> dict[str, frozenset[str]]:
     return {
         "study": frozenset({"title", "seed", "show_ids"}),
         "read": options_of(read_sessions) | {"file"},
+        "keep": _KEEP,
         "score": options_of(score_items) | {"instrument"},
         "flip": _FLIP,
         "endings": _ENDINGS,
@@ -45,6 +48,7 @@ def known_sections() -> dict[str, frozenset[str]]:
 
 _REQUIRED = {
     "read": ("file", PATIENT),
+    "keep": ("column", "because"),
     "score": ("instrument", "items", "into"),
     "flip": ("column", "into", "low", "high"),
     "endings": ("file",),
@@ -57,6 +61,7 @@ _REQUIRED = {
 _TYPES: dict[str, dict[str, type]] = {
     "study": {"title": str, "seed": int, "show_ids": bool},
     "read": {"file": str},
+    "keep": {"column": str, "because": str},
     "endings": {"file": str, PATIENT: str, ENDING: str, LAST_SESSION: str, "codes": dict},
     "detect": {"score": str},
     "outcome": {"symptom": str},
@@ -69,7 +74,7 @@ def open_study(path: Path) -> Study:
     """The study file at `path`, every section and key of it known."""
     study = read_study(path, known_sections(), required=_REQUIRED)
     for section, types in _TYPES.items():
-        for key, value in study.section(section).items():
+        for key, value in (item for table in study.tables(section) for item in table.items()):
             wanted = types.get(key)
             if wanted is not None and type(value) is not wanted:
                 problem = f"{path}: [{section}] {key} = {value!r} must be {_WORDS[wanted]}."
@@ -98,6 +103,10 @@ def read_and_score(study: Study) -> pd.DataFrame:
         if _is_unreadable(check_file(path, **options)):
             raise StudyError(str(error), remedy="") from error
         raise
+    everyone = sessions[PATIENT]
+    for section in study.tables("keep"):
+        sessions = in_section(study, "keep", lambda: keep_rows(sessions, **section))  # noqa: B023
+    sessions.attrs[_LEFT_OUT] = pd.unique(everyone[~everyone.isin(sessions[PATIENT])]).tolist()
     for section in study.tables("score"):
         instrument = instrument_of(study, section)
         del section["instrument"]
@@ -111,6 +120,61 @@ def instrument_of(study: Study, section: dict[str, Any]) -> str | Path:
     """The instrument that a ``[score]`` names: one of INSTRUMENTS, or a TOML file beside the study file."""
     name = str(section["instrument"])
     return study.path.parent / name if name.endswith(".toml") else name
+
+
+def keep_rows(
+    sessions: pd.DataFrame,
+    *,
+    column: str,
+    because: str,
+    equals: Any = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> pd.DataFrame:
+    """The rows of SESSIONS in which `column` is as stated, the loss counted under `because`; empty cells are not.
+
+    Parameters
+    ----------
+    column : str
+        As it is called after reading, such as ``session``.
+    because : str
+        What is kept, in words.
+    equals : value or list, optional
+        The value, or one of the values.
+    at_least, at_most : number, optional
+        The limits, themselves kept.
+
+    Raises
+    ------
+    DataError
+        If the column is missing, holds text where a limit is given, or no row is left.
+
+    Examples
+    --------
+    >>> sessions = pd.DataFrame({"patient": [1, 1, 2], "session": [1, 2, 1], "arm": ["a", "a", "b"]})
+    >>> kept = keep_rows(sessions, column="arm", equals="a", because="only arm a has therapists")
+    >>> kept["patient"].tolist(), kept.attrs["flow"][-1]
+    ([1, 1], {'step': 'only arm a has therapists', 'patients': 1, 'sessions': 2})
+    """
+    if equals is None and at_least is None and at_most is None:
+        raise ValueError("State what is kept: equals, at_least or at_most.")
+    for name, limit in (("at_least", at_least), ("at_most", at_most)):
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+            raise ValueError(f"{name}={limit!r} must be a number.")
+    require_columns(sessions, [column], table_name="sessions")
+    where = sessions[column].notna()
+    if equals is not None:
+        wanted = {_as_text(value) for value in (equals if isinstance(equals, list) else [equals])}
+        where &= sessions[column].map(_as_text).isin(wanted)
+    if at_least is not None or at_most is not None:
+        values = numeric(sessions, column)
+        low, high = -np.inf if at_least is None else at_least, np.inf if at_most is None else at_most
+        where &= (values >= low) & (values <= high)
+    if not where.any():
+        found = sessions[column].dropna().map(_as_text).unique()
+        shown = suggest(str(equals), found) if equals is not None else "Correct the limits."
+        raise DataError(f"No row is left: {column!r} is nowhere as stated.", remedy=shown, column=column)
+    return keep(sessions, where, because=because)
 
 
 def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
@@ -182,6 +246,7 @@ def read_endings(study: Study, sessions: pd.DataFrame) -> pd.DataFrame | None:
     _refuse(table, ~table[ENDING].isin(ENDINGS), ENDING, "is not an ending", f"Allowed: {', '.join(ENDINGS)}.")
     table = table.assign(**{PATIENT: _ids_like(table[PATIENT], sessions[PATIENT])})
     _refuse(table, table[PATIENT].duplicated(), PATIENT, "stands twice", "Keep one row per patient.")
+    table = table[~table[PATIENT].isin(sessions.attrs.get(_LEFT_OUT, []))]
     known = table[PATIENT].isin(sessions[PATIENT])
     _refuse(table, ~known, PATIENT, "has no sessions", "Remove the row, or correct the id.")
     without = pd.Index(sessions[PATIENT].unique()).difference(pd.Index(table[PATIENT]))

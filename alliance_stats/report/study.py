@@ -15,7 +15,7 @@ from typing import Any
 
 from alliance_stats.schema import DataError, suggest
 
-REPEATABLE = ("score", "flip")
+REPEATABLE = ("keep", "score", "flip")
 """Sections that may stand several times, written ``[[score]]``."""
 
 

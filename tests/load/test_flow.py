@@ -147,3 +147,44 @@ def test_words_pass_over_steps_that_changed_nothing():
         in_words(steps)
         == "Kept, in the file: 1 patient, 1,000 sessions; used: 1 patient, 999 sessions, left out: no phq9 (1)."
     )
+
+
+def written(folder, text):
+    path = folder / "study.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_rows_declared_to_be_no_sessions_are_left_out_and_counted(tmp_path):
+    text = "id,sess,wai\n1,1,5\n1,Post-Rx,99\n1,,4\n2,2,4\n3, Post-Rx ,4\n"
+    path = written(tmp_path, text)
+    how = {"patient": "id", "session": "sess", "ranges": {"wai": [1, 7]}}
+    got = als.read_sessions(path, **how, not_sessions=["Post-Rx", ""])
+    assert got["session"].tolist() == [1, 2]
+    assert got["wai"].tolist() == [5, 4]
+    flow = als.flow(got)
+    assert flow["step"].tolist() == ["in the file", "with a session (not empty, 'Post-Rx')", "read"]
+    assert flow[["patients_lost", "sessions_lost"]].to_numpy().tolist() == [[0, 0], [1, 3], [0, 0]]
+    assert got.attrs["report"]["rows_in_file"] == 5
+    assert any("3 row(s) that are no sessions" in note for note in got.attrs["report"]["notes"])
+    found = als.check_file(path, **how, not_sessions=["Post-Rx", ""])
+    assert (found["severity"] != "error").all()
+    assert "not a session" in found["rule"].tolist()
+    with pytest.raises(als.DataError, match="no session number"):  # the empty cell was not declared
+        als.read_sessions(path, **how, not_sessions=["Post-Rx"])
+
+
+def test_codes_for_no_session_may_be_numbers(tmp_path):
+    path = written(tmp_path, "id,sess,wai\n1,1,5\n1,-8,5\n1,,4\n2,2,4\n")
+    for codes in ([-8, ""], ["-8", ""], [-8.0, ""]):
+        assert als.read_sessions(path, patient="id", session="sess", not_sessions=codes)["session"].tolist() == [1, 2]
+
+
+def test_not_sessions_that_cannot_be_meant(tmp_path):
+    path = written(tmp_path, "id,sess,day,wai\n1,Post,2026-01-01,5\n")
+    with pytest.raises(als.DataError, match="Every row is one of not_sessions"):
+        als.read_sessions(path, patient="id", session="sess", not_sessions=["Post"])
+    with pytest.raises(ValueError, match=r"must be a list, such as \['Post'\]"):
+        als.read_sessions(path, patient="id", session="sess", not_sessions="Post")
+    with pytest.raises(ValueError, match="there is none"):
+        als.read_sessions(path, patient="id", date="day", not_sessions=["Post"])
