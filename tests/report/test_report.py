@@ -192,7 +192,13 @@ def test_files_of_others_are_never_lost(tmp_path, capsys):
 def stopped_half_way(out, number):
     """A report run that is sent a signal once its first table stands in the unfinished folder."""
     command = [sys.executable, "-m", "alliance_stats", "report", str(demo_study()), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # a shell lets its background jobs ignore Ctrl-C, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 120
     while not list(out.parent.glob(f".{out.name}.partial-*/tables/*.csv")):
         assert process.poll() is None
