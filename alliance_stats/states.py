@@ -31,7 +31,34 @@ def rupture_states(table: pd.DataFrame, events: pd.DataFrame, *, lag: int = 0) -
     """
     check_one_rule(events)
     owner, patients = pd.factorize(table[PATIENT])
-    whose = pd.Index(patients).get_indexer(events[PATIENT])
+    whose, onset, repaired_at = event_arrays(events, pd.Index(patients))
+    states = episode_states(
+        owner,
+        table[SESSION].to_numpy() - lag,
+        episode_series=whose,
+        start=onset,
+        end=repaired_at,
+    )
+    code = np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)).astype(np.int8)
+    return {
+        "rupture_open": states.is_open.astype(np.int64),
+        "repaired_before": (states.n_closed > 0).astype(np.int64),
+        "n_ruptures_so_far": states.n_started,
+        "n_repaired_so_far": states.n_closed,
+        "sessions_since_onset": states.since_start,
+        "rupture_state": pd.Categorical.from_codes(code, dtype=pd.CategoricalDtype(list(STATES))),
+    }
+
+
+def event_arrays(events: pd.DataFrame, patients: pd.Index) -> tuple[Any, Any, Any]:
+    """Of each rupture: the place of its patient in `patients`, its onset, and its repair (NaN if none).
+
+    Raises
+    ------
+    DataError
+        If `events` names a patient `patients` does not have, or has a missing onset.
+    """
+    whose = patients.get_indexer(pd.Index(events[PATIENT]))
     if (whose < 0).any():
         first = int(np.flatnonzero(whose < 0)[0])
         raise DataError(
@@ -43,22 +70,7 @@ def rupture_states(table: pd.DataFrame, events: pd.DataFrame, *, lag: int = 0) -
     onset = numeric(events, "onset")
     if np.isnan(onset).any():
         raise DataError("events has an onset that is missing.", remedy="Every rupture needs its onset session.")
-    states = episode_states(
-        owner,
-        table[SESSION].to_numpy() - lag,
-        episode_series=whose,
-        start=onset,
-        end=numeric(events, "repaired_at"),
-    )
-    code = np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)).astype(np.int8)
-    return {
-        "rupture_open": states.is_open.astype(np.int64),
-        "repaired_before": (states.n_closed > 0).astype(np.int64),
-        "n_ruptures_so_far": states.n_started,
-        "n_repaired_so_far": states.n_closed,
-        "sessions_since_onset": states.since_start,
-        "rupture_state": pd.Categorical.from_codes(code, dtype=pd.CategoricalDtype(list(STATES))),
-    }
+    return whose, onset, numeric(events, "repaired_at")
 
 
 def check_one_rule(events: pd.DataFrame) -> str | None:

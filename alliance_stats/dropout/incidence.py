@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.intervals import ENDED, RUPTURE_STATES
+from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.schema import ENDING, PATIENT, DataError, require_columns
+from alliance_stats.states import STATES
 
 Array = np.ndarray[Any, Any]
 
@@ -80,7 +81,7 @@ def cumulative_incidence(
 
 
 def _incidence(intervals: pd.DataFrame, states: bool, cluster: str, level: float) -> pd.DataFrame:
-    transient = list(RUPTURE_STATES) if states else ["in treatment"]
+    transient = list(STATES) if states else ["in treatment"]
     names = [*transient, *ENDED]
     origin, target = _moves(intervals, states, len(transient))
     if not (target >= 0).any():
@@ -127,7 +128,7 @@ def _moves(intervals: pd.DataFrame, states: bool, n_transient: int) -> tuple[Arr
     if not states:
         return origin, target
     require_columns(intervals, ["rupture_state"], table_name="intervals")
-    origin = pd.Index(RUPTURE_STATES).get_indexer(pd.Index(intervals["rupture_state"].astype(object))).astype(np.int64)
+    origin = pd.Index(STATES).get_indexer(pd.Index(intervals["rupture_state"].astype(object))).astype(np.int64)
     patient = pd.factorize(intervals[PATIENT])[0]
     order = np.lexsort((intervals["start"].to_numpy(), patient))
     start, stop = intervals["start"].to_numpy()[order], intervals["stop"].to_numpy()[order]

@@ -33,13 +33,12 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
+from alliance_stats.states import STATES, check_one_rule, event_arrays, require_prospective
 
 Array = np.ndarray[Any, Any]
 
 ENDED = (COMPLETED, DROPOUT, TRANSFERRED)
 """The endings that are events; ``ongoing`` is censoring."""
-
-RUPTURE_STATES = ("none", "open", "repaired")
 
 
 def dropout_intervals(
@@ -154,7 +153,8 @@ def dropout_intervals(
     columns["ending"] = _ending_column(ends, owner, grid.session[cells])
     rule = None
     if events is not None:
-        rule = _check_events(events, allow_lookahead)
+        rule = check_one_rule(events)
+        require_prospective(events, allow_lookahead=allow_lookahead)
         columns |= _rupture_columns(events, index, owner, grid.session[cells] - (lag - 1))
     columns |= attendance_columns(table, grid, known, has)
     for measure in measures:
@@ -264,45 +264,8 @@ def _clock(table: pd.DataFrame, grid: Grid, cells: Array, ends: Endings, time: s
     return (day[at] - first_day[owner]).astype(np.int64), (next_day - first_day[owner]).astype(np.int64)
 
 
-def _check_events(events: pd.DataFrame, allow_lookahead: bool) -> str | None:
-    """The rule's name; refuses a rule that looks ahead, or several rules at once."""
-    require_columns(events, [PATIENT, "onset", "repaired_at"], table_name="events")
-    rules = list(pd.unique(events["rule"].dropna())) if "rule" in events else []
-    if len(rules) > 1:
-        raise DataError(
-            f"events holds {len(rules)} rules ({', '.join(map(repr, rules[:3]))}): a rupture would count twice.",
-            remedy="Pass the events of one rule.",
-        )
-    rule = str(rules[0]) if rules else events.attrs.get("rule")
-    prospective = events.attrs.get("prospective")
-    if allow_lookahead or prospective or (prospective is None and events.empty):
-        return rule
-    named = f"The rule {rule!r}" if rule else "The rule of these events"
-    if prospective is None:
-        raise ValueError(
-            f"{named} does not say whether it looks ahead (events.attrs['prospective'] is not set, as after reading "
-            "events from a file). If it uses only ratings up to each onset and repair, set "
-            "events.attrs['prospective'] = True; otherwise pass allow_lookahead=True and report a description."
-        )
-    raise ValueError(
-        f"{named} looks ahead: it judges a session by ratings made after it, so its states know how long the patient "
-        "stayed. Detect with a prospective rule, or pass allow_lookahead=True and report a description."
-    )
-
-
 def _rupture_columns(events: pd.DataFrame, index: Any, owner: Array, when: Array) -> dict[str, Any]:
-    code = index.get_indexer(events[PATIENT])
-    if (code < 0).any():
-        row = int(np.flatnonzero(code < 0)[0])
-        raise DataError(
-            "events names a patient that sessions does not have.",
-            remedy="Detect ruptures in the same sessions, with ids of the same type.",
-            row=events.index[row],
-            patient=events[PATIENT].iloc[row],
-        )
-    onset, repaired_at = numeric(events, "onset"), numeric(events, "repaired_at")
-    if np.isnan(onset).any():
-        raise DataError("events has an onset that is missing.", remedy="Every rupture needs its onset session.")
+    code, onset, repaired_at = event_arrays(events, index)
     # Before a patient's first onset there is nothing to know; only the later rows are asked about.
     first = np.full(len(index), np.iinfo(np.int64).max)
     np.minimum.at(first, code, onset.astype(np.int64))
@@ -321,5 +284,5 @@ def _rupture_columns(events: pd.DataFrame, index: Any, owner: Array, when: Array
         "n_ruptures_so_far": everyone(states.n_started),
         "n_repaired_so_far": everyone(states.n_closed),
         "sessions_since_onset": everyone(states.since_start, np.nan, np.float64),
-        "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(RUPTURE_STATES))),
+        "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(STATES))),
     }

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.intervals import RUPTURE_STATES
 from alliance_stats.episodes import episode_states
 from alliance_stats.hazard.binary import mean
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.schema import SESSION, require_choice
+from alliance_stats.states import STATES
 
 if TYPE_CHECKING:
     from alliance_stats.dropout.result import HazardFit
@@ -80,7 +80,7 @@ def rupture_path(
             "n_ruptures_so_far": states.n_started,
             "n_repaired_so_far": states.n_closed,
             "sessions_since_onset": states.since_start,
-            "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(RUPTURE_STATES))),
+            "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(STATES))),
             **covariates,
         }
     )

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.intervals import RUPTURE_STATES
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
+from alliance_stats.states import STATES
 
 Array = np.ndarray[Any, Any]
 
@@ -164,7 +164,7 @@ def _worlds(fit: HazardFit, by: int, after: int) -> _Worlds:
     if "n_repaired_so_far" in rows:
         change["n_repaired_so_far"] = rows["n_repaired_so_far"].to_numpy() + done
     if "rupture_state" in rows:
-        kind = pd.CategoricalDtype(list(RUPTURE_STATES))
+        kind = pd.CategoricalDtype(list(STATES))
         change["rupture_state"] = pd.Categorical(np.where(done, "repaired", "open"), dtype=kind)
     repaired = never.assign(**change)
     of = np.repeat(np.arange(len(first)), length)
