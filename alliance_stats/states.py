@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.episodes import episode_states
+from alliance_stats.episodes import EpisodeStates, episode_states
 from alliance_stats.schema import PATIENT, SESSION, DataError, numeric, require_columns
 
 STATE_COLUMNS = (
@@ -39,6 +39,11 @@ def rupture_states(table: pd.DataFrame, events: pd.DataFrame, *, lag: int = 0) -
         start=onset,
         end=repaired_at,
     )
+    return state_columns(states)
+
+
+def state_columns(states: EpisodeStates) -> dict[str, Any]:
+    """The columns of ``STATE_COLUMNS``, one entry per row of `states`."""
     code = np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)).astype(np.int8)
     return {
         "rupture_open": states.is_open.astype(np.int64),

@@ -16,7 +16,7 @@ import pandas as pd
 
 from alliance_stats.dropout.endings import Endings, resolve_endings
 from alliance_stats.dropout.grid import Grid, attendance_columns, fixed_column, lay_grid, measure_columns, value_at
-from alliance_stats.episodes import episode_states
+from alliance_stats.episodes import EpisodeStates, episode_states
 from alliance_stats.kept import FLOW, record, with_step
 from alliance_stats.schema import (
     COMPLETED,
@@ -33,7 +33,7 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.states import STATES, check_one_rule, event_arrays, require_prospective
+from alliance_stats.states import check_one_rule, event_arrays, require_prospective, state_columns
 
 Array = np.ndarray[Any, Any]
 
@@ -272,17 +272,17 @@ def _rupture_columns(events: pd.DataFrame, index: Any, owner: Array, when: Array
     rows = np.flatnonzero(when >= first[owner])
     states = episode_states(owner[rows], when[rows], episode_series=code, start=onset, end=repaired_at)
 
-    def everyone(found: Array, otherwise: float = 0, dtype: Any = np.int64) -> Array:
-        column = np.full(len(owner), otherwise, dtype=dtype)
+    def everyone(found: Array, otherwise: Any = 0) -> Array:
+        column = np.full(len(owner), otherwise, dtype=found.dtype)
         column[rows] = found
         return column
 
-    state = everyone(np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)), dtype=np.int8)
-    return {
-        "rupture_open": everyone(states.is_open),
-        "repaired_before": everyone(states.n_closed > 0),
-        "n_ruptures_so_far": everyone(states.n_started),
-        "n_repaired_so_far": everyone(states.n_closed),
-        "sessions_since_onset": everyone(states.since_start, np.nan, np.float64),
-        "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(STATES))),
-    }
+    return state_columns(
+        EpisodeStates(
+            n_started=everyone(states.n_started),
+            n_closed=everyone(states.n_closed),
+            is_open=everyone(states.is_open),
+            since_start=everyone(states.since_start, np.nan),
+            since_closed=everyone(states.since_closed, np.nan),
+        )
+    )

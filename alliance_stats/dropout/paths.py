@@ -17,7 +17,7 @@ from alliance_stats.episodes import episode_states
 from alliance_stats.hazard.binary import mean
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.schema import SESSION, require_choice
-from alliance_stats.states import STATES
+from alliance_stats.states import state_columns
 
 if TYPE_CHECKING:
     from alliance_stats.dropout.result import HazardFit
@@ -69,18 +69,12 @@ def rupture_path(
     end = np.array([np.nan if ended is None else ended for ended in repairs])
     zero = np.zeros(len(session), dtype=np.int64)
     states = episode_states(zero, session, episode_series=np.zeros(len(onsets)), start=onsets, end=end)
-    state = np.where(states.is_open, 1, np.where(states.n_started > 0, 2, 0)).astype(np.int8)
     return pd.DataFrame(
         {
             SESSION: session,
             "start": session,
             "stop": session + 1,
-            "rupture_open": states.is_open.astype(np.int64),
-            "repaired_before": (states.n_closed > 0).astype(np.int64),
-            "n_ruptures_so_far": states.n_started,
-            "n_repaired_so_far": states.n_closed,
-            "sessions_since_onset": states.since_start,
-            "rupture_state": pd.Categorical.from_codes(state, dtype=pd.CategoricalDtype(list(STATES))),
+            **state_columns(states),
             **covariates,
         }
     )
