@@ -177,6 +177,13 @@ def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.D
         For a missing column, no rows, a missing patient, a session that is missing or not a whole number, a
         patient-session that stands twice, or a measure that holds text or infinity; names the first bad row.
     """
+    return check_runs(sessions, measures)[0]
+
+
+def check_runs(
+    sessions: pd.DataFrame, measures: Iterable[str] = ()
+) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.intp]]]:
+    """:func:`check_sessions`, and the row at which each patient begins."""
     measures = list(dict.fromkeys(measures))
     require_columns(sessions, [PATIENT, SESSION, *measures], table_name="sessions")
     if sessions.empty:
@@ -189,10 +196,10 @@ def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.D
     for measure in measures:
         replaced[measure] = numeric(sessions, measure)
     table = table.assign(**replaced)
-    order = _sorted_order(sessions, table)
+    order, first = _sorted_order(sessions, table)
     if order is not None:
         table = table.iloc[order].reset_index(drop=True)
-    return table
+    return table, first
 
 
 def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -238,8 +245,13 @@ def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64
     return values.astype(np.int64)
 
 
-def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.intp]] | None:
-    """The order that sorts by patient and session, None where it stands already; raises on a duplicate."""
+def _sorted_order(
+    original: pd.DataFrame, table: pd.DataFrame
+) -> tuple[np.ndarray[Any, np.dtype[np.intp]] | None, np.ndarray[Any, np.dtype[np.intp]]]:
+    """The order that sorts by patient and session, None where it stands already, and where in it each patient begins.
+
+    Raises on a duplicate.
+    """
     patient = table[PATIENT]
     if patient.dtype == object and pd.api.types.infer_dtype(patient).startswith("mixed"):
         first = type(patient.iloc[0])
@@ -248,23 +260,31 @@ def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> np.ndarray[Any
         _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
     # Files mostly come in runs of one patient: what is compared and sorted is one id per run.
     head = np.r_[True, np.asarray(patient.array[1:] != patient.array[:-1], dtype=bool)]
-    of_run = pd.factorize(patient[head], sort=True)[0]
+    first = np.flatnonzero(head)
     session = table[SESSION].to_numpy()
-    step, same = np.diff(session), np.zeros(len(session) - 1, dtype=np.intp)
-    same[head[1:]] = np.diff(of_run)
-    order = None
-    if (same < 0).any() or ((same == 0) & (step < 0)).any():
-        codes = of_run[np.cumsum(head) - 1]
-        order = np.lexsort((session, codes))
-        step, same = np.diff(session[order]), np.diff(codes[order])
+    onward = session[1:] > session[:-1]
+    onward |= head[1:]
+    if onward.all() and _rises(patient.iloc[first].array):
+        return None, first
+    codes = pd.factorize(patient.iloc[first], sort=True)[0][np.cumsum(head) - 1]
+    order = np.lexsort((session, codes))
+    same, step = np.diff(codes[order]), np.diff(session[order])
+    first = np.flatnonzero(np.r_[True, same != 0])
     twice = (same == 0) & (step == 0)
     if twice.any():
         second = np.flatnonzero(twice) + 1
         bad = np.zeros(len(table), dtype=bool)
-        bad[second if order is None else order[second]] = True
+        bad[order[second]] = True
         remedy = "Keep one row per patient and session, or renumber the sessions."
         _raise_at(original, bad, f"{len(second)} patient-session(s) stand twice.", remedy=remedy)
-    return order
+    return order, first
+
+
+def _rises(ids: Any) -> bool:
+    """Whether each id is larger than the one before it; False where ids have no order of their own."""
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        return False
+    return bool(np.asarray(ids[1:] > ids[:-1], dtype=bool).all())
 
 
 def _raise_at(table: pd.DataFrame, bad: Any, problem: str, *, remedy: str, column: str | None = None) -> None:

@@ -26,7 +26,7 @@ from alliance_stats.rupture.null import NullParameters, fit_null, frame_of, stat
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import as_rule
 from alliance_stats.rupture.series import FloatArray, IntArray, Roll, Series, read_series
-from alliance_stats.schema import DataError, Seed, check_sessions, generator, require_choice
+from alliance_stats.schema import DataError, Seed, generator, require_choice
 
 NULLS = ("fitted", "shuffled")
 
@@ -203,7 +203,7 @@ def chance_level(
 
 def rated_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
     """The rated sessions, of which there must be some."""
-    series, roll = read_series(check_sessions(sessions, [score]), score)
+    series, roll = read_series(sessions, score)
     if not len(series.score):
         raise DataError(f"No session has a rating of {score!r}.", remedy="Name the column that holds the scores.")
     return series, roll

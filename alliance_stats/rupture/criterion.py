@@ -15,6 +15,9 @@ MOVING_RANGE_CONSTANT = 1.128
 EARLIER_WEIGHT = 4.0
 """Degrees of freedom that the pooled variance counts for beside the earlier ratings of a patient."""
 RELIABLE = 1.96 * np.sqrt(2.0)
+OWN_LINES = ("own_mean", "own_trend")
+SD_UNITS = ("own_sd", "pooled_sd", "shrunken_sd", "stricter_sd")
+"""Units that rest on the squares around each patient's own mean or line."""
 RUN_LENGTHS = {"two_of_three": (2, 3, 2.0), "four_of_five": (4, 5, 1.0), "eight_in_a_row": (8, 8, 0.0)}
 """Run rule: so many, of so many consecutive ratings, beyond so many units."""
 
@@ -50,8 +53,11 @@ class Judged:
 
     def __init__(self, series: Series, rule: Rule) -> None:
         self.series, self.rule = series, rule
-        self.baseline, known = reference_level(series, rule)
-        self.unit = unit_size(series, rule, self.baseline)
+        fit = None
+        if rule.reference in OWN_LINES or rule.unit in SD_UNITS:
+            fit = own_fit(series, trend=rule.reference == "own_trend")
+        self.baseline, known = _reference_level(series, rule, fit)
+        self.unit = _unit_size(series, rule, self.baseline, fit)
         self.judgeable = _judgeable(series, rule, known, self.unit)
 
     @cached_property
@@ -67,7 +73,9 @@ class Judged:
     @cached_property
     def sudden(self) -> BoolArray | None:
         """Whether the second and third criterion of a sudden fall hold; None for other falls."""
-        return sudden_criteria(self.series, self.rule) if self.rule.fall == "sudden" else None
+        if self.rule.fall != "sudden":
+            return None
+        return sudden_criteria(self.series, self.rule, np.arange(len(self.series.score)))
 
     def fires_at(self, size: float) -> BoolArray:
         """The criterion with another size, everything else being equal."""
@@ -77,8 +85,9 @@ class Judged:
             self.fall > threshold + tolerance if self.rule.strict else self.fall >= threshold - tolerance
         )
         reached &= self.judgeable
-        if self.sudden is not None:
-            reached &= self.sudden
+        if self.rule.fall == "sudden":
+            at = np.flatnonzero(reached)
+            reached[at] = sudden_criteria(self.series, self.rule, at)
         for run_rule in self.rule.run_rules:
             reached |= self._runs(*RUN_LENGTHS[run_rule]) & self.judgeable
         return reached
@@ -120,8 +129,8 @@ def own_fit(series: Series, *, trend: bool) -> OwnFit:
     return OwnFit(level, series.total(residual * residual), df)
 
 
-def reference_level(series: Series, rule: Rule) -> tuple[FloatArray, BoolArray]:
-    """The reference level at every rated session, and where there is one."""
+def _reference_level(series: Series, rule: Rule, fit: OwnFit | None) -> tuple[FloatArray, BoolArray]:
+    """The reference level at every rated session, and where there is one; `fit` for the references that need it."""
     score, reference = series.score, rule.reference
     if reference == "previous":
         known = series.neighbours(rule.bridge)
@@ -129,8 +138,9 @@ def reference_level(series: Series, rule: Rule) -> tuple[FloatArray, BoolArray]:
         level[1:] = score[:-1]
         level[:1] = 0.0
         return (level, known) if rule.fall != "cumulative" else (_run_start(series, level, known), known)
-    if reference in ("own_mean", "own_trend"):
-        return own_fit(series, trend=reference == "own_trend").level, np.ones(len(score), dtype=bool)
+    if reference in OWN_LINES:
+        assert fit is not None
+        return fit.level, np.ones(len(score), dtype=bool)
     if reference == "own_median":
         return series.spread(own_median(series)), np.ones(len(score), dtype=bool)
     known = series.position > 0
@@ -150,8 +160,8 @@ def own_median(series: Series) -> FloatArray:
     return median
 
 
-def unit_size(series: Series, rule: Rule, level: FloatArray) -> Any:
-    """The rule's unit in points: a scalar array, or one value for each rated session."""
+def _unit_size(series: Series, rule: Rule, level: FloatArray, fit: OwnFit | None) -> Any:
+    """The rule's unit in points: a scalar array, or one value for each rated session; `fit` for the SD units."""
     unit = rule.unit
     if unit == "points":
         return np.ones(())
@@ -167,7 +177,7 @@ def unit_size(series: Series, rule: Rule, level: FloatArray) -> Any:
         assert rule.reliability is not None
         first = _study_sd(series, series.score[series.start])
         return _of_study(series, RELIABLE * np.sqrt(1.0 - rule.reliability) * first)
-    fit = own_fit(series, trend=rule.reference == "own_trend")
+    assert fit is not None
     if unit == "own_sd":
         return series.spread(fit.sd)
     if unit == "pooled_sd":
@@ -234,7 +244,7 @@ def between_sd(series: Series) -> FloatArray:
 
 
 class SuddenParts(NamedTuple):
-    """Up to three ratings before each (sessions n-2 .. n) against up to three from it on (n+1 .. n+3), (n,) arrays."""
+    """Up to three ratings before each (sessions n-2 .. n) against up to three from it on (n+1 .. n+3), (m,) arrays."""
 
     n_before: FloatArray
     n_after: FloatArray
@@ -244,43 +254,43 @@ class SuddenParts(NamedTuple):
     enough: BoolArray
 
 
-def sudden_parts(series: Series) -> SuddenParts:
-    """The three before against the three after, at every rating as the first after; numbers only where `enough`."""
-    n = len(series.score)
-    before, after = np.zeros((3, n)), np.zeros((3, n))  # count, sum, sum of squares, around the score itself
+def sudden_parts(series: Series, at: IntArray) -> SuddenParts:
+    """The three before against the three after, at the ratings `at` as the first after; numbers only where `enough`."""
+    before, after = np.zeros((3, len(at))), np.zeros((3, len(at)))  # count, sum, sum of squares, around the score itself
     for lag in (1, 2, 3):
-        _gather(series, before, lag=lag, reach=2, anchor=-1)
+        _gather(series, at, before, lag=lag, reach=2, anchor=-1)
     for lag in (0, -1, -2):
-        _gather(series, after, lag=lag, reach=2, anchor=0)
+        _gather(series, at, after, lag=lag, reach=2, anchor=0)
     (n0, s0, q0), (n1, s1, q1) = before, after
     enough = (n0 >= 2) & (n1 >= 2)
     safe0, safe1 = np.maximum(n0, 1.0), np.maximum(n1, 1.0)
     squares = np.maximum(q0 - s0 * s0 / safe0, 0.0) + np.maximum(q1 - s1 * s1 / safe1, 0.0)
     pooled = np.sqrt(squares / np.maximum(n0 + n1 - 2.0, 1.0))
-    return SuddenParts(n0, n1, series.score + s0 / safe0, series.score + s1 / safe1, pooled, enough)
+    score = series.score[at]
+    return SuddenParts(n0, n1, score + s0 / safe0, score + s1 / safe1, pooled, enough)
 
 
-def sudden_criteria(series: Series, rule: Rule) -> BoolArray:
+def sudden_criteria(series: Series, rule: Rule, at: IntArray) -> BoolArray:
     """Criteria 2 (percent) and 3 (three before against three after) of a sudden fall, at its later session."""
-    parts = sudden_parts(series)
+    parts = sudden_parts(series, at)
     df = np.where(parts.enough, parts.n_before + parts.n_after - 2.0, 2.0).astype(np.int64)
     separated = parts.mean_before - parts.mean_after > critical_t(rule.sudden_alpha)[df] * parts.pooled_sd
-    previous = np.r_[series.score[:1], series.score[:-1]]
-    large = previous - series.score >= rule.sudden_percent / 100.0 * np.abs(previous) - series.tolerance
+    previous = series.score[np.maximum(at - 1, 0)]
+    large = previous - series.score[at] >= rule.sudden_percent / 100.0 * np.abs(previous) - series.tolerance
     held: BoolArray = parts.enough & separated & large
     return held
 
 
-def _gather(series: Series, moments: FloatArray, *, lag: int, reach: int, anchor: int) -> None:
+def _gather(series: Series, at: IntArray, moments: FloatArray, *, lag: int, reach: int, anchor: int) -> None:
     """Add the rating `lag` places before each to `moments`, if it is within `reach` sessions of the anchor's."""
     n = len(series.score)
-    index = np.arange(n)
-    there, pivot = index - lag, index + anchor
+    there, pivot = at - lag, at + anchor
     valid = (there >= 0) & (there < n) & (pivot >= 0)
     there, pivot = np.where(valid, there, 0), np.where(valid, pivot, 0)
-    valid &= (series.owner[there] == series.owner) & (series.owner[pivot] == series.owner)
+    owner = series.owner[at]
+    valid &= (series.owner[there] == owner) & (series.owner[pivot] == owner)
     valid &= np.abs(series.session[there] - series.session[pivot]) <= reach
-    value = np.where(valid, series.score[there] - series.score, 0.0)
+    value = np.where(valid, series.score[there] - series.score[at], 0.0)
     moments[0] += valid
     moments[1] += value
     moments[2] += value * value

@@ -14,7 +14,7 @@ from alliance_stats.rupture.follow import REPAIRED, Ruptures, follow
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import as_rule
 from alliance_stats.rupture.series import IntArray, Roll, read_series
-from alliance_stats.schema import EVENTS_COLUMNS, PATIENT, STATUSES, DataError, check_sessions, empty_events
+from alliance_stats.schema import EVENTS_COLUMNS, PATIENT, STATUSES, DataError, empty_events
 
 
 def detect_ruptures(sessions: pd.DataFrame, *, score: str, rule: str | Rule) -> pd.DataFrame:
@@ -51,8 +51,7 @@ def detect_ruptures(sessions: pd.DataFrame, *, score: str, rule: str | Rule) -> 
     0      3      3            5  repaired       6.0   2.0
     """
     rule = as_rule(rule)
-    table = check_sessions(sessions, [score])
-    series, roll = read_series(table, score)
+    series, roll = read_series(sessions, score)
     judged = judge(series, rule)
     events = label(events_table(judged, follow(judged), roll, score=score), rule, score=score)
     events.attrs |= carried(sessions)
@@ -127,4 +126,6 @@ def _maybe(values: IntArray, missing: Any) -> Any:
 
 
 def _constant(text: str, n: int) -> pd.Series:
-    return pd.Series(np.full(n, text, dtype=object), dtype=object)
+    column = np.empty(n, dtype=object)
+    column.fill(text)  # one text for all rows; numpy.full would make a new one for each
+    return pd.Series(column, dtype=object)

@@ -54,42 +54,47 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         return Ruptures(none, none, none, none, none)
     owner = np.searchsorted(series.start, firing, side="right") - 1
     leads = np.r_[True, owner[1:] != owner[:-1]]
-    onset, stop = firing[leads], series.stop[owner[leads]]
-    at, nadir, low = onset.copy(), onset.copy(), series.score[onset]
+    onset, last = firing[leads], series.stop[owner[leads]] - 1
+    at, nadir, low, baseline = onset.copy(), onset.copy(), series.score[onset], judged.baseline[onset]
     closed: list[tuple[IntArray, ...]] = []
     while len(onset):
-        at = at + 1
-        here = np.minimum(at, stop - 1)
+        at += 1
+        ended = at > last
+        here = np.minimum(at, last)
         score = series.score[here]
-        ended = at == stop
         going = ~ended
         if rule.window is not None:
             going &= series.session[here] <= series.session[onset] + rule.window
-        regained = going & meets_target(rule, score, judged.baseline[onset], low, series.tolerance)
-        lower = going & ~regained & (score < low - series.tolerance)
-        restarted = lower & fires[here] if rule.overlap == "restart" else np.zeros_like(lower)
-        lower &= ~restarted
-        nadir, low = np.where(lower, here, nadir), np.where(lower, score, low)
-        done = ~going | regained | restarted
-        if not done.any():
+        regained = meets_target(rule, score, baseline, low, series.tolerance) & going
+        lower = score < low - series.tolerance
+        lower &= going
+        lower &= ~regained
+        going ^= regained  # open after this rating
+        if rule.overlap == "restart":
+            restarted = lower & fires[here]
+            lower &= ~restarted
+            going &= ~restarted
+        deeper = np.flatnonzero(lower)
+        nadir[deeper], low[deeper] = here[deeper], score[deeper]
+        done = np.flatnonzero(~going)
+        if not len(done):
             continue
-        repaired = np.where(regained, at, -1)
-        resumed = at + regained
-        status = np.where(
-            regained, REPAIRED, np.where(_cut_short(series, rule, onset, stop, ended), CENSORED, UNREPAIRED)
-        )
-        closed.append(tuple(values[done] for values in (onset, nadir, repaired, resumed, status)))
-        following = np.searchsorted(firing, resumed[done])
+        regained, of, final = regained[done], onset[done], last[done]
+        repaired = np.where(regained, at[done], -1)
+        resumed = at[done] + regained
+        cut_short = _cut_short(series, rule, of, final, ended[done])
+        status = np.where(regained, REPAIRED, np.where(cut_short, CENSORED, UNREPAIRED))
+        closed.append((of, nadir[done], repaired, resumed, status))
+        following = np.searchsorted(firing, resumed)
         found = following < len(firing)
         again = firing[np.minimum(following, len(firing) - 1)]
-        found &= again < stop[done]
-        again = again[found]
-        keep = ~done
-        onset = np.concatenate([onset[keep], again])
-        stop = np.concatenate([stop[keep], stop[done][found]])
-        at = np.concatenate([at[keep], again])
-        nadir = np.concatenate([nadir[keep], again])
+        found &= again <= final
+        again, final = again[found], final[found]
+        keep = np.flatnonzero(going)
+        onset, at, nadir = (np.concatenate([values[keep], again]) for values in (onset, at, nadir))
+        last = np.concatenate([last[keep], final])
         low = np.concatenate([low[keep], series.score[again]])
+        baseline = np.concatenate([baseline[keep], judged.baseline[again]])
     columns = [np.concatenate(parts) for parts in zip(*closed, strict=True)]
     order = np.argsort(columns[0], kind="stable")
     return Ruptures(*(column[order] for column in columns))
@@ -110,8 +115,8 @@ def meets_target(rule: Rule, score: FloatArray, baseline: FloatArray, low: Float
     return met
 
 
-def _cut_short(series: Series, rule: Rule, onset: IntArray, stop: IntArray, ended: BoolArray) -> BoolArray:
+def _cut_short(series: Series, rule: Rule, onset: IntArray, last: IntArray, ended: BoolArray) -> BoolArray:
     """Whether therapy ended before repair could have been observed."""
-    last = onset == stop - 1 if rule.window is None else series.session[stop - 1] < series.session[onset] + rule.window
-    cut: BoolArray = ended & last
+    early = onset == last if rule.window is None else series.session[last] < series.session[onset] + rule.window
+    cut: BoolArray = ended & early
     return cut

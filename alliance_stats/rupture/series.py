@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import PATIENT, SESSION
+from alliance_stats.schema import PATIENT, SESSION, check_runs
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -131,26 +131,23 @@ class Roll:
     row: IntArray
 
 
-def read_series(table: pd.DataFrame, score: str) -> tuple[Series, Roll]:
-    """The rated sessions of `score` in a table that :func:`~alliance_stats.schema.check_sessions` returned."""
+def read_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
+    """The rated sessions of `score` in SESSIONS, which are checked and sorted first."""
+    table, first = check_runs(sessions, [score])
     values = table[score].to_numpy()
-    patient = table[PATIENT].array
-    first = np.flatnonzero(np.r_[True, np.asarray(patient[1:] != patient[:-1], dtype=bool)])
-    n_rows = np.diff(np.r_[first, len(table)])
-    rated = ~np.isnan(values)
-    if rated.all():
+    n_rows = np.diff(np.append(first, len(table)))
+    unrated = np.isnan(values)
+    missing = np.flatnonzero(unrated)
+    session = table[SESSION].to_numpy()
+    if not len(missing):
         row, length, kept = np.arange(len(values)), n_rows, np.arange(len(first))
     else:
-        row = np.flatnonzero(rated)
-        counts = np.add.reduceat(rated.astype(np.int64), first)
+        rated = ~unrated
+        row, values, session = np.flatnonzero(rated), values[rated], session[rated]
+        of_patient = np.searchsorted(first, missing, side="right") - 1
+        counts = n_rows - np.bincount(of_patient, minlength=len(first))
         kept = np.flatnonzero(counts)
         length = counts[kept]
     start = np.cumsum(length) - length
-    series = Series(
-        score=values[row],
-        session=table[SESSION].to_numpy()[row],
-        start=start,
-        length=length,
-        study=np.zeros(len(start), dtype=np.int64),
-    )
+    series = Series(score=values, session=session, start=start, length=length, study=np.zeros(len(start), np.int64))
     return series, Roll(ids=table[PATIENT].iloc[first].reset_index(drop=True), n_rows=n_rows, rated=kept, row=row)

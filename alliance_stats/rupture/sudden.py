@@ -122,7 +122,7 @@ def _sudden(
         held &= fall >= cutoff - series.tolerance
     if percent is not None:
         held &= fall >= percent / 100.0 * np.abs(previous) - series.tolerance
-    parts = sudden_parts(signed)
+    parts = sudden_parts(signed, np.arange(len(signed.score)))
     df = np.where(parts.enough, parts.n_before + parts.n_after - 2.0, 0.0).astype(np.int64)
     critical = critical_t(alpha)[df] if alpha is not None else np.full(len(df), np.nan)
     if alpha is not None:
