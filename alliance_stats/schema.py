@@ -192,10 +192,12 @@ def check_runs(
     patient = table[PATIENT]
     if patient.isna().any():
         _raise_at(sessions, patient.isna(), "A row has no patient.", remedy="Fill in the id or remove the row.")
-    replaced: dict[str, Any] = {SESSION: _whole_sessions(sessions)}
-    for measure in measures:
-        replaced[measure] = numeric(sessions, measure)
-    table = table.assign(**replaced)
+    plain_numbers = {SESSION: _whole_sessions(sessions)} | {name: numeric(sessions, name) for name in measures}
+    changed: dict[str, Any] = {
+        name: values for name, values in plain_numbers.items() if table[name].dtype != values.dtype
+    }
+    if changed:
+        table = table.assign(**changed)
     order, first = _sorted_order(sessions, table)
     if order is not None:
         table = table.iloc[order].reset_index(drop=True)
@@ -254,8 +256,8 @@ def _sorted_order(
     """
     patient = table[PATIENT]
     if patient.dtype == object and pd.api.types.infer_dtype(patient).startswith("mixed"):
-        first = type(patient.iloc[0])
-        other = [not isinstance(value, first) for value in patient]
+        kind = type(patient.iloc[0])
+        other = [not isinstance(value, kind) for value in patient]
         remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
         _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
     # Files mostly come in runs of one patient: what is compared and sorted is one id per run.
@@ -264,9 +266,10 @@ def _sorted_order(
     session = table[SESSION].to_numpy()
     onward = session[1:] > session[:-1]
     onward |= head[1:]
-    if onward.all() and _rises(patient.iloc[first].array):
+    ids = patient.array[head]
+    if onward.all() and _rises(ids):
         return None, first
-    codes = pd.factorize(patient.iloc[first], sort=True)[0][np.cumsum(head) - 1]
+    codes = pd.factorize(pd.Index(ids), sort=True)[0][np.cumsum(head) - 1]
     order = np.lexsort((session, codes))
     same, step = np.diff(codes[order]), np.diff(session[order])
     first = np.flatnonzero(np.r_[True, same != 0])
