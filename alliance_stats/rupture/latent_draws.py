@@ -20,7 +20,6 @@ from alliance_stats.rupture.latent_scan import (
     whitening,
     whole_problem,
     window_prior,
-    window_sizes,
 )
 
 
@@ -50,7 +49,7 @@ def imputed(
         series = replace(series, score=np.where(beyond.any, values + observed.score - beyond.centred, observed.score))
         if with_ruptures:
             problem = whole_problem(parameters, series, found, longest)
-            size = window_sizes(problem.precision, problem.candidates)[found.of]
+            size = problem.sizes[found.of]
             window, depth = _drawn_rupture(problem, residual(parameters, series), size, np.ones_like(size), rng)
             shift = depth[:, None] * _indicator(problem, window)
     return series
@@ -169,7 +168,7 @@ def update_rates(
     """
     gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
     problem = whole_problem(parameters, series, found, longest)
-    size, values = window_sizes(problem.precision, problem.candidates)[found.of], residual(parameters, series)
+    size, values = problem.sizes[found.of], residual(parameters, series)
     start, stop, is_open = problem.candidates
     held = np.full((most, len(values)), -1, dtype=np.int64)
     shift = np.zeros((most, *values.shape))

@@ -13,10 +13,13 @@ from alliance_stats.rupture.latent_scan import (
     Floats,
     LatentParameters,
     Patterns,
+    Shared,
     patterns,
+    shared_by,
     single_odds,
-    whitening,
     whole_problem,
+    window_prior,
+    windows,
 )
 
 FIT_PATIENTS = 1500
@@ -33,8 +36,13 @@ PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak norm
     "depth": (0.6, 0.5),
     "depth_cv": (-1.2, 0.3),
 }
-COVARIANCE = ("autocorrelation", "state_share", "level_sd", "trend_sd", "within_sd", "within_sd_df", "level", "trend")
-RUPTURES = ("onset_rate", "repair_rate", "depth", "depth_cv")
+CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd")
+"""What the covariance depends on, in units of the within-patient variance as the optimiser has them."""
+COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend")
+STEP = 1e-8
+"""Of the forward differences on the optimiser's scale."""
+RATES = ("onset_rate", "repair_rate")
+RUPTURES = (*RATES, "depth", "depth_cv")
 
 
 @dataclass(frozen=True)
@@ -119,13 +127,18 @@ def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentP
     )
 
 
-def heights_of(parameters: LatentParameters, series: Courses, found: Patterns, longest: int) -> Floats:
-    """Log-likelihood of each patient: no rupture or one window; with ``longest=0`` no rupture at all."""
+def heights_of(
+    parameters: LatentParameters, series: Courses, found: Patterns, longest: int, *, shared: Shared | None = None
+) -> Floats:
+    """Log-likelihood of each patient: no rupture or one window; with ``longest=0`` no rupture at all.
+
+    `shared` is ``shared_by(parameters, found, max(longest, 1))``, if at hand.
+    """
     from scipy.special import gammaln
 
-    factor = whitening(parameters, found)
-    problem = whole_problem(parameters, series, found, max(longest, 1), factor=factor)
-    diagonal = np.diagonal(factor, axis1=1, axis2=2)
+    shared = shared_by(parameters, found, max(longest, 1)) if shared is None else shared
+    problem = whole_problem(parameters, series, found, max(longest, 1), shared=shared)
+    diagonal = np.diagonal(shared.factor, axis1=1, axis2=2)
     log_root = np.log(np.where(diagonal > 0, diagonal, 1.0)).sum(axis=1)[found.of]
     degrees, n = parameters.within_sd_df, series.n_rated
     half = (degrees + n) / 2
@@ -149,23 +162,39 @@ def _maximise(
     """Maximise the penalised likelihood over the parameters named in `free`."""
     from scipy.optimize import minimize
 
-    n = len(series.n_rated)
+    n, candidates = len(series.n_rated), windows(found.time.shape[1], max(longest, 1))
 
-    def loss(vector: Floats) -> float:
+    def loss(vector: Floats, shared: Shared | None = None) -> float:
         parameters = _unpack(start, vector, free, unit)
         penalty = sum(
             0.5 * ((value - PENALTY[name][0]) / PENALTY[name][1]) ** 2
             for name, value in zip(free, vector)
             if name in PENALTY
         )
-        return float(penalty - heights_of(parameters, series, found, longest).sum()) / n - at_start
+        return float(penalty - heights_of(parameters, series, found, longest, shared=shared).sum()) / n - at_start
+
+    def loss_and_gradient(vector: Floats) -> tuple[float, Floats]:
+        shared = shared_by(_unpack(start, vector, free, unit), found, max(longest, 1))
+        here, gradient = loss(vector, shared), np.zeros(len(vector))
+        for k, (name, (_, high)) in enumerate(zip(free, limits)):
+            step = STEP if high is None or vector[k] + STEP <= high else -STEP
+            moved = vector.copy()
+            moved[k] += step
+            kept: Shared | None = shared
+            if name in CORRELATION:
+                kept = None
+            elif name in RATES:
+                prior = window_prior(_unpack(start, moved, free, unit), found, candidates)
+                kept = shared._replace(prior=prior)
+            gradient[k] = (loss(moved, kept) - here) / step
+        return here, gradient
 
     first = np.array([_to_line(name, getattr(start, name), unit, start) for name in free])
     at_start = 0.0
     at_start = loss(first)  # so that the tolerance does not depend on the score's unit
     limits = [_LIMITS.get(name, (None, None)) for name in free]
     options: Any = {"maxiter": iterations, "ftol": 5e-6 if longest else 1e-8, "gtol": 1e-4 if longest else 1e-6}
-    result = minimize(loss, first, method="L-BFGS-B", bounds=limits, options=options)
+    result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
     best = _unpack(start, result.x, free, unit)
     return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
 

@@ -143,9 +143,10 @@ def patterns(series: Courses) -> Patterns:
 
 def covariance(parameters: LatentParameters, time: Floats) -> Floats:
     """Covariance of a series without ruptures in units of its own variance, (p, T, T) for `time` (p, T)."""
-    lag = np.abs(time[:, :, None] - time[:, None, :])
+    lag = np.abs(time[:, :, None] - time[:, None, :]).astype(np.int64)
     from_centre = time - parameters.centre
-    matrix = parameters.state_share * np.power(parameters.autocorrelation, lag)
+    powers = np.power(parameters.autocorrelation, np.arange(lag.max(initial=0) + 1.0))
+    matrix = (parameters.state_share * powers)[lag]
     matrix += (parameters.level_sd / parameters.within_sd) ** 2
     matrix += (parameters.trend_sd / parameters.within_sd) ** 2 * (from_centre[:, :, None] * from_centre[:, None, :])
     diagonal = np.arange(time.shape[1])
@@ -155,7 +156,12 @@ def covariance(parameters: LatentParameters, time: Floats) -> Floats:
 
 def whitening(parameters: LatentParameters, found: Patterns) -> Floats:
     """Inverse Cholesky factors (p, T, T); rows beyond the last rating are zero, so that they take part in nothing."""
-    factor = np.linalg.inv(np.linalg.cholesky(covariance(parameters, found.time)))
+    root = np.linalg.cholesky(covariance(parameters, found.time))
+    factor = np.zeros_like(root)
+    for t in range(root.shape[1]):  # forward substitution, all patterns at once
+        factor[:, t, :t] = -(root[:, t, None, :t] @ factor[:, :t, :t])[:, 0]
+        factor[:, t, t] = 1.0
+        factor[:, t, : t + 1] /= root[:, t, t, None]
     beyond = np.arange(found.time.shape[1]) >= found.n_rated[:, None]
     factor[beyond] = 0.0
     return np.asarray(factor)
@@ -213,7 +219,8 @@ def window_prior(parameters: LatentParameters, found: Patterns, candidates: Wind
 class Problem:
     """Everything the scan needs about n series at one state of knowledge (all T positions, or the first few).
 
-    ``precision`` and ``prior`` are per pattern; ``weighted`` is ``P r`` and ``square`` is ``r' P r`` per series.
+    ``precision``, ``sizes`` (x'Px for the indicator x of each window) and ``prior`` are per pattern; ``weighted`` is
+    ``P r`` and ``square`` is ``r' P r`` per series.
     """
 
     precision: Floats
@@ -222,6 +229,7 @@ class Problem:
     square: Floats
     n_rated: Ints
     candidates: Windows
+    sizes: Floats
     prior: Floats
     depths: Floats
     scale: float
@@ -279,12 +287,13 @@ def window_sizes(precision: Floats, candidates: Windows) -> Floats:
     double = np.zeros((p, n_positions + 1, n_positions + 1))
     double[:, 1:, 1:] = precision.cumsum(axis=1).cumsum(axis=2)
     start, stop = candidates.start, candidates.stop
-    return np.asarray(double[:, stop, stop] - 2 * double[:, start, stop] + double[:, start, start])
+    sizes = double[:, stop, stop] - 2 * double[:, start, stop] + double[:, start, start]
+    return np.asarray(np.maximum(sizes, 0.0, out=sizes))
 
 
 def single_odds(problem: Problem) -> tuple[Floats, Floats]:
     """Posterior weight of each single window against no rupture, (n, W), and x'Px per series, (n, W)."""
-    size = np.maximum(window_sizes(problem.precision, problem.candidates), 0.0)[problem.of]
+    size = problem.sizes[problem.of]
     return problem.factors(problem.weighted, problem.square, size) * problem.prior[problem.of], size
 
 
@@ -342,10 +351,33 @@ def _take_out(problem: Problem, size: Floats, k: Ints, running: Floats) -> tuple
     return depth, shape, 2 * depth * slope + depth**2 * size
 
 
+class Shared(NamedTuple):
+    """What every series of a pattern shares: whitening factors, precision, window sizes and prior odds."""
+
+    factor: Floats
+    precision: Floats
+    sizes: Floats
+    prior: Floats
+
+
+def shared_by(parameters: LatentParameters, found: Patterns, longest: int) -> Shared:
+    """What every series of a pattern shares when every rating is known."""
+    factor, candidates = whitening(parameters, found), windows(found.time.shape[1], longest)
+    precision = np.swapaxes(factor, 1, 2) @ factor
+    sizes = window_sizes(precision, candidates)
+    return Shared(factor, precision, sizes, window_prior(parameters, found, candidates))
+
+
 def problem_of(
-    parameters: LatentParameters, precision: Floats, found: Patterns, values: Floats, longest: int
+    parameters: LatentParameters,
+    precision: Floats,
+    found: Patterns,
+    values: Floats,
+    longest: int,
+    *,
+    shared: Shared | None = None,
 ) -> Problem:
-    """The scan's problem for residuals `values` (n, T) known up to ``found.n_rated``."""
+    """The scan's problem for residuals `values` (n, T) known up to ``found.n_rated``; `shared` if it is at hand."""
     weighted = multiply(precision, found.of, values)
     candidates = windows(values.shape[1], longest)
     return Problem(
@@ -355,7 +387,8 @@ def problem_of(
         square=(weighted * values).sum(axis=1),
         n_rated=found.n_rated[found.of],
         candidates=candidates,
-        prior=window_prior(parameters, found, candidates),
+        sizes=window_sizes(precision, candidates) if shared is None else shared.sizes,
+        prior=window_prior(parameters, found, candidates) if shared is None else shared.prior,
         depths=parameters.depths(),
         scale=parameters.within_sd_df * parameters.within_sd**2,
         degrees=parameters.within_sd_df,
@@ -363,11 +396,11 @@ def problem_of(
 
 
 def whole_problem(
-    parameters: LatentParameters, series: Courses, found: Patterns, longest: int, *, factor: Floats | None = None
+    parameters: LatentParameters, series: Courses, found: Patterns, longest: int, *, shared: Shared | None = None
 ) -> Problem:
-    """The scan's problem when every rating is known; `factor` is ``whitening(parameters, found)`` if at hand."""
-    factor = whitening(parameters, found) if factor is None else factor
-    return problem_of(parameters, np.swapaxes(factor, 1, 2) @ factor, found, residual(parameters, series), longest)
+    """The scan's problem when every rating is known; `shared` is :func:`shared_by` of the same, if at hand."""
+    shared = shared_by(parameters, found, longest) if shared is None else shared
+    return problem_of(parameters, shared.precision, found, residual(parameters, series), longest, shared=shared)
 
 
 def multiply(matrices: Floats, of: Ints, values: Floats) -> Floats:
