@@ -130,4 +130,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_MODULE_OF]
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
