@@ -13,8 +13,9 @@ from alliance_stats.mixed.crossed import CrossedSpec, crossed_spec, slot_columns
 from alliance_stats.mixed.design import Design
 from alliance_stats.mixed.likelihood import Curvature, Directions, Evaluation, evaluate
 from alliance_stats.mixed.nested import NestedSpec
+from alliance_stats.mixed.pairs import Pairs, build_pairs
 from alliance_stats.mixed.products import Products, build_products, with_outcome
-from alliance_stats.mixed.residual import Change, Pairs, build_pairs, whiten, whitened_change
+from alliance_stats.mixed.residual import Change, whiten, whitened_change
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -244,7 +245,8 @@ class Model:
         scaled = y - centre
         scale = float(np.sqrt(scaled @ scaled / len(y))) or 1.0
         changed = replace(design, y=scaled / scale, y_centre=centre, y_scale=scale)
-        return replace(self, design=changed, products=with_outcome(self.products, changed))
+        products = with_outcome(self.products, changed)
+        return replace(self, design=changed, products=products, pairs=_pairs(changed, products, self.correlation))
 
 
 def outer_columns(design: Design) -> tuple[int, ...]:
@@ -264,10 +266,13 @@ def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model
         counts = np.diff(grouping.outer_starts, append=grouping.n_inner)
         spec = NestedSpec(columns, grouping.outer_starts, counts)
     products = build_products(design, extra)
-    pairs = None
-    if correlation is not None and design.time is not None:
-        pairs = build_pairs(products, design.time, continuous=correlation == "car1")
-    return Model(design, products, pairs, correlation, reml, spec)
+    return Model(design, products, _pairs(design, products, correlation), correlation, reml, spec)
+
+
+def _pairs(design: Design, products: Products, correlation: str | None) -> Pairs | None:
+    if correlation is None or design.time is None:
+        return None
+    return build_pairs(products, design.time, continuous=correlation == "car1")
 
 
 def _solve(cross: FloatArray) -> tuple[FloatArray, float, FloatArray, float]:

@@ -37,11 +37,14 @@ class Basis:
         R, unit upper triangular.
     pivots : (a, m) array
         Zero where a column is a combination of the columns before it in that group.
+    ones : bool
+        Whether the first column is one in every row.
     """
 
     rows: list[FloatArray]
     upper: FloatArray
     pivots: FloatArray
+    ones: bool
 
 
 @dataclass(frozen=True)
@@ -166,16 +169,15 @@ def _orthogonalise(columns: FloatArray, starts: IntArray, counts: IntArray, *, o
         left = segment_sum(column * column, starts) if j else before
         pivots[j] = np.where(left > _NEGLIGIBLE * before, left, 0.0)
         rows.append(column)
-    return Basis(rows, upper, pivots)
+    return Basis(rows, upper, pivots, ones)
 
 
 def _split(column: FloatArray, basis: Basis, starts: IntArray, counts: IntArray) -> tuple[FloatArray, FloatArray]:
     """Least-squares coefficients of a column on A in every group, and what is left of the column."""
     a, m = basis.pivots.shape
-    ones = bool(np.array_equal(basis.pivots[0], counts)) and bool(basis.rows[0][0] == 1.0)
     coef = np.empty((a, m))
     for i in range(a):
-        plain = i == 0 and ones
+        plain = i == 0 and basis.ones
         coef[i] = _ratio(segment_sum(column if plain else basis.rows[i] * column, starts), basis.pivots[i])
         fitted = np.repeat(coef[i], counts)
         column = column - (fitted if plain else np.multiply(fitted, basis.rows[i], out=fitted))

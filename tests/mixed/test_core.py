@@ -267,12 +267,14 @@ def test_transfers_are_crossed_and_without_them_nested():
     np.testing.assert_allclose(left, nested.random_effects["therapist"], rtol=2e-2, atol=1e-3)
 
 
-def test_refit_is_a_new_fit():
-    data = study()
-    fit = fit_mixed(FULL, data)
+@pytest.mark.parametrize("correlation", [None, "ar1", "car1"])
+def test_refit_is_a_new_fit(correlation):
+    data = study(rho=0.4)
+    options = {"correlation": correlation, "time": "session"} if correlation else {}
+    fit = fit_mixed(FULL, data, **options)
     y = fit.design.user_outcome() * 2 + np.arange(fit.design.n) % 5
     other = data.iloc[fit.design.kept].assign(y=y)
-    same(fit.refit(y), fit_mixed(FULL, other))
+    same(fit.refit(y), fit_mixed(FULL, other, **options))
 
 
 def test_single_contrast_is_the_t_test_of_its_coefficient():
