@@ -24,8 +24,9 @@ import numpy as np
 
 from alliance_stats.mixed.crossed import Crossed, CrossedSpec
 from alliance_stats.mixed.nested import Nested, NestedSpec
+from alliance_stats.mixed.products import Products
 from alliance_stats.mixed.residual import Change, Whitened
-from alliance_stats.mixed.small import apply, pair_table, posterior, sandwich, times
+from alliance_stats.mixed.small import apply, pair_table, paired, posterior, times
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -37,7 +38,7 @@ class Directions:
     Attributes
     ----------
     keys : tuple of (kind, i, j)
-        ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", which, 0)``.
+        ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", 0, 0)``.
     inner, outer : (parameters, a, a), (parameters, r, r) arrays
         Ones at (i, j) and (j, i) of the parameter's own matrix.
     """
@@ -58,8 +59,8 @@ class Curvature:
     cross : (parameters, k, k) array
         d W'V^-1 W.
     information : (parameters, parameters) array or None
-        tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one outer level and an exact
-        entry for the residual parameters: it steers the search, nothing that is reported.
+        tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one outer level and some of
+        the residual parameter's: it steers the search, nothing that is reported.
     """
 
     log_det: FloatArray
@@ -95,22 +96,24 @@ class Evaluation:
 
 def evaluate(
     white: Whitened,
-    coef: FloatArray,
+    products: Products,
     cov: FloatArray,
     outer_cov: FloatArray | None,
     spec: NestedSpec | CrossedSpec | None,
     *,
     directions: Directions | None = None,
-    changes: tuple[Change, ...] = (),
+    change: Change | None = None,
     information: bool = True,
 ) -> Evaluation:
     """Evaluate one or two levels.
+
+    Columns of W that are columns of A (`products.same`) have B = I and E = 0: their part of w is one of G.
 
     Parameters
     ----------
     white : Whitened
         The residual's structure.
-    coef : (a, k, m) array
+    products : Products
         B; with a crossed outer factor A has that factor's slots as further columns.
     cov, outer_cov : (a, a), (r, r) arrays
         D (zero rows for effects of the outer factor only) and T.
@@ -118,90 +121,137 @@ def evaluate(
         The outer level.
     directions : Directions, optional
         Derivatives are formed where given.
-    changes : tuple of Change
-        The residual parameters' derivatives.
+    change : Change, optional
+        The residual parameter's derivative.
     information : bool
         Whether to form the expected information as well.
     """
-    a = len(cov)
+    a, same, moving, coef = len(cov), products.same, products.moving, products.coef
     size, gram = posterior(white.gram, white.det, cov)
-    w = times(gram, coef)
-    if white.cross is not None:
-        w += white.cross - times(gram[:, :a], apply(cov, white.cross[:a]))
-    cross = white.total + sum(coef[i] @ w[i].T for i in range(len(coef)))
-    if white.cross is not None:
+    cross = np.empty((products.k, products.k))
+    w = np.empty((len(gram), products.k, gram.shape[-1]))
+    for j, effect in same:
+        w[:, j] = gram[:, effect]
+    if white.cross is None:
+        seen = times(gram, coef)
+        left = white.total + paired(coef, seen)
+    else:
+        pulled = coef.copy()
+        pulled[:a] -= apply(cov, white.cross[:a])
+        seen = times(gram, pulled)
+        seen += white.cross
         reach = coef.copy()
-        reach[:a] -= apply(cov, w[:a])
-        cross = cross + sum(white.cross[i] @ reach[i].T for i in range(len(coef)))
+        reach[:a] -= apply(cov, seen[:a])
+        left = white.total + paired(coef, seen) + paired(white.cross, reach)
+    w[:, moving] = seen
+    cross[np.ix_(moving, moving)] = left
+    if same:
+        sums = w.sum(axis=-1)
+        for j, effect in same:
+            cross[j] = cross[:, j] = sums[effect]
     log_det = white.log_det + float(np.log(size).sum())
     level: Nested | Crossed | None = None
     if spec is not None and outer_cov is not None:
         level = spec.level_at(gram, w, outer_cov)
         log_det += float(level.log_det)
-        cross = cross - level.reduction
+        cross -= level.reduction
         w = level.adjust(w)
     cross = (cross + cross.T) / 2
     curvature = None
     if directions is not None:
-        curvature = _curvature(directions, coef, cov, gram, w, level, changes, information)
+        curvature = _curvature(directions, products, cov, gram, w, level, change, information)
     return Evaluation(log_det, cross, curvature, w, gram, level)
 
 
 def _curvature(
     directions: Directions,
-    coef: FloatArray,
+    products: Products,
     cov: FloatArray,
     gram: FloatArray,
     w: FloatArray,
     level: Nested | Crossed | None,
-    changes: tuple[Change, ...],
+    change: Change | None,
     information: bool,
 ) -> Curvature:
-    k, a, count = coef.shape[1], len(cov), len(directions.keys)
+    k, a, count = products.k, len(cov), len(directions.keys)
     log_det, cross = np.zeros(count), np.zeros((count, k, k))
     full = gram if level is None else level.condition(gram)
-    sums = full.sum(axis=-1)
-    outer_full = outer_cross = None
+    steer = _information(directions, full[:a, :a], level) if information else None
+    sums, by_effect = full.sum(axis=-1), _cross_table(w[:a])
+    outer_sums = outer_effect = None
     if level is not None:
-        outer_full, outer_cross = level.full.sum(axis=-1), level.cross
+        outer_sums, outer_effect = level.full.sum(axis=-1), _cross_table(level.cross)
     for number, (kind, i, j) in enumerate(directions.keys):
         if kind == "residual":
-            log_det[number], cross[number] = _residual_derivative(changes[i], coef, cov, gram, w, level)
+            assert change is not None
+            log_det[number], cross[number] = _residual_derivative(
+                change, directions, number, products, cov, gram, w, level, steer
+            )
             continue
-        total, by_group = (sums, w) if kind == "inner" else (outer_full, outer_cross)
+        total, table = (sums, by_effect) if kind == "inner" else (outer_sums, outer_effect)
         assert total is not None
-        assert by_group is not None
+        assert table is not None
         log_det[number] = total[i, j] * (1.0 if i == j else 2.0)
-        product = by_group[i] @ by_group[j].T
-        cross[number] = -product if i == j else -(product + product.T)
-    steer = _information(directions, full[:a, :a], level, changes) if information else None
+        cross[number] = -table[i, :, j] if i == j else -(table[i, :, j] + table[j, :, i])
     return Curvature(log_det, cross, steer)
 
 
+def _cross_table(w: FloatArray) -> FloatArray:
+    """T[i, u, j, v] = sum over groups of w_iu w_jv."""
+    flat = w.reshape(-1, w.shape[-1])
+    return np.asarray(flat @ flat.T).reshape(*w.shape[:2], *w.shape[:2])
+
+
 def _residual_derivative(
-    change: Change, coef: FloatArray, cov: FloatArray, gram: FloatArray, w: FloatArray, level: Nested | Crossed | None
+    change: Change,
+    directions: Directions,
+    number: int,
+    products: Products,
+    cov: FloatArray,
+    gram: FloatArray,
+    w: FloatArray,
+    level: Nested | Crossed | None,
+    steer: FloatArray | None,
 ) -> tuple[float, FloatArray]:
-    """With V^-1 W = R^-1 (E + A c), c = B - D w - (outer effects), and the conditional covariance Psi of b + c."""
+    """The derivatives by rho of log|V| and W'V^-1 W; its row of the information is added to `steer`.
+
+    With V^-1 W = R^-1 (E + A c), c = B - D w - (outer effects), and the conditional covariance Psi of b + c: without an
+    outer level Psi = D L, L = I - G D, and A'V^-1 dR V^-1 A = -L (A'dR^-1 A) L'.
+    """
     a = len(cov)
-    reach = coef.copy()
-    reach[:a] -= apply(cov, w[:a])
-    psi = np.zeros_like(gram)
-    psi[:a, :a] = cov[:, :, None] - sandwich(cov, gram[:a, :a])
+    lever = -apply(cov, gram[:a, :a])  # L'
+    for i in range(a):
+        lever[i, i] += 1.0
+    held = times(lever.transpose(1, 0, 2), change.gram[:a, :a])
+    spread = apply(cov, held)  # Psi A'dR^-1 A
+    log_det = change.log_det + sum(float(spread[i, i].sum()) for i in range(a))
+    reach = np.zeros((len(gram), *w.shape[1:]))
+    reach[:a] = -apply(cov, w[:a])
+    for j, effect in products.same:
+        reach[effect, j] += 1.0
+    reach[:, products.moving] += products.coef
     if level is not None:
         level.take_modes(reach)
-        level.add_spread(psi, cov)
-    log_det = change.log_det + float(np.einsum("abm,abm->", psi, change.gram))
-    moved = times(change.gram, reach)
-    cross = change.total + sum(reach[i] @ moved[i].T for i in range(len(reach)))
+        further = np.zeros_like(gram)
+        level.add_spread(further, cov)
+        log_det += float(np.vdot(further, change.gram))
+    cross = paired(reach, times(change.gram, reach))
+    moving = list(products.moving)
+    cross[np.ix_(moving, moving)] += change.total
     if change.cross is not None:
-        mixed = sum(reach[i] @ change.cross[i].T for i in range(len(reach)))
-        cross = cross + mixed + mixed.T
+        mixed = paired(reach, change.cross)
+        cross[:, moving] += mixed
+        cross[moving] += mixed.T
+    if steer is not None:
+        seen = paired(held.transpose(1, 0, 2), lever)
+        row = -directions.inner.reshape(len(steer), -1) @ seen.ravel() / 2
+        steer[number] += row
+        steer[:, number] += row
+        steer[number, number] = change.information - float(np.vdot(spread, spread.transpose(1, 0, 2))) / 2
     return log_det, cross
 
 
-def _information(
-    directions: Directions, full: FloatArray, level: Nested | Crossed | None, changes: tuple[Change, ...]
-) -> FloatArray:
+def _information(directions: Directions, full: FloatArray, level: Nested | Crossed | None) -> FloatArray:
     """Half the sum of tr(dD g dD' g) over groups and outer levels, g = A'V^-1 A and U'V^-1 U."""
     count = len(directions.keys)
     inner = directions.inner.reshape(count, -1)
@@ -210,9 +260,6 @@ def _information(
         outer = directions.outer.reshape(count, -1)
         both = inner @ _by_pairs(level.between(), split=True) @ outer.T
         out += outer @ _by_pairs(level.information()) @ outer.T + both + both.T
-    for number, (kind, which, _) in enumerate(directions.keys):
-        if kind == "residual":
-            out[number, number] += 2 * changes[which].information
     return np.asarray(out / 2)
 
 

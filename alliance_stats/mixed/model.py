@@ -15,7 +15,7 @@ from alliance_stats.mixed.likelihood import Curvature, Directions, Evaluation, e
 from alliance_stats.mixed.nested import NestedSpec
 from alliance_stats.mixed.pairs import Pairs, build_pairs
 from alliance_stats.mixed.products import Products, build_products, with_outcome
-from alliance_stats.mixed.residual import Change, whiten, whitened_change
+from alliance_stats.mixed.residual import whiten
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -164,18 +164,15 @@ class Model:
     def evaluate(self, theta: FloatArray, *, derivatives: bool = True, information: bool = True) -> Evaluation:
         """log|V| and W'V^-1 W (unit sigma^2) at `theta`."""
         inner, outer, rho = self.matrices(theta)
-        white = whiten(self.products, self.pairs, rho)
-        changes: tuple[Change, ...] = ()
-        if derivatives and self.pairs is not None:
-            changes = (whitened_change(self.products, self.pairs, rho),)
+        white, change = whiten(self.products, self.pairs, rho, derivative=derivatives)
         return evaluate(
             white,
-            self.products.coef,
+            self.products,
             inner,
             outer,
             self.spec,
             directions=self.directions if derivatives else None,
-            changes=changes,
+            change=change,
             information=information,
         )
 

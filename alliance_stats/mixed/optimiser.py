@@ -86,9 +86,8 @@ def start_values(model: Model) -> FloatArray:
     rest_rows = float((products.counts - (pivots > 0).sum(axis=0)).sum())
     rest = products.total[-1, -1]
     if len(products.moving) > 1:
-        inside = list(products.moving[:-1])
-        within = np.linalg.pinv(products.total[np.ix_(inside, inside)], hermitian=True)
-        rest -= products.total[-1, inside] @ within @ products.total[inside, -1]
+        total = products.total
+        rest -= total[-1, :-1] @ np.linalg.pinv(total[:-1, :-1], hermitian=True) @ total[:-1, -1]
     if usable.sum() > 2 * a and rest_rows > 0 and rest > 0:
         noise = rest / rest_rows
         coef = products.coef[:, -1][:, usable]

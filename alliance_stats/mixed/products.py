@@ -57,13 +57,15 @@ class Products:
         A'A.
     det : (m,) array
         det(A'A), computed without cancellation.
-    coef : (a, k, m) array
-        Least-squares coefficients of each column of W = [X y] on A; k = p + 1.
-    rest : (moving, n) array
-        The rows of E that are not zero throughout.
+    same : tuple of (int, int)
+        Columns of W = [X y] that are columns of A themselves, and which: nothing is left of them.
     moving : tuple of int
-        Which columns of W they belong to.
-    total : (k, k) array
+        The other columns of W.
+    coef : (a, moving, m) array
+        Their least-squares coefficients on A.
+    rest : (moving, n) array
+        E, what is left of them.
+    total : (moving, moving) array
         E'E over all rows.
     columns : (a, n) array
         A itself, rows weighted.
@@ -72,9 +74,10 @@ class Products:
     basis: Basis
     gram: FloatArray
     det: FloatArray
+    same: tuple[tuple[int, int], ...]
+    moving: tuple[int, ...]
     coef: FloatArray
     rest: FloatArray
-    moving: tuple[int, ...]
     total: FloatArray
     columns: FloatArray
     starts: IntArray
@@ -84,7 +87,7 @@ class Products:
     @property
     def k(self) -> int:
         """Columns of W."""
-        return int(self.coef.shape[1])
+        return len(self.same) + len(self.moving)
 
 
 def build_products(design: Design, extra: FloatArray | None = None) -> Products:
@@ -96,23 +99,21 @@ def build_products(design: Design, extra: FloatArray | None = None) -> Products:
     basis = _orthogonalise(columns, starts, counts, ones=root is None and _starts_with_ones(design))
     a, m = basis.pivots.shape
     same = _same_columns(design)
-    coef = np.zeros((a, design.p + 1, m))
-    moving = [j for j in range(design.p + 1) if j not in same]
-    rest = np.empty((len(moving), design.n))
-    for j, effect in same.items():
-        coef[effect, j] = 1.0
+    moving = tuple(j for j in range(design.p + 1) if j not in same)
+    coef, rest = np.empty((a, len(moving), m)), np.empty((len(moving), design.n))
     for place, j in enumerate(moving):
         column = design.x[j] if j < design.p else design.y
-        coef[:, j], rest[place] = _split(column if root is None else column * root, basis, starts, counts)
+        coef[:, place], rest[place] = _split(column if root is None else column * root, basis, starts, counts)
     gram = np.einsum("bim,bm,bjm->ijm", basis.upper, basis.pivots, basis.upper)
     return Products(
         basis=basis,
         gram=gram,
         det=np.prod(basis.pivots, axis=0),
+        same=tuple(same.items()),
+        moving=moving,
         coef=coef,
         rest=rest,
-        moving=tuple(moving),
-        total=_total(rest, moving, design.p + 1),
+        total=rest @ rest.T,
         columns=columns,
         starts=starts,
         counts=counts,
@@ -125,7 +126,7 @@ def with_outcome(products: Products, design: Design) -> Products:
     y = design.y if design.weights is None else design.y * np.sqrt(design.weights)
     coef, rest = products.coef.copy(), products.rest.copy()
     coef[:, -1], rest[-1] = _split(y, products.basis, products.starts, products.counts)
-    return replace(products, coef=coef, rest=rest, total=_total(rest, products.moving, products.k))
+    return replace(products, coef=coef, rest=rest, total=rest @ rest.T)
 
 
 def _starts_with_ones(design: Design) -> bool:
@@ -189,9 +190,3 @@ def _split(column: FloatArray, basis: Basis, starts: IntArray, counts: IntArray)
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
-
-
-def _total(rest: FloatArray, moving: Any, k: int) -> FloatArray:
-    total = np.zeros((k, k))
-    total[np.ix_(list(moving), list(moving))] = rest @ rest.T
-    return total

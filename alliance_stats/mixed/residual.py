@@ -18,7 +18,7 @@ import numpy as np
 
 from alliance_stats.mixed.pairs import Pairs
 from alliance_stats.mixed.products import Products
-from alliance_stats.mixed.small import determinant, segment_sum
+from alliance_stats.mixed.small import determinant, segment_sum, triangle_places
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -33,9 +33,9 @@ class Whitened:
         A'R^-1 A.
     det : (m,)
         Its determinant.
-    cross : (a, k, m) or None
+    cross : (a, moving, m) or None
         A'R^-1 E; None where it is zero (independent residuals).
-    total : (k, k)
+    total : (moving, moving)
         E'R^-1 E.
     log_det : float
         log|R|.
@@ -59,28 +59,29 @@ class Change:
     information: float
 
 
-def whiten(products: Products, pairs: Pairs | None, rho: float) -> Whitened:
-    """The cross-products under R at serial correlation `rho` (per unit of gap); independent without pairs."""
+def whiten(
+    products: Products, pairs: Pairs | None, rho: float, *, derivative: bool = False
+) -> tuple[Whitened, Change | None]:
+    """The cross-products under R at serial correlation `rho` (per unit of gap), and their derivative by it."""
     if pairs is None:
-        return Whitened(products.gram, products.det, None, products.total, -products.log_weights)
-    s, _ = _powers(pairs.gaps, rho)
-    left = (1 - s) * (1 + s)
-    own, lagged = s * s / left, s / left
-    gram, cross, total = _combine(products, pairs, own, lagged)
-    gram += products.gram
-    log_det = float(pairs.count @ np.log(left)) - products.log_weights
-    return Whitened(gram, determinant(gram), cross, total + products.total, log_det)
-
-
-def whitened_change(products: Products, pairs: Pairs, rho: float) -> Change:
-    """The derivative with respect to `rho`."""
+        return Whitened(products.gram, products.det, None, products.total, -products.log_weights), None
     s, slope = _powers(pairs.gaps, rho)
     left = (1 - s) * (1 + s)
-    own, lagged = 2 * s / left**2 * slope, (1 + s * s) / left**2 * slope
-    gram, cross, total = _combine(products, pairs, own, lagged)
-    log_det = float(pairs.count @ (-2 * s / left * slope))
+    own, lagged = [s * s / left], [s / left]
+    if derivative:
+        own.append(2 * s / left**2 * slope)
+        lagged.append((1 + s * s) / left**2 * slope)
+    (gram, *gram_change), (cross, *cross_change), (total, *total_change) = _combine(
+        products, pairs, np.array(own), np.array(lagged)
+    )
+    gram += products.gram
+    log_det = float(pairs.count @ np.log(left)) - products.log_weights
+    white = Whitened(gram, determinant(gram), cross, total + products.total, log_det)
+    if not derivative:
+        return white, None
+    log_det_change = float(pairs.count @ (-2 * s / left * slope))
     information = float(pairs.count @ ((1 + s * s) / left**2 * slope**2))
-    return Change(gram, cross, total, log_det, information)
+    return white, Change(gram_change[0], cross_change[0], total_change[0], log_det_change, information)
 
 
 def _powers(gaps: FloatArray, rho: float) -> tuple[FloatArray, FloatArray]:
@@ -96,28 +97,18 @@ def _powers(gaps: FloatArray, rho: float) -> tuple[FloatArray, FloatArray]:
 def _combine(
     products: Products, pairs: Pairs, own: FloatArray, lagged: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Sum own * (kk' + pp') - lagged * (kp' + pk') by group: A'.A, A'.E and E'.E."""
-    a, k, m = products.coef.shape
-    moving = list(products.moving)
-    weight = np.concatenate([own[pairs.common], -lagged[pairs.common]])
-    sums = (weight @ pairs.dense).reshape(len(pairs.own), m)
+    """Sum own * (kk' + pp') - lagged * (kp' + pk') by group, for each row of weights: A'.A, A'.E and E'.E."""
+    a, moving, m = products.coef.shape
+    several, triangle = len(own), a * (a + 1) // 2
+    sums = np.concatenate([own[:, pairs.common], -lagged[:, pairs.common]], axis=1) @ pairs.dense
+    sums = sums.reshape(several, len(pairs.own), m)
     if len(pairs.gap_of_entry):
-        rare = pairs.own * own[pairs.gap_of_entry] - pairs.lagged * lagged[pairs.gap_of_entry]
-        if len(pairs.entry_starts) < rare.shape[1]:
-            rare = segment_sum(rare, pairs.entry_starts)
-        sums[:, pairs.groups] += rare
-    gram, cross = np.zeros((a, a, m)), np.zeros((a, k, m))
-    row = 0
-    for i in range(a):
-        for j in range(i, a):
-            gram[i, j] = sums[row]
-            if j > i:
-                gram[j, i] = gram[i, j]
-            row += 1
-    for i in range(a):
-        for j in moving:
-            cross[i, j] = sums[row]
-            row += 1
-    total = np.zeros((k, k))
-    total[np.ix_(moving, moving)] = np.tensordot(own, pairs.total_own, 1) - np.tensordot(lagged, pairs.total_lagged, 1)
-    return gram, cross, total
+        for out, mine, other in zip(sums, own, lagged):
+            rare = pairs.own * mine[pairs.gap_of_entry] - pairs.lagged * other[pairs.gap_of_entry]
+            if len(pairs.entry_starts) < rare.shape[1]:
+                rare = segment_sum(rare, pairs.entry_starts)
+            out[:, pairs.groups] += rare
+    gram = sums[:, triangle_places(a)]
+    cross = sums[:, triangle:].reshape(several, a, moving, m)
+    totals = np.tensordot(own, pairs.total_own, 1) - np.tensordot(lagged, pairs.total_lagged, 1)
+    return gram, cross, totals

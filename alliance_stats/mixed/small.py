@@ -35,6 +35,11 @@ def times(left: FloatArray, right: FloatArray) -> FloatArray:
     return np.asarray(out)
 
 
+def paired(left: FloatArray, right: FloatArray) -> FloatArray:
+    """The sum over groups of left' right: (a, b, m) and (a, c, m) give (b, c)."""
+    return np.asarray(sum(left[i] @ right[i].T for i in range(len(left))))
+
+
 def apply(matrix: FloatArray, values: FloatArray) -> FloatArray:
     """One (b, a) matrix times the (a, ...) values of every group."""
     if len(matrix) == 1 and matrix.shape[1] == 1:
@@ -57,6 +62,11 @@ def _triangle(a: int) -> tuple[Any, Any, Any]:
     where = np.empty((a, a), dtype=np.int64)
     where[rows, columns] = where[columns, rows] = np.arange(len(rows))
     return rows, columns, where
+
+
+def triangle_places(a: int) -> IntArray:
+    """Where each (i, j) of a symmetric matrix stands in its upper triangle, row by row."""
+    return np.asarray(_triangle(a)[2])
 
 
 def determinant(gram: FloatArray) -> FloatArray:
