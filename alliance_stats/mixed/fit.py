@@ -90,7 +90,8 @@ def _flow(data: pd.DataFrame, design: Design) -> Steps:
     """Who was kept before, and the rows this model used of them."""
     given = used = None
     if (data.columns == PATIENT).sum() == 1:
-        used = given = data[PATIENT].nunique()
+        whole = design.inner_factor == PATIENT and not design.n_dropped
+        used = given = design.grouping.n_inner if whole else data[PATIENT].nunique()
         if design.n_dropped:
             used = data[PATIENT].iloc[design.kept].nunique()
     lost = {f"no {name}": n for name, n in design.missing.items()}

@@ -126,7 +126,7 @@ def evaluate(
     information : bool
         Whether to form the expected information as well.
     """
-    a, same, moving, coef = len(cov), products.same, products.moving, products.coef
+    a, same, coef = len(cov), products.same, products.coef
     size, gram = posterior(white.gram, white.det, cov)
     cross = np.empty((products.k, products.k))
     w = np.empty((len(gram), products.k, gram.shape[-1]))
@@ -143,8 +143,8 @@ def evaluate(
         reach = coef.copy()
         reach[:a] -= apply(cov, seen[:a])
         left = white.total + paired(coef, seen) + paired(white.cross, reach)
-    w[:, moving] = seen
-    cross[np.ix_(moving, moving)] = left
+    w[:, products.moving_columns] = seen
+    cross[products.moving_block] = left
     if same:
         sums = w.sum(axis=-1)
         for j, effect in same:
@@ -225,19 +225,20 @@ def _residual_derivative(
     held = times(lever.transpose(1, 0, 2), change.gram[:a, :a])
     spread = apply(cov, held)  # Psi A'dR^-1 A
     log_det = change.log_det + sum(float(spread[i, i].sum()) for i in range(a))
-    reach = np.zeros((len(gram), *w.shape[1:]))
-    reach[:a] = -apply(cov, w[:a])
+    reach = -apply(cov, w[:a])
+    if len(gram) > a:
+        reach = np.concatenate([reach, np.zeros((len(gram) - a, *w.shape[1:]))])
     for j, effect in products.same:
         reach[effect, j] += 1.0
-    reach[:, products.moving] += products.coef
+    reach[:, products.moving_columns] += products.coef
     if level is not None:
         level.take_modes(reach)
         further = np.zeros_like(gram)
         level.add_spread(further, cov)
         log_det += float(np.vdot(further, change.gram))
     cross = paired(reach, times(change.gram, reach))
-    moving = list(products.moving)
-    cross[np.ix_(moving, moving)] += change.total
+    moving = products.moving_columns
+    cross[products.moving_block] += change.total
     if change.cross is not None:
         mixed = paired(reach, change.cross)
         cross[:, moving] += mixed

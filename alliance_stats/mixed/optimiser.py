@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.mixed.model import Deviance, Model
+from alliance_stats.mixed.pairs import Pairs
+from alliance_stats.mixed.products import Basis
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -77,29 +79,59 @@ def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
 
 
 def start_values(model: Model) -> FloatArray:
-    """D by moments: the spread of the groups' own coefficients beyond what their residuals explain."""
+    """D by moments: the spread of the groups' own coefficients beyond what their residuals explain.
+
+    A serial correlation makes those coefficients vary more, and the residuals around them less: by a factor of
+    (1 + rho) / (1 - rho) in long series, of about 1 + rho in short ones.
+    """
     products, design = model.products, model.design
     a = len(design.effects)
-    spread = np.eye(a) * 0.2
+    spread, rho = np.eye(a) * 0.2, 0.2 if model.pairs is not None else 0.0
     pivots = products.basis.pivots
     usable = (pivots > 0).all(axis=0) & (products.counts > a)
-    rest_rows = float((products.counts - (pivots > 0).sum(axis=0)).sum())
-    rest = products.total[-1, -1]
-    if len(products.moving) > 1:
-        total = products.total
-        rest -= total[-1, :-1] @ np.linalg.pinv(total[:-1, :-1], hermitian=True) @ total[:-1, -1]
-    if usable.sum() > 2 * a and rest_rows > 0 and rest > 0:
-        noise = rest / rest_rows
-        coef = products.coef[:, -1][:, usable]
-        gram = np.moveaxis(products.gram[:, :, usable], -1, 0)
-        own = np.linalg.inv(gram).mean(axis=0)
-        found = np.atleast_2d(np.cov(coef)) / noise - own
+    spent = float((pivots > 0).sum()) / design.n
+    total = products.total
+    within = np.append(-np.linalg.pinv(total[:-1, :-1], hermitian=True) @ total[:-1, -1], 1.0)
+    rest = float(within @ total @ within)
+    if usable.sum() > 2 * a and spent < 1 and rest > 0:
+        longer = 1.0
+        if model.pairs is not None:
+            rho, longer = _start_correlation(model.pairs, within, spent)
+        noise = rest / (design.n * (1 - min(spent * longer, (1 + spent) / 2)))
+        own = _mean_inverse(products.basis, usable) * longer
+        found = np.atleast_2d(np.cov(products.coef[:, -1][:, usable])) / noise - own
         values, vectors = np.linalg.eigh((found + found.T) / 2)
         floor = 0.05 * np.diag(own).max()
         spread = (vectors * np.maximum(values, floor)) @ vectors.T
     r = len(model.outer_columns)
     outer = 0.1 * np.diag(np.diag(spread)[list(model.outer_columns)]) if r else None
-    return model.vector(spread, outer, 0.2 if model.pairs is not None else 0.0)
+    return model.vector(spread, outer, rho)
+
+
+def _start_correlation(pairs: Pairs, within: FloatArray, spent: float) -> tuple[float, float]:
+    """Rho and 1 + rho from neighbouring residuals, of whose degrees of freedom the share `spent` is used up."""
+    most = int(np.argmax(pairs.count))
+    own, lagged = (float(within @ table[most] @ within) for table in (pairs.total_own, pairs.total_lagged))
+    seen = lagged / own if own > 0 else 0.2
+    rho, longer = seen, 1.0
+    for _ in range(3):
+        share = min(spent * longer, 0.5)
+        rho = min(max(seen * (1 - share) + share, 0.0), 0.7)
+        longer = 1 + rho
+    return max(rho, 0.05) ** float(1 / pairs.gaps[most]), longer
+
+
+def _mean_inverse(basis: Basis, usable: Any) -> FloatArray:
+    """The mean of (A'A)^-1 over the groups `usable`, by A = O R."""
+    a = len(basis.pivots)
+    back = np.zeros_like(basis.upper)  # the inverse of R
+    for j in range(a):
+        back[j, j] = 1.0
+        for i in range(j - 1, -1, -1):
+            back[i, j] = -sum(basis.upper[i, k] * back[k, j] for k in range(i + 1, j + 1))
+    weight = np.divide(1.0, basis.pivots, out=np.zeros_like(basis.pivots), where=usable) / usable.sum()
+    weighted = (back * weight).reshape(a, -1)
+    return np.asarray(weighted @ back.reshape(a, -1).T)
 
 
 class _Search:
@@ -107,7 +139,7 @@ class _Search:
 
     def __init__(self, model: Model, theta: FloatArray) -> None:
         self.model = model
-        self.residual = np.array([parameter.kind == "residual" for parameter in model.parameters])
+        self.residual = [k for k, parameter in enumerate(model.parameters) if parameter.kind == "residual"]
         self.positive = model.correlation == "car1"
         self.lowest = -14.0 if self.positive else -12.0  # a correlation of 1e-6 (CAR(1)) counts as none
         self.blocks = covariance_blocks(model)
@@ -123,20 +155,23 @@ class _Search:
     # -- coordinates: rho by its Fisher transform (AR(1)) or its logit (CAR(1)) -----------------------------------
     def _to_search(self, theta: FloatArray) -> FloatArray:
         x = theta.copy()
-        rho = np.clip(theta[self.residual], 1e-9 if self.positive else -_RHO_LIMIT, _RHO_LIMIT)
-        x[self.residual] = np.log(rho / (1 - rho)) if self.positive else np.arctanh(rho)
+        for k in self.residual:
+            rho = min(max(float(theta[k]), 1e-9 if self.positive else -_RHO_LIMIT), _RHO_LIMIT)
+            x[k] = math.log(rho / (1 - rho)) if self.positive else math.atanh(rho)
         return x
 
     def _to_theta(self, x: FloatArray) -> FloatArray:
         theta = x.copy()
-        z = np.clip(x[self.residual], -30.0, 30.0)
-        theta[self.residual] = 1 / (1 + np.exp(-z)) if self.positive else np.clip(np.tanh(z), -_RHO_LIMIT, _RHO_LIMIT)
+        for k in self.residual:
+            z = min(max(float(x[k]), -30.0), 30.0)
+            theta[k] = 1 / (1 + math.exp(-z)) if self.positive else min(max(math.tanh(z), -_RHO_LIMIT), _RHO_LIMIT)
         return theta
 
     def _slope(self, theta: FloatArray) -> FloatArray:
-        rho = theta[self.residual]
         slope = np.ones(len(theta))
-        slope[self.residual] = np.maximum(rho * (1 - rho) if self.positive else 1 - rho**2, 1e-300)
+        for k in self.residual:
+            rho = float(theta[k])
+            slope[k] = max(rho * (1 - rho) if self.positive else 1 - rho**2, 1e-300)
         return slope
 
     def _evaluate(self, x: FloatArray) -> Deviance | None:
@@ -153,7 +188,7 @@ class _Search:
         assert self.at.gradient is not None
         assert self.at.information is not None
         slope = self._slope(self._to_theta(self.x))
-        hessian = 2 * self.at.information * np.outer(slope, slope)
+        hessian = 2 * self.at.information * (slope[:, None] * slope)
         if sharpened:
             hessian = _sharpened(hessian, self.pairs[-2:], 10.0)
         return self.at.value, self.at.gradient * slope, hessian
@@ -168,10 +203,9 @@ class _Search:
         self.x, self.at = x, at
         self.pairs.append((step, self._gradient() - before))
 
-    def _residual_held(self, gradient: FloatArray) -> Any:
+    def _residual_held(self, gradient: FloatArray) -> bool:
         """A continuous-time correlation that has reached zero and would go below."""
-        at_zero = self.positive & (self.x[self.residual] <= self.lowest)
-        return at_zero & (gradient[self.residual] >= -1e-12)
+        return self.positive and any(self.x[k] <= self.lowest and gradient[k] >= -1e-12 for k in self.residual)
 
     # -- scoring on D itself ------------------------------------------------------------------------------------
     def scoring(self) -> None:
@@ -186,7 +220,7 @@ class _Search:
             held[self.residual] = self._residual_held(gradient)
             free = ~held
             step = np.zeros(len(self.x))
-            step[free] = -_solve_positive(hessian[np.ix_(free, free)], gradient[free])
+            step[free] = -_solve_positive(hessian[free][:, free], gradient[free])
             self.decrement = float(-gradient @ step) / 2
             if self.decrement < TOLERANCE:
                 self.done = True
@@ -277,7 +311,7 @@ class _Search:
     ) -> tuple[FloatArray, FloatArray]:
         """The derivative of x by (L's elements, residual parameters), and <gradient, d2 D> or its positive part."""
         sizes = [root.size for root in roots]
-        width = sum(sizes) + int(self.residual.sum())
+        width = sum(sizes) + len(self.residual)
         jacobian, bend = np.zeros((len(self.x), width)), np.zeros((width, width))
         at = 0
         for root, indices in zip(roots, self.blocks):
@@ -291,8 +325,8 @@ class _Search:
             part = (vectors * (np.maximum(values, 0) if positive else values)) @ vectors.T
             bend[at : at + q * q, at : at + q * q] = 2 * np.kron(part, np.eye(q))
             at += q * q
-        for place, number in enumerate(np.flatnonzero(self.residual)):
-            jacobian[number, at + place] = float(not self._residual_held(gradient).any())
+        for place, number in enumerate(self.residual):
+            jacobian[number, at + place] = float(not self._residual_held(gradient))
         return jacobian, bend
 
     def _from_roots(self, roots: list[FloatArray], step: FloatArray) -> FloatArray:
@@ -306,6 +340,8 @@ class _Search:
 
     def _residual_step(self, step: FloatArray) -> FloatArray:
         """A step of the residual parameters, kept within bounds."""
+        if not self.residual:
+            return step
         here = self.x[self.residual]
         return np.asarray(np.clip(here + np.clip(step, -3.0, 3.0), self.lowest, 12.0) - here)
 
@@ -362,8 +398,8 @@ class _Search:
             if values[0] <= 1e-7 * max(values[-1], 1e-2):
                 boundary.append(number)
         held: tuple[int, ...] = ()
-        if self.residual.any() and self._residual_held(self._gradient()).any():
-            held = tuple(np.flatnonzero(self.residual).tolist())
+        if self._residual_held(self._gradient()):
+            held = tuple(self.residual)
             theta[list(held)] = 0.0
             at = self.model.deviance(theta)
             if at.value <= self.at.value + 1e-4:
@@ -401,8 +437,8 @@ def _solve_positive(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     """H^-1 g with H made positive definite: flat directions are left out, negative ones turned round."""
     if not len(gradient):
         return gradient
-    scale = np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-300))
-    values, vectors = np.linalg.eigh(hessian / np.outer(scale, scale))
+    scale = np.sqrt(np.maximum(np.abs(hessian.diagonal()), 1e-300))
+    values, vectors = np.linalg.eigh(hessian / (scale[:, None] * scale))
     good = np.abs(values) > 1e-10 * max(values[-1], 1e-300)
     part = vectors[:, good]
     return np.asarray((part @ ((part.T @ (gradient / scale)) / np.abs(values[good]))) / scale)
@@ -414,7 +450,7 @@ def _sharpened(hessian: FloatArray, pairs: list[tuple[FloatArray, FloatArray]], 
         bent, along = hessian @ step, float(step @ change)
         curve = float(step @ bent)
         if curve > 0 and curve / trust < along < curve * trust:
-            hessian = hessian - np.outer(bent, bent) / curve + np.outer(change, change) / along
+            hessian = hessian - bent[:, None] * (bent / curve) + change[:, None] * (change / along)
     return hessian
 
 

@@ -11,6 +11,7 @@ reads as a formula for all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,18 @@ class Products:
     def k(self) -> int:
         """Columns of W."""
         return len(self.same) + len(self.moving)
+
+    @cached_property
+    def moving_columns(self) -> slice | list[int]:
+        """`moving` as an index, a slice where the columns stand together."""
+        first, count = self.moving[0], len(self.moving)
+        together = self.moving == tuple(range(first, first + count))
+        return slice(first, first + count) if together else list(self.moving)
+
+    @cached_property
+    def moving_block(self) -> tuple[Any, ...]:
+        """`moving` x `moving` as an index."""
+        return np.ix_(self.moving, self.moving)
 
 
 def build_products(design: Design, extra: FloatArray | None = None) -> Products:
