@@ -84,6 +84,8 @@ class Model:
     reml : bool
     spec : NestedSpec, CrossedSpec or None
         The outer level.
+    share : float
+        The share of the design's rows that the products are of.
     """
 
     design: Design
@@ -92,6 +94,7 @@ class Model:
     correlation: str | None
     reml: bool
     spec: NestedSpec | CrossedSpec | None
+    share: float = 1.0
 
     # -- parameters -------------------------------------------------------------------------------------------
     @cached_property
@@ -177,9 +180,10 @@ class Model:
         )
 
     @property
-    def freedom(self) -> int:
+    def freedom(self) -> float:
         """The divisor of sigma^2: n - p with REML, n with ML."""
-        return self.design.n - self.design.p if self.reml else self.design.n
+        n = self.design.n * self.share
+        return n - self.design.p if self.reml else n
 
     @cached_property
     def offset(self) -> float:
@@ -232,7 +236,7 @@ class Model:
 
     def _profiled_information(self, curvature: Curvature) -> FloatArray:
         assert curvature.information is not None
-        tied = np.outer(curvature.log_det, curvature.log_det) / (2 * self.design.n)
+        tied = np.outer(curvature.log_det, curvature.log_det) / (2 * self.design.n * self.share)
         return np.asarray(curvature.information - tied)
 
     def with_outcome(self, y: FloatArray) -> Model:

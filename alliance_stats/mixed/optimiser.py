@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.mixed.model import Deviance, Model
-from alliance_stats.mixed.pairs import Pairs
-from alliance_stats.mixed.products import Basis
+from alliance_stats.mixed.start import start_values
+from alliance_stats.mixed.thinned import thinned
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 TOLERANCE = 1e-12
-"""Stop when a full step would lower the deviance by less than this."""
+"""Stop when a full step would lower the deviance by less than this, unless told otherwise."""
 MAX_EVALUATIONS = 500
 PATIENCE = 12
 """Steps over square roots with the expected Hessian, before it is formed by differences."""
@@ -66,9 +66,10 @@ def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
     Parameters
     ----------
     start : (parameters,) array, optional
-        Where to begin; by default moments of the groups' own least-squares fits.
+        Where to begin; by default the estimates of some of the groups where there are very many, else moments of the
+        groups' own least-squares fits.
     """
-    search = _Search(model, start_values(model) if start is None else np.array(start, dtype=np.float64))
+    search = _begin(model) if start is None else _Search(model, np.array(start, dtype=np.float64))
     search.scoring()
     for _ in range(10):
         if search.stalled:
@@ -78,67 +79,25 @@ def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
     return search.optimum()
 
 
-def start_values(model: Model) -> FloatArray:
-    """D by moments: the spread of the groups' own coefficients beyond what their residuals explain.
-
-    A serial correlation makes those coefficients vary more, and the residuals around them less: by a factor of
-    (1 + rho) / (1 - rho) in long series, of about 1 + rho in short ones.
-    """
-    products, design = model.products, model.design
-    a = len(design.effects)
-    spread, rho = np.eye(a) * 0.2, 0.2 if model.pairs is not None else 0.0
-    pivots = products.basis.pivots
-    usable = (pivots > 0).all(axis=0) & (products.counts > a)
-    spent = float((pivots > 0).sum()) / design.n
-    total = products.total
-    within = np.append(-np.linalg.pinv(total[:-1, :-1], hermitian=True) @ total[:-1, -1], 1.0)
-    rest = float(within @ total @ within)
-    if usable.sum() > 2 * a and spent < 1 and rest > 0:
-        longer = 1.0
-        if model.pairs is not None:
-            rho, longer = _start_correlation(model.pairs, within, spent)
-        noise = rest / (design.n * (1 - min(spent * longer, (1 + spent) / 2)))
-        own = _mean_inverse(products.basis, usable) * longer
-        found = np.atleast_2d(np.cov(products.coef[:, -1][:, usable])) / noise - own
-        values, vectors = np.linalg.eigh((found + found.T) / 2)
-        floor = 0.05 * np.diag(own).max()
-        spread = (vectors * np.maximum(values, floor)) @ vectors.T
-    r = len(model.outer_columns)
-    outer = 0.1 * np.diag(np.diag(spread)[list(model.outer_columns)]) if r else None
-    return model.vector(spread, outer, rho)
-
-
-def _start_correlation(pairs: Pairs, within: FloatArray, spent: float) -> tuple[float, float]:
-    """Rho and 1 + rho from neighbouring residuals, of whose degrees of freedom the share `spent` is used up."""
-    most = int(np.argmax(pairs.count))
-    own, lagged = (float(within @ table[most] @ within) for table in (pairs.total_own, pairs.total_lagged))
-    seen = lagged / own if own > 0 else 0.2
-    rho, longer = seen, 1.0
-    for _ in range(3):
-        share = min(spent * longer, 0.5)
-        rho = min(max(seen * (1 - share) + share, 0.0), 0.7)
-        longer = 1 + rho
-    return max(rho, 0.05) ** float(1 / pairs.gaps[most]), longer
-
-
-def _mean_inverse(basis: Basis, usable: Any) -> FloatArray:
-    """The mean of (A'A)^-1 over the groups `usable`, by A = O R."""
-    a = len(basis.pivots)
-    back = np.zeros_like(basis.upper)  # the inverse of R
-    for j in range(a):
-        back[j, j] = 1.0
-        for i in range(j - 1, -1, -1):
-            back[i, j] = -sum(basis.upper[i, k] * back[k, j] for k in range(i + 1, j + 1))
-    weight = np.divide(1.0, basis.pivots, out=np.zeros_like(basis.pivots), where=usable) / usable.sum()
-    weighted = (back * weight).reshape(a, -1)
-    return np.asarray(weighted @ back.reshape(a, -1).T)
+def _begin(model: Model) -> _Search:
+    """A search from some of the groups' estimates, with what was learnt of the Hessian, or from moments."""
+    small = thinned(model)
+    if small is not None:
+        before = _Search(small, start_values(small), tolerance=1e-3)
+        before.scoring()
+        if before.done:
+            search = _Search(model, before.theta, tolerance=1e-10)
+            search.pairs = [(step, change / small.share) for step, change in before.pairs[-2:]]
+            return search
+    return _Search(model, start_values(model))
 
 
 class _Search:
     """The state of one search: the point, the last secant pairs, how often the deviance was computed."""
 
-    def __init__(self, model: Model, theta: FloatArray) -> None:
+    def __init__(self, model: Model, theta: FloatArray, *, tolerance: float = TOLERANCE) -> None:
         self.model = model
+        self.tolerance = tolerance
         self.residual = [k for k, parameter in enumerate(model.parameters) if parameter.kind == "residual"]
         self.positive = model.correlation == "car1"
         self.lowest = -14.0 if self.positive else -12.0  # a correlation of 1e-6 (CAR(1)) counts as none
@@ -151,6 +110,11 @@ class _Search:
         self.done = False
         self.x = self._to_search(theta)
         self.at = self._evaluate(self.x)
+
+    @property
+    def theta(self) -> FloatArray:
+        """Where it is."""
+        return self._to_theta(self.x)
 
     # -- coordinates: rho by its Fisher transform (AR(1)) or its logit (CAR(1)) -----------------------------------
     def _to_search(self, theta: FloatArray) -> FloatArray:
@@ -187,7 +151,7 @@ class _Search:
         assert self.at is not None
         assert self.at.gradient is not None
         assert self.at.information is not None
-        slope = self._slope(self._to_theta(self.x))
+        slope = self._slope(self.theta)
         hessian = 2 * self.at.information * (slope[:, None] * slope)
         if sharpened:
             hessian = _sharpened(hessian, self.pairs[-2:], 10.0)
@@ -196,7 +160,7 @@ class _Search:
     def _gradient(self) -> FloatArray:
         assert self.at is not None
         assert self.at.gradient is not None
-        return np.asarray(self.at.gradient * self._slope(self._to_theta(self.x)))
+        return np.asarray(self.at.gradient * self._slope(self.theta))
 
     def _move(self, x: FloatArray, at: Deviance) -> None:
         before, step = self._gradient(), x - self.x
@@ -222,7 +186,7 @@ class _Search:
             step = np.zeros(len(self.x))
             step[free] = -_solve_positive(hessian[free][:, free], gradient[free])
             self.decrement = float(-gradient @ step) / 2
-            if self.decrement < TOLERANCE:
+            if self.decrement < self.tolerance:
                 self.done = True
                 return
             step[self.residual] = self._residual_step(step[self.residual])
@@ -274,7 +238,7 @@ class _Search:
             slope = jacobian.T @ gradient
             step = -_solve_positive(jacobian.T @ hessian @ jacobian + bend, slope)
             self.decrement = float(-slope @ step) / 2
-            if self.decrement < TOLERANCE or not self._root_search(roots, step, value):
+            if self.decrement < self.tolerance or not self._root_search(roots, step, value):
                 break
         self._settle()
         self.done = self.decrement < 1e-6
@@ -302,7 +266,7 @@ class _Search:
             if at is None or at.gradient is None:
                 self.x = here
                 return expected
-            out[k] = (at.gradient * self._slope(self._to_theta(self.x)) - gradient) / step
+            out[k] = (at.gradient * self._slope(self.theta) - gradient) / step
         self.x = here
         return (out + out.T) / 2
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.mixed.design import Design
-from alliance_stats.mixed.small import segment_sum
+from alliance_stats.mixed.small import group_blocks, segment_sum
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -109,14 +109,23 @@ def build_products(design: Design, extra: FloatArray | None = None) -> Products:
     root = None if design.weights is None else np.sqrt(design.weights)
     columns = design.effects if extra is None else np.concatenate([design.effects, extra])
     columns = columns if root is None else columns * root
-    basis = _orthogonalise(columns, starts, counts, ones=root is None and _starts_with_ones(design))
-    a, m = basis.pivots.shape
     same = _same_columns(design)
     moving = tuple(j for j in range(design.p + 1) if j not in same)
+    ones = root is None and _starts_with_ones(design)
+    a, m = len(columns), len(starts)
+    rows = [column if j == 0 else np.empty(design.n) for j, column in enumerate(columns)]
+    basis = Basis(rows, np.empty((a, a, m)), np.empty((a, m)), ones)
     coef, rest = np.empty((a, len(moving), m)), np.empty((len(moving), design.n))
-    for place, j in enumerate(moving):
-        column = design.x[j] if j < design.p else design.y
-        coef[:, place], rest[place] = _split(column if root is None else column * root, basis, starts, counts)
+    for groups, span in group_blocks(starts, design.n):
+        first, lengths = starts[groups] - span.start, counts[groups]
+        part = _orthogonalise(columns[:, span], first, lengths, ones=ones)
+        basis.upper[..., groups], basis.pivots[:, groups] = part.upper, part.pivots
+        for whole, block in zip(rows[1:], part.rows[1:]):
+            whole[span] = block
+        for place, j in enumerate(moving):
+            column = design.x[j, span] if j < design.p else design.y[span]
+            column = column if root is None else column * root[span]
+            coef[:, place, groups], rest[place, span] = _split(column, part, first, lengths)
     gram = np.einsum("bim,bm,bjm->ijm", basis.upper, basis.pivots, basis.upper)
     return Products(
         basis=basis,
