@@ -97,7 +97,7 @@ def columns_of(plan: ColumnPlan, data: pd.DataFrame, *, ready: dict[str, FloatAr
         matrix = _evaluate(plan.spec, plan.side, data)
         columns = [matrix[name].to_numpy(dtype=np.float64) for name in plan.names]
     for name, column in zip(plan.names, columns):
-        if name not in made and len(column) and not np.isfinite(column.sum()):
+        if name not in made and name != INTERCEPT and len(column) and not np.isfinite(column.sum()):
             bad = np.flatnonzero(~np.isfinite(column))
             if len(bad):
                 raise DataError(

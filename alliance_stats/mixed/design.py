@@ -171,14 +171,15 @@ def build_design(
     names = fixed.names
     aliased: tuple[str, ...] = ()
     x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
-    doubtful = suspects(x, x_scale)
+    doubtful = suspects(x, x_scale, names)
     if doubtful:
         names, columns, aliased = without_aliased(names, columns, doubtful, drop_aliased)
         x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     intercept = names.index(INTERCEPT) if INTERCEPT in names else None
     typical = {name: float(value) for name, value in zip(names, x_centre)} if intercept is not None and ready else {}
-    if names == effect_names and all(centred_effects) and intercept is not None:
-        effects, e_centre, e_scale = x, x_centre, x_scale  # the same columns once, as in y ~ t + (1 + t | g)
+    if names[: len(effect_names)] == effect_names and all(centred_effects) and intercept is not None:
+        first = slice(len(effect_names))  # the same columns once, as in y ~ t + x + (1 + t | g)
+        effects, e_centre, e_scale = x[first], x_centre[first], x_scale[first]
     else:
         same = {name: (x[j], float(x_centre[j]), float(x_scale[j])) for j, name in enumerate(names)} if typical else {}
         effects, e_centre, e_scale = scaled(

@@ -183,13 +183,13 @@ def _orthogonalise(columns: FloatArray, starts: IntArray, counts: IntArray, *, o
             pivots[0] = counts
             rows.append(column)
             continue
-        before = segment_sum(column * column, starts)
         for i in range(j):
             product = column if i == 0 and ones else rows[i] * column
             upper[i, j] = _ratio(segment_sum(product, starts), pivots[i])
             shift = np.repeat(upper[i, j], counts)
             column = column - (shift if i == 0 and ones else np.multiply(shift, rows[i], out=shift))
-        left = segment_sum(column * column, starts) if j else before
+        left = segment_sum(column * column, starts)
+        before = left + sum(upper[i, j] ** 2 * pivots[i] for i in range(j))
         pivots[j] = np.where(left > _NEGLIGIBLE * before, left, 0.0)
         rows.append(column)
     return Basis(rows, upper, pivots, ones)

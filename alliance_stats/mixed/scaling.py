@@ -95,14 +95,15 @@ def without_aliased(
     return tuple(names[k] for k in kept), [columns[k] for k in kept], tuple(aliased)
 
 
-def suspects(x: FloatArray, scale: FloatArray) -> set[int]:
+def suspects(x: FloatArray, scale: FloatArray, names: tuple[str, ...]) -> set[int]:
     """Columns whose pivot in the Cholesky factor of the correlations is small: worth a look on the rows."""
-    gram = x @ x.T / max(x.shape[1], 1)
+    first = int(names[:1] == (INTERCEPT,))  # beside it the others are centred, so that it takes nothing from them
+    gram = x[first:] @ x[first:].T / max(x.shape[1], 1)
     found = set(np.flatnonzero(scale == 0).tolist())
     for position in range(len(gram)):
         pivot = gram[position, position]
         if pivot < 1e-8:
-            found.add(position)
+            found.add(position + first)
         else:
             gram = gram - np.outer(gram[:, position], gram[position]) / pivot
     return found
