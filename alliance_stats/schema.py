@@ -218,7 +218,9 @@ def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
             remedy = "Correct the cell, or name the code with missing_codes= when reading."
             _raise_at(table, text, f"{column!r} must hold numbers.", remedy=remedy, column=column)
         result = coerced.to_numpy(dtype=np.float64, na_value=np.nan)
-    if np.isinf(result).any():
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = result.sum()  # one pass tells of most columns that they hold no infinity
+    if not np.isfinite(total) and np.isinf(result).any():
         remedy = "Correct the cell or set it to missing."
         _raise_at(table, np.isinf(result), f"{column!r} holds infinity.", remedy=remedy, column=column)
     return result

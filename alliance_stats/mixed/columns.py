@@ -121,7 +121,7 @@ def _plain_number(data: pd.DataFrame, factor: Any) -> bool:
 def _product(term: Any, data: pd.DataFrame) -> FloatArray:
     names = [factor.expr for factor in term.factors if factor.eval_method.value == "lookup"]
     if not names:
-        return np.ones(len(data))
+        return np.broadcast_to(1.0, len(data))
     column = numeric(data, names[0])
     for name in names[1:]:
         column = column * numeric(data, name)

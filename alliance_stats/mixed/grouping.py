@@ -113,8 +113,8 @@ def factor_runs(data: pd.DataFrame, names: tuple[str, ...]) -> Runs:
 
 def _column_runs(column: pd.Series) -> Runs:
     values = column.cat.codes if isinstance(column.dtype, pd.CategoricalDtype) else column
-    array = values.to_numpy()
-    change = np.flatnonzero(array[1:] != array[:-1]) + 1
+    array: Any = values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array
+    change = np.flatnonzero(np.asarray(array[1:] != array[:-1], dtype=bool)) + 1
     starts = np.concatenate([[0], change]).astype(np.int64)
     heads: Any = array[starts] if isinstance(column.dtype, np.dtype) else column.iloc[starts]
     codes, levels = pd.factorize(heads)

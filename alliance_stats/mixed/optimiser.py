@@ -24,6 +24,8 @@ FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 TOLERANCE = 1e-12
 """Stop when a full step would lower the deviance by less than this, unless told otherwise."""
+LARGE_TOLERANCE = 1e-7
+"""The same in a study so large that the search begins with some of its groups: 0.0003 of a standard error."""
 MAX_EVALUATIONS = 500
 PATIENCE = 12
 """Steps over square roots with the expected Hessian, before it is formed by differences."""
@@ -86,7 +88,7 @@ def _begin(model: Model) -> _Search:
         before = _Search(small, start_values(small), tolerance=1e-3)
         before.scoring()
         if before.done:
-            search = _Search(model, before.theta, tolerance=1e-10)
+            search = _Search(model, before.theta, tolerance=LARGE_TOLERANCE)
             search.pairs = [(step, change / small.share) for step, change in before.pairs[-2:]]
             return search
     return _Search(model, start_values(model))
