@@ -12,6 +12,9 @@ from alliance_stats.mixed.products import Basis
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
+_FAR = 3.0
+"""Units of time between neighbours, on average, from which on their residuals tell little of a correlation."""
+
 
 def start_values(model: Model) -> FloatArray:
     """D by moments: the spread of the groups' own coefficients beyond what their residuals explain.
@@ -47,14 +50,18 @@ def start_values(model: Model) -> FloatArray:
 def _start_correlation(pairs: Pairs, within: FloatArray, spent: float) -> tuple[float, float]:
     """Rho and 1 + rho from neighbouring residuals, of whose degrees of freedom the share `spent` is used up."""
     most = int(np.argmax(pairs.count))
-    own, lagged = (float(within @ table[most] @ within) for table in (pairs.total_own, pairs.total_lagged))
-    seen = lagged / own if own > 0 else 0.2
-    rho, longer = seen, 1.0
+    chosen = slice(most, most + 1) if 2 * pairs.count[most] > pairs.count.sum() else slice(None)
+    gap = float(pairs.count[chosen] @ pairs.gaps[chosen] / pairs.count[chosen].sum())
+    tables = (table[chosen].sum(axis=0) for table in (pairs.total_own, pairs.total_lagged))
+    own, lagged = (float(within @ table @ within) for table in tables)
+    if gap > _FAR or own <= 0:
+        return 0.2, 1.0
+    seen, rho, longer = lagged / own, 0.2, 1.0
     for _ in range(3):
         share = min(spent * longer, 0.5)
         rho = min(max(seen * (1 - share) + share, 0.0), 0.7)
         longer = 1 + rho
-    return max(rho, 0.05) ** float(1 / pairs.gaps[most]), longer
+    return max(rho, 0.05) ** (1 / gap), longer
 
 
 def _mean_inverse(basis: Basis, usable: Any) -> FloatArray:

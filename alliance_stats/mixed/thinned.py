@@ -72,7 +72,7 @@ def _pairs_of(pairs: Pairs, chosen: IntArray, m: int, share: float) -> Pairs:
     return replace(
         pairs,
         count=pairs.count * share,
-        dense=dense.reshape(len(dense), -1),
+        dense=dense.reshape(len(dense), len(pairs.own) * len(chosen)),
         gap_of_entry=pairs.gap_of_entry[left],
         groups=group[left][entry_starts],
         entry_starts=entry_starts,
