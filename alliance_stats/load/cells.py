@@ -85,7 +85,7 @@ def as_numbers(
         else:
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         coded = _equals_any(values, numeric_codes)
-        if coded.any():
+        if numeric_codes and coded.any():
             values = np.where(coded, np.nan, values)
         return Numbers(values, np.zeros(len(values), dtype=bool), coded, False)
     places, distinct = _distinct(column)
@@ -103,8 +103,10 @@ def extremes(values: FloatArray) -> tuple[float, float]:
     >>> extremes(np.array([3.0, np.nan, 1.0]))
     (1.0, 3.0)
     """
-    low = np.fmin.reduce(values, initial=np.inf)
-    high = np.fmax.reduce(values, initial=-np.inf)
+    low, high = np.inf, -np.inf
+    for at in range(0, len(values), 1 << 15):  # pieces that fit the processor's cache
+        piece = values[at : at + (1 << 15)]
+        low, high = np.fmin(low, np.fmin.reduce(piece)), np.fmax(high, np.fmax.reduce(piece))
     return float(low), float(high)
 
 
@@ -187,7 +189,8 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
     """
     numeric_codes, text_codes = split_codes(codes)
     is_date = pd.api.types.is_datetime64_any_dtype(column.dtype)
-    if column.dtype.kind in "iu" and not numeric_codes:
+    plain = isinstance(column.dtype, np.dtype) and not numeric_codes
+    if plain and (column.dtype.kind == "i" or (column.dtype.kind == "u" and column.max() < 2**63)):
         nothing = np.zeros(len(column), dtype=bool)
         return Ids(column.astype("int64") if column.dtype.kind == "u" else column, nothing, nothing)
     places, distinct = _distinct(column)

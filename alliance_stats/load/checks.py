@@ -14,7 +14,6 @@ from alliance_stats.load.cells import (
     FloatArray,
     Ids,
     Numbers,
-    as_numbers,
     extremes,
     is_plain_number,
     split_codes,
@@ -134,7 +133,7 @@ def _lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
     present = [code for code in present if (values == code).any()]
     if not present:
         return []
-    rest = values[~np.isin(values, present) & ~np.isnan(values)]
+    rest = values[~np.isin(values, present) & np.isfinite(values)]
     if not len(rest):
         return []
     spread = max(float(rest.max() - rest.min()), 1.0)
@@ -297,7 +296,7 @@ def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, proble
     if DATE in table and layout.date is not None and layout.session is not None:
         _dates_against_sessions(table, problems)
     for name in measures:
-        values = as_numbers(table[name]).values
+        values = table[name].to_numpy(dtype=np.float64)
         low, high = extremes(values)
         if low > high:
             problems.add(

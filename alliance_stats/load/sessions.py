@@ -72,7 +72,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
             "rows": len(result),
             "patients": int(result[PATIENT].nunique()),
             "measures": measures,
-            "missing": {name: int(result[name].isna().sum()) for name in measures},
+            "missing": {name: int(np.count_nonzero(np.isnan(result[name].to_numpy()))) for name in measures},
             "warnings": problems.texts(WARNING),
             "notes": problems.texts(NOTE),
         },
@@ -217,7 +217,7 @@ def _measures(
         if name not in declared and pd.api.types.is_datetime64_any_dtype(column.dtype):
             continue
         found = as_numbers(column, codes, missing_text=layout.missing_text, decimal=layout.decimal)
-        n_text = int(found.text.sum())
+        n_text = np.count_nonzero(found.text)
         strict = name in declared
         if n_text and not strict and (layout.measures is not None or _mostly_text(found)):
             checks.mixed_text(table, name, found, layout.measures is not None, problems)

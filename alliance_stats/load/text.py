@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from alliance_stats.load.cells import extremes
 from alliance_stats.load.encodings import as_utf8
-from alliance_stats.load.records import IntArray, any_leading_zero, first_records, record_structure
+from alliance_stats.load.records import IntArray, any_leading_zero, count_bytes, first_records, record_structure
 from alliance_stats.schema import DataError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -95,11 +96,12 @@ def _parse_even(data: bytes, delimiter: str, names: list[str], missing_text: Seq
     """The table of a file without quotes and blank lines in which every line has as many cells as the first.
 
     The delimiters are counted once over the whole file; a line with too many cells, made up for by one with too few,
-    stops the parser. None: the file is not of this kind.
+    stops the parser, and blank lines, which it skips, show in the number of rows. None: the file is not of this kind.
     """
-    n_lines = data.count(b"\n")
-    even = data.count(delimiter.encode()) == (len(names) - 1) * n_lines and len(names) > 1
-    if not even or b'"' in data or data.startswith(b"\n") or b"\n\n" in data:
+    if len(names) < 2 or b'"' in data:
+        return None
+    n_lines, n_delimiters = count_bytes(data, b"\n"), count_bytes(data, delimiter.encode())
+    if n_delimiters != (len(names) - 1) * n_lines:
         return None
     try:
         with warnings.catch_warnings():
@@ -220,8 +222,14 @@ def _width(names: list[str], data: bytes, delimiter: str, lines: IntArray, n_fie
 def _parse(
     data: bytes, delimiter: str, labels: list[str], texts: dict[str, str], missing_text: Sequence[str]
 ) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(
+    """The table as pandas' C parser reads it.
+
+    Reading in pieces is faster by a third; where pieces of a column turn out to be of different kinds (text in one,
+    numbers in another), or a number is too large to be exact in another kind, the file is read again in one piece.
+    """
+
+    def read(*, in_pieces: bool) -> pd.DataFrame:
+        return pd.read_csv(
             io.BytesIO(data),
             sep=delimiter,
             header=0,
@@ -230,13 +238,30 @@ def _parse(
             dtype=texts,
             na_values=list(missing_text),
             keep_default_na=False,
-            low_memory=False,
+            low_memory=in_pieces,
             encoding="utf-8",
             encoding_errors="surrogatepass",
         )
+
+    try:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", pd.errors.DtypeWarning)
+                table = read(in_pieces=True)
+            of_a_kind = not any(_inexact(table[name]) for name in labels)
+        except pd.errors.DtypeWarning:
+            of_a_kind = False
+        return table if of_a_kind else read(in_pieces=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, OverflowError, UnicodeError) as error:
         raise DataError(f"The file cannot be parsed: {error}.", remedy="Export it again as CSV in UTF-8.") from error
-    return table
+
+
+def _inexact(column: pd.Series) -> bool:
+    """Whether a column of fractions holds numbers so large that whole ones may have been rounded."""
+    if column.dtype.kind != "f":
+        return False
+    low, high = extremes(column.to_numpy())
+    return low <= high and max(-low, high) >= 2.0**53
 
 
 def _with_leading_zeros(

@@ -107,12 +107,12 @@ def score_block(values: FloatArray, plan: Plan) -> Block:
     if plan.reverse:
         keyed = values.copy(order="F")
         keyed[:, plan.reverse] = key.low + key.high - keyed[:, plan.reverse]
-    answered = ~np.isnan(keyed)
-    if answered.all():
+    if not np.isnan(values.min()):
         parts = {scale.name: _complete(keyed, scale, plan.how) * key.factor for scale in plan.scales}
         total = _complete(keyed, everything, plan.how) * key.factor
         n_items = np.full(len(values), values.shape[1], dtype=np.int64)
     else:
+        answered = ~np.isnan(keyed)
         filled = _filled(keyed, answered, plan)
         parts = {scale.name: _score(filled, answered, scale, plan.how) * key.factor for scale in plan.scales}
         total = _score(filled, answered, everything, plan.how) * key.factor
@@ -121,6 +121,11 @@ def score_block(values: FloatArray, plan: Plan) -> Block:
         total = np.mean([parts[scale.name] for scale in plan.scales], axis=0)
         total[values.shape[1] - n_items > plan.allowed] = np.nan
     return Block(total, parts, n_items, straight_lines(values), keyed)
+
+
+def all_whole(values: FloatArray) -> bool:
+    """Whether there is no fraction and no missing value in rows of answers."""
+    return all(bool((np.floor(item) == item).all()) for item in values.T)
 
 
 def _complete(keyed: FloatArray, scale: Scale, how: str) -> FloatArray:

@@ -13,24 +13,26 @@ QUESTION_BELOW = -0.1
 
 
 class Moments:
-    """Sums and cross-products of the complete rows of keyed answers, gathered block by block."""
+    """Sums, squares and products with the sum of all items, of the complete rows of keyed answers, block by block."""
 
     def __init__(self, n_items: int, middle: float) -> None:
         self.n, self.middle = 0, middle
         self.total = np.zeros(n_items)
-        self.cross = np.zeros((n_items, n_items))
+        self.squares = np.zeros(n_items)
+        self.with_all = np.zeros(n_items)
 
     def add(self, keyed: FloatArray, complete: Any) -> None:
         """Add the complete rows of a block; centred at the middle of the range, so that nothing is lost."""
         rows = (keyed if complete.all() else keyed[complete]) - self.middle
         self.n += len(rows)
         self.total += rows.sum(axis=0)
-        self.cross += rows.T @ rows
+        self.squares += np.einsum("ij,ij->j", rows, rows)
+        self.with_all += rows.T @ rows.sum(axis=1)
 
-    def covariance(self) -> FloatArray:
-        """Covariances of the items up to a factor."""
-        covariance: FloatArray = self.cross - np.outer(self.total, self.total) / self.n
-        return covariance
+    def item_rest_correlations(self) -> FloatArray:
+        """Correlation of each item with the sum of the others."""
+        variances = self.squares - self.total**2 / self.n
+        return item_rest_correlations(variances, self.with_all - self.total * self.total.sum() / self.n)
 
 
 def questions(moments: Moments, plan: Plan, into: str) -> list[str]:
@@ -38,7 +40,7 @@ def questions(moments: Moments, plan: Plan, into: str) -> list[str]:
     key = plan.key
     if moments.n < MIN_ROWS_FOR_QUESTION or len(key.items) < 3:
         return []
-    correlation = item_rest_correlations(moments.covariance())
+    correlation = moments.item_rest_correlations()
     against = {item: r for item, r in zip(key.items, correlation) if r < QUESTION_BELOW}
     asked = []
     keyed_reversed = [item for item in against if item in key.reversed and item not in plan.turned]
@@ -58,14 +60,15 @@ def questions(moments: Moments, plan: Plan, into: str) -> list[str]:
     return asked
 
 
-def item_rest_correlations(covariance: FloatArray) -> FloatArray:
-    """Correlation of each item with the sum of the others, from their covariances; NaN for a constant item.
+def item_rest_correlations(own: FloatArray, with_all: FloatArray) -> FloatArray:
+    """Correlation of each item with the sum of the others; NaN for a constant item.
 
-    >>> item_rest_correlations(np.array([[1.0, 1, -1], [1, 1, -1], [-1, -1, 1]])).tolist()
+    From the items' variances and their covariances with the sum of all items, both up to the same factor.
+
+    >>> item_rest_correlations(np.array([1.0, 1, 1]), np.array([1.0, 1, -1])).tolist()  # the third is minus the first
     [nan, nan, -1.0]
     """
-    own, with_all = np.diag(covariance), covariance.sum(axis=1)
-    rest = covariance.sum() - 2 * with_all + own
+    rest = with_all.sum() - 2 * with_all + own
     scale = np.sqrt(np.clip(own * rest, 0, None))
     tiny = scale <= 1e-12 * max(float(own.max(initial=0.0)), 1e-300)
     return np.where(tiny, np.nan, (with_all - own) / np.where(tiny, 1.0, scale))

@@ -21,7 +21,7 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, plan_scoring, score_block
+from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, all_whole, plan_scoring, score_block
 from alliance_stats.score.questions import Moments, questions
 
 _LOG = logging.getLogger("alliance_stats")
@@ -103,8 +103,8 @@ def score_items(
         key = key.with_range(*answers)
     plan = plan_scoring(key, score=score, max_missing=max_missing, already_reversed=already_reversed)
     columns = item_columns(sessions, key, items)
-    table = check_sessions(sessions, columns)
-    made, moments = _score_rows(table, columns, plan, out_of_range)
+    table = check_sessions(sessions, [column for column in columns if sessions[column].dtype != np.float64])
+    made, moments = _score_rows(table, columns, plan, out_of_range, sessions)
     new = {into: made["total"]}
     if subscales:
         new |= {f"{into}_{name}": made[f"part {name}"] for name in key.subscales}
@@ -165,9 +165,9 @@ def item_columns(
 
 
 def _score_rows(
-    table: pd.DataFrame, columns: list[str], plan: Plan, out_of_range: str
+    table: pd.DataFrame, columns: list[str], plan: Plan, out_of_range: str, as_given: pd.DataFrame
 ) -> tuple[dict[str, np.ndarray[Any, Any]], Moments]:
-    """Every score of every row, and the moments of the complete rows."""
+    """Every score of every row, and the moments of the complete rows; `as_given` has the labels errors speak of."""
     n, k = len(table), len(columns)
     answers = [table[column].to_numpy() for column in columns]
     made: dict[str, np.ndarray[Any, Any]] = {
@@ -175,15 +175,22 @@ def _score_rows(
         **{f"part {scale.name}": np.empty(n) for scale in plan.scales},
         "n_items": np.empty(n, dtype=np.int64),
         "straight": np.empty(n, dtype=bool),
-        "n_out_of_range": np.empty(n, dtype=np.int64),
+        "n_out_of_range": np.zeros(n, dtype=np.int64),
     }
     moments = Moments(k, (plan.key.low + plan.key.high) / 2)
+    buffer = np.empty((k, min(BLOCK, n)))  # item by item: every pass is along an item
     for start in range(0, n, BLOCK):
         rows = slice(start, min(start + BLOCK, n))
-        values = np.empty((rows.stop - start, k), order="F")  # column by column: every pass is along columns
+        values = buffer[:, : rows.stop - start].T
         for position, column in enumerate(answers):
             values[:, position] = column[rows]
-        made["n_out_of_range"][rows] = _out_of_range(table, values, start, columns, plan.key, out_of_range)
+        low, high = values.min(), values.max()  # NaN where an answer is missing
+        if not (plan.key.low <= low and high <= plan.key.high and (not plan.key.whole or all_whole(values))):
+            if np.isinf(values).any():
+                check_sessions(as_given, columns)  # raises, naming the place
+            count = _out_of_range(table, values, start, columns, plan.key, out_of_range)
+            if out_of_range == "missing":
+                made["n_out_of_range"][rows] = count
         block = score_block(values, plan)
         made["total"][rows] = block.total
         for name, part in block.parts.items():

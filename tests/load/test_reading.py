@@ -81,6 +81,58 @@ def test_codes_by_column(tmp_path):
         read(tmp_path, text, missing_codes={"wia": [9]})
 
 
+# -- large files -----------------------------------------------------------------------------------------------
+def large(cell, at=60_000, rows=80_000):
+    """A file that is read in several pieces, with one odd cell far from its beginning."""
+    lines = [f"{row // 20},{row % 20 + 1},{row % 7 + 1}" for row in range(rows)]
+    lines[at] = f"{at // 20},{at % 20 + 1},{cell}"
+    return "id,sess,wai\n" + "\n".join(lines) + "\n"
+
+
+def test_a_text_far_down_is_found_with_its_line(tmp_path):
+    with pytest.raises(als.DataError, match=r"1 cell of 'wai' holds text.*row 60002.*'5,5x'"):
+        read(tmp_path, large('"5,5x"'), measures=["wai"])
+
+
+@pytest.mark.parametrize(("cell", "want"), [("", np.nan), ("2.5", 2.5), ("NA", np.nan)])
+def test_an_odd_cell_far_down_is_read_as_it_would_be_alone(tmp_path, cell, want):
+    got = read(tmp_path, large(cell))["wai"]
+    assert np.allclose(got[60_000], want, equal_nan=True)
+    assert got[got.index != 60_000].tolist() == [row % 7 + 1 for row in range(80_000) if row != 60_000]
+
+
+@pytest.mark.parametrize("cell", ["5,5", ""])
+def test_a_line_of_another_length_far_down(tmp_path, cell):
+    text = large(cell)
+    if cell:
+        with pytest.raises(als.DataError, match="Line 60002 has 4 cells"):
+            read(tmp_path, text)
+    else:  # a blank line in the middle: the lines after it keep their numbers
+        with pytest.raises(als.DataError, match="row 70003"):
+            read(tmp_path, large("x", at=70_000).replace("\n3000,1,", "\n\n3000,1,"), measures=["wai"])
+
+
+def test_ids_beyond_64_bits_are_not_wrapped(tmp_path):
+    got = read(tmp_path, "id,sess,wai\n18446744073709551615,1,5\n9223372036854775813,1,4\n")
+    assert got["patient"].tolist() == ["18446744073709551615", "9223372036854775813"]
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "UInt64"])
+def test_missing_ids_in_nullable_columns_are_found_row_by_row(tmp_path, dtype):
+    ids = pd.array([1, None, None], dtype=dtype)
+    pd.DataFrame({"id": ids, "sess": [1, 2, 3], "wai": [5.0, 4, 3]}).to_parquet(tmp_path / "study.parquet")
+    found = als.check_file(tmp_path / "study.parquet", patient="id", session="sess")
+    assert found.loc[found["rule"] == "missing patient", "session"].tolist() == [2, 3]
+
+
+def test_ids_of_mixed_kinds_far_apart_stay_exact(tmp_path):
+    rows = [f"{9007199254740993 + row},1,5" for row in range(40_000)]
+    got = read(tmp_path, "id,sess,wai\n" + "\n".join([*rows, "18446744073709551615,1,5"]) + "\n")
+    assert {"9007199254740993", "18446744073709551615"} <= {str(name) for name in got["patient"]}
+    got = read(tmp_path, "id,sess,wai\n" + "\n".join([*rows, "p1,1,5"]) + "\n")
+    assert {"9007199254740993", "p1"} <= set(got["patient"])
+
+
 # -- wide ------------------------------------------------------------------------------------------------------
 WIDE = """id,age,w1_t1,w2_t1,w1_t2,w2_t2,wt_t1,wt_t2,day_t1,day_t2
 1,30,5,4,3,,2,1,2024-01-01,2024-01-08
@@ -120,6 +172,12 @@ def test_several_measures_and_raters_at_once(tmp_path):
 def test_wide_patterns_are_checked(tmp_path, wide, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tmp_path, "id,wai_s1\n1,5\n", session=None, wide=wide)
+
+
+def test_infinity_beside_a_usual_code_is_infinity(tmp_path):
+    (tmp_path / "study.csv").write_text("id,sess,wai\n1,1,-9\n1,2,inf\n1,3,\n")
+    found = als.check_file(tmp_path / "study.csv", patient="id", session="sess")
+    assert found["rule"].tolist()[0] == "infinity"
 
 
 # -- options ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 import alliance_stats as als
 from alliance_stats.score import blocks
-from alliance_stats.score.questions import item_rest_correlations
+from alliance_stats.score.questions import Moments
 
 
 def rows(answers, pattern="i{item}"):
@@ -266,7 +266,10 @@ def test_an_item_keyed_the_other_way_in_the_study_is_asked_about():
 def test_item_rest_correlations_match_numpy():
     values = np.random.default_rng(2).normal(size=(50, 5)) + np.arange(5)
     want = [np.corrcoef(values[:, i], np.delete(values, i, axis=1).sum(axis=1))[0, 1] for i in range(5)]
-    assert np.allclose(item_rest_correlations(np.cov(values, rowvar=False)), want)
+    moments = Moments(5, middle=2.0)
+    for block in (values[:30], values[30:]):
+        moments.add(block, np.ones(len(block), dtype=bool))
+    assert np.allclose(moments.item_rest_correlations(), want)
 
 
 # -- columns ---------------------------------------------------------------------------------------------------
