@@ -108,7 +108,8 @@ def flow(of: Any) -> pd.DataFrame:
 
 
 def _lost(before: int | None, after: int | None) -> int | None:
-    return None if before is None or after is None else before - after
+    """How many fewer; a step that adds some (ratings of a second file) loses none."""
+    return None if before is None or after is None else max(before - after, 0)
 
 
 def _counts(values: list[int | None]) -> pd.Series:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from alliance_stats.kept import FLOW, record, with_step
+from alliance_stats.load.cells import is_plain_number
+from alliance_stats.load.layout import ROLES
 from alliance_stats.schema import PATIENT, SESSION, DataError, check_sessions
 
 
@@ -15,14 +20,16 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
     first, second : DataFrame
         SESSIONS of the same study. Sessions of either are kept (an outer join).
     suffix : str
-        Added to the columns of `second` whose names `first` has too; columns with the same content in both (the
-        therapist, the date) are joined into one.
+        Added to the columns of `second` whose names `first` has too; the therapist, the date, attendance and columns
+        of text that say the same in both are joined into one. Numbers are never joined: two raters who happen to
+        agree are still two.
 
     Returns
     -------
     DataFrame
-        SESSIONS. ``attrs["merge"]`` counts ``matched``, ``only_first`` and ``only_second`` sessions and lists the
-        patients of only one table; :func:`unmatched_ratings` is the table of them.
+        SESSIONS. ``attrs["merge"]`` counts ``matched``, ``only_first`` and ``only_second`` sessions, lists the
+        patients of only one table, and holds the report of the second file; :func:`unmatched_ratings` is the table of
+        what did not match. ``attrs["flow"]`` has one step more, which may add sessions.
 
     Raises
     ------
@@ -53,27 +60,52 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
             "No patient and session stands in both tables.",
             remedy="Are the ids written the same way, and do the session numbers count the same?",
         )
+    renamed = {}
     for name in both:
         other = joined.pop(f"{name}__second")
-        agree = (joined[name] == other) | joined[name].isna() | other.isna()
-        either = joined[name].isna() | other.isna()
-        if bool((agree & matched).sum() == matched.sum()) and bool((matched & ~either).any()):
+        if (name in ROLES or not is_plain_number(right[name])) and _agree(joined.loc[matched, name], other[matched]):
             joined[name] = joined[name].where(joined[name].notna(), other)
-        else:
-            joined[f"{name}{suffix}"] = other
+            continue
+        renamed[name] = f"{name}{suffix}"
+        if renamed[name] in joined.columns:
+            raise DataError(f"There is a column {renamed[name]!r} already.", remedy="Choose another suffix=.")
+        joined[renamed[name]] = other
     side = joined.pop("__side")
     result = check_sessions(joined)
     result.attrs = {
         **first.attrs,
+        **_scored(first, second, renamed),
+        FLOW: with_step(
+            record(first, patients=left[PATIENT].nunique()),
+            "joined with the ratings of the second table",
+            patients=result[PATIENT].nunique(),
+            sessions=len(result),
+        ),
         "merge": {
             "matched": int(matched.sum()),
             "only_first": int((side == "left_only").sum()),
             "only_second": int((side == "right_only").sum()),
             "patients_only_first": sorted(set(left[PATIENT]) - set(right[PATIENT])),
             "patients_only_second": sorted(set(right[PATIENT]) - set(left[PATIENT])),
+            **({"second_report": second.attrs["report"]} if "report" in second.attrs else {}),
         },
     }
     return result
+
+
+def _agree(one: pd.Series, other: pd.Series) -> bool:
+    """Whether two columns say the same wherever both say something, and do so at least once."""
+    there = (one.notna() & other.notna()).to_numpy(dtype=bool)
+    return bool(there.any()) and bool((one[there] == other[there]).all())
+
+
+def _scored(first: pd.DataFrame, second: pd.DataFrame, renamed: dict[str, str]) -> dict[str, Any]:
+    """How the scores of both tables were made, those of the second under their new names; and both tables' notes."""
+    scored = dict(first.attrs.get("scored", {}))
+    for into, how in second.attrs.get("scored", {}).items():
+        scored[renamed.get(into, into)] = how
+    notes = list(dict.fromkeys([*first.attrs.get("notes", []), *second.attrs.get("notes", [])]))
+    return ({"scored": scored} if scored else {}) | ({"notes": notes} if notes else {})
 
 
 def unmatched_ratings(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

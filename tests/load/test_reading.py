@@ -261,7 +261,11 @@ def test_merging_reports_what_did_not_match():
     )
     second = pd.DataFrame({"patient": ["a", "c"], "session": [2, 1], "wai": [5.0, 6], "therapist": ["t", "v"]})
     got = als.merge_ratings(first, second)
+    assert np.allclose(got["wai"], [1, 2, 3, np.nan], equal_nan=True)
     assert got["wai_therapist"].tolist()[1] == 5
+    flow = als.flow(got)
+    assert flow["sessions"].tolist() == [3, 4]
+    assert flow["sessions_lost"].tolist() == [0, 0]
     assert got["therapist"].tolist() == ["t", "t", "u", "v"]
     assert got.attrs["merge"] == {
         "matched": 1,
@@ -276,6 +280,28 @@ def test_merging_reports_what_did_not_match():
         als.merge_ratings(first, second.assign(session=9))
     with pytest.raises(als.DataError, match="numbers in one table and text in the other"):
         als.merge_ratings(first, second.assign(patient=[1, 2]))
+
+
+def test_two_raters_who_happen_to_agree_stay_two():
+    first = pd.DataFrame({"patient": ["a", "a"], "session": [1, 2], "wai": [5.0, 4], "therapist": [1, 1]})
+    second = pd.DataFrame({"patient": ["a", "a"], "session": [1, 3], "wai": [5.0, 2], "therapist": [1, 1]})
+    got = als.merge_ratings(first, second)
+    assert np.allclose(got["wai"], [5, 4, np.nan], equal_nan=True)
+    assert np.allclose(got["wai_therapist"], [5, np.nan, 2], equal_nan=True)
+    assert got["therapist"].tolist() == [1, 1, 1]
+    with pytest.raises(als.DataError, match="'wai_p' already"):
+        als.merge_ratings(first.assign(wai_p=1.0), second, suffix="_p")
+
+
+def test_scores_of_both_raters_keep_their_record():
+    answers = {f"i{item}": [4.0, 5.0] for item in range(1, 6)}
+    rows = pd.DataFrame({"patient": ["a", "a"], "session": [1, 2], **answers})
+    one = als.score_items(rows, "ARM-5", items="i{item}", into="alliance").drop(columns=list(answers))
+    two = als.score_items(rows, "ARM-5", items="i{item}", into="alliance").drop(columns=list(answers))
+    got = als.merge_ratings(one, two)
+    assert set(got.attrs["scored"]) == {"alliance", "alliance_therapist"}
+    book = als.describe_sessions(got, ["alliance", "alliance_therapist"])
+    assert book["high"].tolist() == [7, 7]
 
 
 # -- REDCap ----------------------------------------------------------------------------------------------------
