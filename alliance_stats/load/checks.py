@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +237,9 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
             f"sessions are left out with not_sessions=[{first!r}]."
         )
         digits = "".join(character for character in first if character.isdigit())
-        if digits and first.count(digits) == 1 and not any(mark in first for mark in ".-/,"):
+        if re.fullmatch(r"\w+_arm_\d+", first):
+            remedy = "An export of REDCap? Read it with read_redcap(path, event='...')."
+        elif digits and first.count(digits) == 1 and not any(mark in first for mark in ".-/,"):
             remedy = f"Say session_format={first.replace(digits, '{session}')!r}, or correct the cell."
         elif any(mark in first for mark in ".-/") and len(digits) >= 6:
             remedy = "A date? Leave session= out and name the column as date=; then sessions are numbered by date."
@@ -248,6 +251,8 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
         patients = table[PATIENT].to_numpy()[missing]
         if any(str(patient).strip().casefold() in TOTALS for patient in patients[:100]):
             remedy = "Remove the row: it looks like a row of totals below the data."
+        elif "redcap_repeat_instrument" in table:
+            remedy = "An export of REDCap? Read it with read_redcap(path, instruments=[...])."
         n = int(missing.sum())
         problem = "1 row has no session number." if n == 1 else f"{n} rows have no session number."
         problems.add(ERROR, "missing session", problem, remedy=remedy, table=table, bad=missing, column=SESSION)

@@ -52,7 +52,7 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
     left, right = check_sessions(first), check_sessions(second)
     _same_kind(left, right)
     keys = [PATIENT, SESSION]
-    both = [name for name in right if name in left.columns and name not in keys]
+    both = [str(name) for name in right if name in left.columns and name not in keys]
     joined = left.merge(right, on=keys, how="outer", suffixes=("", "__second"), indicator="__side")
     matched = joined["__side"] == "both"
     if not matched.any():
@@ -60,7 +60,7 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
             "No patient and session stands in both tables.",
             remedy="Are the ids written the same way, and do the session numbers count the same?",
         )
-    renamed = {}
+    renamed: dict[str, str] = {}
     for name in both:
         other = joined.pop(f"{name}__second")
         if (name in ROLES or not is_plain_number(right[name])) and _agree(joined.loc[matched, name], other[matched]):
@@ -72,8 +72,8 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
         joined[renamed[name]] = other
     side = joined.pop("__side")
     result = check_sessions(joined)
-    result.attrs = {
-        **first.attrs,
+    attrs: dict[str, Any] = {
+        **{str(name): value for name, value in first.attrs.items()},
         **_scored(first, second, renamed),
         FLOW: with_step(
             record(first, patients=left[PATIENT].nunique()),
@@ -90,6 +90,7 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
             **({"second_report": second.attrs["report"]} if "report" in second.attrs else {}),
         },
     }
+    result.attrs = attrs  # type: ignore[assignment]
     return result
 
 

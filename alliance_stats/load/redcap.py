@@ -17,7 +17,7 @@ from alliance_stats.load.text import Raw
 from alliance_stats.schema import SESSION, DataError, require_columns, suggest
 
 EVENT, INSTRUMENT, INSTANCE = "redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance"
-_OWN = (EVENT, INSTRUMENT, INSTANCE)
+_OWN = (EVENT, INSTRUMENT, INSTANCE, "redcap_survey_identifier")
 
 
 def read_redcap(
@@ -39,7 +39,8 @@ def read_redcap(
     event : str, optional
         For longitudinal projects: how the session number stands in the event name, such as
         ``"session_{session}_arm_1"`` or ``"session_{session}_arm_{arm}"``. Other events (baseline, follow-up) are no
-        sessions.
+        sessions. With `instruments`: the event they repeat in, such as ``"treatment_arm_1"`` or
+        ``"treatment_arm_{arm}"``, needed where they repeat in several.
     instruments : str or list of str, optional
         For repeating instruments: their names; the instance is the session number, and several instruments of one
         instance become one row.
@@ -51,16 +52,16 @@ def read_redcap(
     DataFrame
         As from ``read_sessions``. Columns that are filled only on rows that are no sessions (such as the therapist on
         the baseline form) are carried to the patient's sessions where the patient has one value; REDCap's own columns
-        and the ``_complete`` status of forms are left out.
+        (the survey identifier among them, which may be an address) and the ``_complete`` status of forms are left out.
 
     Raises
     ------
     DataError
         As ``read_sessions``; also if no event or instrument fits, or a session has two values for one field.
     ValueError
-        Unless exactly one of `event` and `instruments` is given.
+        If neither `event` nor `instruments` is given.
     """
-    if (event is None) == (instruments is None):
+    if event is None and instruments is None:
         raise ValueError("Give event= (a longitudinal project) or instruments= (repeating instruments).")
     for name in (SESSION, "wide"):
         if options.get(name) is not None:
@@ -70,12 +71,11 @@ def read_redcap(
     file = Path(path)
     raw = read_raw(file, layout)
     require_columns(raw.table, [patient], table_name="the file")
-    if event is not None:
-        number = _event_numbers(raw.table, event)
+    if instruments is None:
+        number = _event_numbers(raw.table, str(event))
     else:
-        number = _instance_numbers(
-            raw.table, [instruments] if isinstance(instruments, str) else list(instruments or ())
-        )
+        names = [instruments] if isinstance(instruments, str) else list(instruments)
+        number = _instance_numbers(raw.table, names, event)
     table = _one_row_per_session(raw.table, number, patient, problems)
     sessions = shape_sessions(Raw(table, {**raw.how, "export": "REDCap"}, raw.labels), file.name, layout, problems)
     problems.raise_first()
@@ -84,25 +84,43 @@ def read_redcap(
 
 def _event_numbers(table: pd.DataFrame, event: str) -> Any:
     """The session number in each row's event name; NaN for other events."""
-    require_columns(table, [EVENT], table_name="the file")
     if SESSION not in patterns.fields(event):
-        raise ValueError(f"event={event!r} must hold {{session}}.")
+        raise ValueError(f"event={event!r} must hold {{session}}; only with instruments= it need not.")
+    fits, places = _fitting_events(table, event)
+    return np.array([*(float(fit[SESSION]) if fit else np.nan for fit in fits), np.nan])[places]
+
+
+def _fitting_events(table: pd.DataFrame, event: str) -> tuple[list[Any], Any]:
+    """The match of each distinct event name (None: does not fit), and the place of each row's among them."""
+    require_columns(table, [EVENT], table_name="the file")
     expression = patterns.matcher(event)
     places, distinct = pd.factorize(table[EVENT])
     fits = [expression.match(str(name)) for name in distinct]
     if not any(fits):
         raise DataError(f"No event fits {event!r}.", remedy=suggest(event, [str(name) for name in distinct]))
-    return np.array([*(float(fit[SESSION]) if fit else np.nan for fit in fits), np.nan])[places]
+    return fits, places
 
 
-def _instance_numbers(table: pd.DataFrame, instruments: list[str]) -> Any:
+def _instance_numbers(table: pd.DataFrame, instruments: list[str], event: str | None) -> Any:
+    """The instance of each row of the instruments, in the event (where one is named); NaN on other rows."""
     require_columns(table, [INSTRUMENT, INSTANCE], table_name="the file")
     known = [str(name) for name in table[INSTRUMENT].dropna().unique()]
     for name in instruments:
         if name not in known:
             raise DataError(f"The file has no repeating instrument {name!r}.", remedy=suggest(name, known))
     instance = pd.to_numeric(table[INSTANCE], errors="coerce").to_numpy(dtype=np.float64)
-    return np.where(table[INSTRUMENT].isin(instruments).to_numpy(dtype=bool), instance, np.nan)
+    rows = table[INSTRUMENT].isin(instruments).to_numpy(dtype=bool)
+    if event is not None:
+        fits, places = _fitting_events(table, event)
+        rows = rows & np.array([*(fit is not None for fit in fits), False])[places]
+    elif EVENT in table:
+        events = [str(name) for name in table.loc[rows, EVENT].dropna().unique()]
+        if len(events) > 1:
+            raise DataError(
+                f"The instruments repeat in {len(events)} events, each of which counts from 1.",
+                remedy=f"Name the one that holds the sessions: event={events[0]!r}.",
+            )
+    return np.where(rows, instance, np.nan)
 
 
 def _one_row_per_session(table: pd.DataFrame, number: Any, patient: str, problems: Problems) -> pd.DataFrame:

@@ -349,6 +349,37 @@ def test_redcap_repeating(tmp_path):
         als.read_redcap(path)
 
 
+def test_redcap_instruments_that_repeat_in_several_events(tmp_path):
+    path = tmp_path / "export.csv"
+    path.write_text(
+        "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,redcap_survey_identifier,ther,wai\n"
+        "1,intake_arm_1,,,,anna,\n"
+        "1,treatment_arm_1,session,1,a@b.org,,5\n"
+        "1,treatment_arm_1,session,2,a@b.org,,4\n"
+        "1,booster_arm_1,session,1,a@b.org,,3\n"
+    )
+    with pytest.raises(als.DataError, match=r"repeat in 2 events.*event='treatment_arm_1'"):
+        als.read_redcap(path, instruments="session")
+    got = als.read_redcap(path, instruments="session", event="treatment_arm_{arm}", therapist="ther")
+    assert got["wai"].tolist() == [5, 4]
+    assert got["therapist"].tolist() == ["anna", "anna"]
+    assert "redcap_survey_identifier" not in got
+    with pytest.raises(als.DataError, match="No event fits 'tretment_arm_1'"):
+        als.read_redcap(path, instruments="session", event="tretment_arm_1")
+    with pytest.raises(ValueError, match=r"must hold \{session\}"):
+        als.read_redcap(path, event="treatment_arm_1")
+
+
+@pytest.mark.parametrize(("content", "session", "argument"), [
+    (LONGITUDINAL, "redcap_event_name", "event="),
+    (REPEATING, "redcap_repeat_instance", "instruments="),
+])  # fmt: skip
+def test_read_sessions_sends_a_redcap_export_to_its_reader(tmp_path, content, session, argument):
+    (tmp_path / "export.csv").write_text(content)
+    with pytest.raises(als.DataError, match=f"read_redcap.*{argument}"):
+        als.read_sessions(tmp_path / "export.csv", patient="record_id", session=session)
+
+
 # -- codebook --------------------------------------------------------------------------------------------------
 def test_codebook_by_hand():
     table = pd.DataFrame(
