@@ -74,6 +74,9 @@ def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problem
         remedy += (
             " If the column is meant as text, name the measures with measures=; every other column then rides along."
         )
+    if len(found) > 1 and text.sum() == table[name].notna().sum() and remedy.startswith("Correct it"):
+        remedy = "Labels instead of numbers? Export the column with its codes (raw values). If the words mean missing: "
+        remedy += f"missing_codes=[{_listed(found, 3)}]."
     problem = f"{_hold(text, name)} text where numbers belong."
     problems.add(ERROR, "text in numbers", problem, remedy=remedy, table=table, bad=text, column=name)
 
@@ -291,7 +294,25 @@ def duplicates(table: pd.DataFrame, twice: Any, problems: Problems) -> None:
         f"{n} patient-session{' stands' if n == 1 else 's stand'} twice{' with the same content' if whole else ''}."
     )
     remedy = "Keep one row per patient and session: correct the file, or say duplicates='first' or 'last'."
+    apart = None if whole else _tells_apart(table, twice)
+    if apart is not None:
+        column, cells = apart
+        remedy = (
+            f"One row for each {column!r}? Read the file once with only={{{column!r}: {cells[0]!r}}}, once with "
+            f"{cells[1]!r}, and join them with merge_ratings."
+        )
     problems.add(ERROR, "duplicate", problem, remedy=remedy, table=table, bad=twice)
+
+
+def _tells_apart(table: pd.DataFrame, twice: Any) -> tuple[str, list[str]] | None:
+    """A column of two to four words of which each stands once per patient and session, such as the rater; the words."""
+    for name in table.columns:
+        if name in (PATIENT, SESSION, THERAPIST, DATE) or is_plain_number(table[name]):
+            continue
+        words = sorted({str(cell) for cell in table[name].dropna()})
+        if 2 <= len(words) <= 4 and not table.duplicated([PATIENT, SESSION, name]).to_numpy()[twice].any():
+            return str(name), words
+    return None
 
 
 def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, problems: Problems) -> None:

@@ -34,6 +34,7 @@ class Layout:
     header_row: int = 1
     session_format: str | None = None
     not_sessions: Sequence[Any] = ()
+    only: Mapping[str, Any] = field(default_factory=dict)
     date_format: str | None = None
     number_by: str = "order"
     attendance_codes: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +56,8 @@ class Layout:
             raise ValueError(f"not_sessions={self.not_sessions!r} must be a list, such as [{self.not_sessions!r}].")
         if self.not_sessions and self.session is None:
             raise ValueError("not_sessions= names cells of the session= column; there is none.")
+        if not isinstance(self.only, Mapping):
+            raise ValueError(f"only={self.only!r} must be a dict, such as {{'rater': 'patient'}}.")
         if self.session_format is not None and patterns.fields(self.session_format) != [SESSION]:
             raise ValueError(
                 f"session_format={self.session_format!r} must hold {{session}}, as in 'Session {{session}}'."
@@ -81,6 +84,11 @@ class Layout:
             return dict(self.measures)
         names = [self.measures] if isinstance(self.measures, str) else self.measures
         return {name: name for name in names}
+
+    def named(self, column: str) -> str:
+        """The name under which a column of the file is read."""
+        renamed = {old: new for new, old in {**self.roles(), **self.renamed_measures()}.items()}
+        return renamed.get(column, column)
 
     def codes_for(self, column: str) -> list[Any]:
         """The missing codes that hold for a column."""

@@ -35,6 +35,7 @@ def read_sessions(
     header_row: int = 1,
     session_format: str | None = None,
     not_sessions: Sequence[Any] = (),
+    only: Mapping[str, Any] | None = None,
     date_format: str | None = None,
     number_by: str = "order",
     attendance_codes: Mapping[str, str] | None = None,
@@ -80,6 +81,9 @@ def read_sessions(
     not_sessions : list
         What stands in the session column of rows that are no sessions, such as ``["Post-Rx", "follow-up"]``; ``""``
         stands for an empty cell. These rows are left out before anything else is checked, and counted.
+    only : dict, optional
+        Column of the file to the cell, or list of cells, of the rows to be read, such as ``{"rater": "patient"}``
+        where each rater has a row; read once for each, then :func:`merge_ratings`.
     date_format : str, optional
         As in ``strptime``, such as ``"%d.%m.%Y"``; without it dates must be written 2026-01-31.
     number_by : {"order", "days", "weeks"}

@@ -16,6 +16,7 @@ from alliance_stats.load.formats import read_file
 from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import ROLES, Layout
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
+from alliance_stats.load.rows import only_wanted, without_empty, without_other_rows
 from alliance_stats.load.shape import wide_to_long
 from alliance_stats.load.text import Raw
 from alliance_stats.schema import (
@@ -43,11 +44,12 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
     """SESSIONS from the table of a file."""
     table, how = raw.table, dict(raw.how)
     flow = Flow()
-    table = _without_empty(table, problems)
+    table = without_empty(table, problems)
     table, wide_measures = _long(table, layout)
     table = _with_roles(table, layout, problems, raw)
     flow.add("in the file", table)
-    table = _without_other_rows(table, layout, problems, flow)
+    table = only_wanted(table, layout, flow)
+    table = without_other_rows(table, layout, problems, flow)
     table, measures = _measures(table, layout, wide_measures, problems)
     table = _ids(table, layout, problems)
     table = _dates(table, layout, problems)
@@ -96,57 +98,24 @@ def read_raw(path: Path, layout: Layout) -> Raw:
     )
 
 
-def _without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
-    """The table without rows in which every cell is empty and without unnamed columns that are empty; both noted."""
-    unnamed = [name for name in table.columns if name.startswith("unnamed_")]
-    hollow = [name for name in unnamed if _blank(table[name]).all()]
-    if hollow:
-        problems.add(NOTE, "empty column", f"{len(hollow)} empty column(s) without a name were left out.", remedy="")
-        table = table.drop(columns=hollow)
-    if "unnamed_1" in table and _counts_rows(table["unnamed_1"]):
-        problems.add(NOTE, "row numbers", "The first column, unnamed row numbers, was left out.", remedy="")
-        table = table.drop(columns="unnamed_1")
-        unnamed.remove("unnamed_1")
-    for name in sorted(set(unnamed) - set(hollow)):
-        problems.add(WARNING, "unnamed column", f"A column without a name is called {name!r}.", remedy="Name it.")
-    # Only where the first cell is blank can a whole row be.
-    candidates = np.flatnonzero(_blank(table.iloc[:, 0])) if table.shape[1] else np.array([], dtype=int)
-    if len(candidates):
-        part = table.iloc[candidates]
-        empty = np.logical_and.reduce([_blank(part[name]) for name in part.columns])
-        if empty.any():
-            bad = np.zeros(len(table), dtype=bool)
-            bad[candidates[empty]] = True
-            text = f"{int(empty.sum())} empty row(s) were left out."
-            problems.add(NOTE, "empty row", text, remedy="", table=table, bad=bad)
-            table = table.loc[~bad]
-    if table.empty:
-        raise DataError("The file has column names and no rows.", remedy="Export it again with its data.")
-    return table
-
-
-def _counts_rows(column: pd.Series) -> bool:
-    """Whether a column is 1, 2, 3, ... or 0, 1, 2, ..., as R and pandas write row numbers."""
-    if not is_plain_number(column) or column.isna().any():
-        return False
-    numbers = column.to_numpy(dtype=np.float64)
-    return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
-
-
-def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    missing = column.isna().to_numpy(dtype=bool)
-    if is_plain_number(column) or pd.api.types.is_datetime64_any_dtype(column.dtype):
-        return missing
-    places, distinct = pd.factorize(column)
-    blank = np.array([*(isinstance(cell, str) and not cell.strip() for cell in distinct), True], dtype=bool)
-    hollow: np.ndarray[Any, np.dtype[np.bool_]] = missing | blank[places]
-    return hollow
+def _require_named(table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Raise where the file lacks a column, or its column names stand further down."""
+    for name in names:
+        if name in table.columns:
+            continue
+        for row, cells in zip(table.index[:30], table.head(30).to_numpy(dtype=object)):
+            if any(isinstance(cell, str) and cell.strip() == name for cell in cells):
+                raise DataError(
+                    f"the file has no column {name!r}; that name stands in row {row}.",
+                    remedy=f"Say header_row={row}: the rows above hold no data.",
+                )
+    require_columns(table, names, table_name="the file")
 
 
 def _long(table: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
     if layout.wide is None:
         return table, []
-    require_columns(table, [layout.patient], table_name="the file")
+    _require_named(table, [layout.patient])
     return wide_to_long(table, layout.wide, kept=[layout.patient])
 
 
@@ -156,8 +125,7 @@ def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Ra
     measures = {
         new: old for new, old in layout.renamed_measures().items() if new != old and not patterns.is_pattern(old)
     }
-    require_columns(table, layout.roles().values(), table_name="the file")
-    require_columns(table, measures.values(), table_name="the file")
+    _require_named(table, [*layout.roles().values(), *measures.values()])
     renamed = {old: new for new, old in {**roles, **measures}.items()}
     if len(renamed) < len(roles) + len(measures):
         raise ValueError("A column of the file is named for two things; each may be named once.")
@@ -175,32 +143,6 @@ def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Ra
             raise DataError(f"{name!r} has no value labels.", remedy=suggest(name, raw.labels))
         table = table.assign(**{name: table[name].map(raw.labels[name]).where(table[name].notna())})
     return table.rename(columns={**taken, **renamed})
-
-
-def _without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
-    """The table without the rows that ``not_sessions`` declares to be no sessions; counted, and noted."""
-    if not layout.not_sessions:
-        return table
-    gone = {_as_written(cell) for cell in layout.not_sessions}
-    places, distinct = pd.factorize(table[SESSION])
-    declared = np.array([*(_as_written(cell) in gone for cell in distinct), "" in gone], dtype=bool)[places]
-    named = ", ".join(repr(word) if word else "empty" for word in sorted(gone))
-    if not declared.any():
-        return table
-    text = f"{int(declared.sum())} row(s) that are no sessions ({named}) were left out."
-    problems.add(NOTE, "not a session", text, remedy="", table=table, bad=declared)
-    kept = table.loc[~declared]
-    if kept.empty:
-        raise DataError(f"Every row is one of not_sessions ({named}).", remedy="Check session= and not_sessions=.")
-    flow.add(f"with a session (not {named})", kept)
-    return kept
-
-
-def _as_written(cell: object) -> str:
-    """A cell of the session column as text: ``99.0``, as a column with empty cells holds it, is ``99``."""
-    if isinstance(cell, float):
-        return "" if np.isnan(cell) else f"{cell:g}"
-    return str(cell).strip()
 
 
 def _measures(

@@ -143,6 +143,17 @@ BAD_FILES = [
         options={**SCORED, "header_row": 2},
         good=lambda t: values(t) == [5, 4],
     ),
+    BadFile(
+        "title above the header, unsaid",
+        "Export of 3 May;;\n;;\nid;sess;wai\n1;1;5\n1;2;4\n",
+        ("no column 'id'", "row 3", "header_row=3"),
+    ),
+    BadFile(
+        "title above the header of a sheet",
+        sheet([["Export of 3 May"], [], ["id", "sess", "wai"], [1, 1, 5]]),
+        ("no column 'id'", "header_row=3"),
+        suffix=".xlsx",
+    ),
     # -- columns ------------------------------------------------------------------------------------------------
     BadFile(
         "row numbers of R",
@@ -187,6 +198,11 @@ BAD_FILES = [
     # -- sessions -----------------------------------------------------------------------------------------------
     BadFile("session twice", "id,sess,wai\n1,1,5\n1,2,4\n1,2,3\n", ("stands twice", "row 4", "patient 1", "session 2")),
     BadFile(
+        "a row for each rater",
+        "id,sess,wai,rater\n1,1,5,patient\n1,1,4,therapist\n1,2,4,patient\n1,2,4,therapist\n",
+        ("stand twice", "only={'rater': 'patient'}", "'therapist'", "merge_ratings"),
+    ),
+    BadFile(
         "row twice, the first kept",
         "id,sess,wai\n1,1,5\n1,2,4\n1,2,3\n",
         options={**SCORED, "duplicates": "first"},
@@ -211,6 +227,11 @@ BAD_FILES = [
         "text in scores",
         "id,sess,wai\n1,1,5\n1,2,ill\n",
         ("text where numbers belong", "row 3", "'ill'", "missing_codes"),
+    ),
+    BadFile(
+        "labels instead of scores",
+        "id,sess,wai\n1,1,Often\n1,2,Always\n1,3,\n",
+        ("text where numbers belong", "row 2", "Labels instead of numbers?", "missing_codes=['Often', 'Always']"),
     ),
     BadFile(
         "code -9", "id,sess,wai\n1,1,5\n1,2,-9\n", ("outside its range 1 to 7", "row 3", "-9", "missing_codes=[-9]")

@@ -30,6 +30,7 @@ OPTIONS = [
     {"patient": "id", "wide": "{measure}_s{session}"},
     {"patient": "id", "session": "sess", "encoding": "cp1252", "duplicates": "last"},
     {"patient": "id", "session": "sess", "session_format": "S{session}", "header_row": 2},
+    {"patient": "id", "session": "sess", "only": {"th": ["a", ""]}, "not_sessions": [""]},
 ]
 FITTING = [2, 0, 1, 4]  # the options that suit each of the files
 PIECES = [

@@ -304,6 +304,32 @@ def test_scores_of_both_raters_keep_their_record():
     assert book["high"].tolist() == [7, 7]
 
 
+RATERS = "id,sess,rater,wai\n1,1,patient,5\n1,1,therapist,4\n1,2,patient,5\n2,1,therapist,3\n2,1,2,6\n"
+
+
+def test_a_file_with_a_row_for_each_rater_is_read_once_for_each(tmp_path):
+    patients = read(tmp_path, RATERS, only={"rater": "patient"})
+    assert patients[["patient", "session", "wai"]].to_numpy().tolist() == [[1, 1, 5], [1, 2, 5]]
+    assert patients.attrs["flow"][1] == {"step": "with patient in 'rater'", "patients": 1, "sessions": 2}
+    others = read(tmp_path, RATERS, only={"rater": ["therapist"], "wai": [3, 4]})
+    assert others["wai"].tolist() == [4, 3]
+    assert read(tmp_path, RATERS, only={"rater": 2})["wai"].tolist() == [6]
+    merged = als.merge_ratings(patients.drop(columns="rater"), others.drop(columns="rater"))
+    assert np.allclose(merged["wai_therapist"], [4, np.nan, 3], equal_nan=True)
+    assert merged.attrs["merge"]["second_report"]["file"] == "study.csv"
+
+
+def test_only_is_checked(tmp_path):
+    with pytest.raises(als.DataError, match="no row has 'pateint' in 'rater'"):
+        read(tmp_path, RATERS, only={"rater": "pateint"})
+    with pytest.raises(als.DataError, match="no column 'ratr'"):
+        read(tmp_path, RATERS, only={"ratr": "patient"})
+    with pytest.raises(als.DataError, match="No row is left"):
+        read(tmp_path, RATERS, only={"rater": ""})
+    with pytest.raises(ValueError, match="must be a dict"):
+        read(tmp_path, RATERS, only="patient")
+
+
 # -- REDCap ----------------------------------------------------------------------------------------------------
 LONGITUDINAL = """record_id,redcap_event_name,therapist,wai,wai_complete
 1,baseline_arm_1,anna,,2
