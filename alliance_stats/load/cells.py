@@ -164,8 +164,33 @@ def _number(
 
 def _distinct(column: pd.Series) -> tuple[Any, list[Any]]:
     """The place of each cell among the distinct values (-1 for missing), and these values as Python objects."""
-    places, distinct = pd.factorize(column, use_na_sentinel=True)
-    return places, list(distinct)
+    places, distinct = places_of(column)
+    return places, np.asarray(distinct, dtype=object).tolist()
+
+
+def places_of(column: pd.Series) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
+    """As ``pandas.factorize``; where text comes in runs, as ids do, only the head of each run is looked up.
+
+    >>> places, distinct = places_of(pd.Series(["b", "b", "a", None, "b"]))
+    >>> places.tolist(), list(distinct)
+    ([0, 0, 1, -1, 0], ['b', 'a'])
+    """
+    if not isinstance(column.dtype, pd.StringDtype) or len(column) < 2:
+        return pd.factorize(column, use_na_sentinel=True)
+    cells = column.array
+    head = np.ones(len(cells), dtype=bool)
+    head[1:] = pd.array(cells[1:] != cells[:-1], dtype="boolean").fillna(True).to_numpy(dtype=bool)
+    places, distinct = pd.factorize(cells[head], use_na_sentinel=True)
+    return places[np.cumsum(head) - 1], distinct
+
+
+def n_distinct(column: pd.Series) -> int:
+    """How many different values a column has, missing not counted."""
+    return len(places_of(column)[1])
+
+
+def _is_code(text: str, numeric_codes: Sequence[float]) -> bool:
+    return bool(numeric_codes) and bool(_NUMBER.match(text)) and float(text) in numeric_codes
 
 
 class Ids(NamedTuple):
@@ -195,12 +220,13 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
         return Ids(column.astype("int64") if column.dtype.kind == "u" else column, nothing, nothing)
     places, distinct = _distinct(column)
     texts = [_id_text(value) for value in distinct]
-    gone = [
-        text in missing_text or text in text_codes or (bool(_NUMBER.match(text)) and float(text) in numeric_codes)
-        for text in texts
-    ]
+    absent = {*missing_text, *text_codes}
+    gone = [text in absent or _is_code(text, numeric_codes) for text in texts]
     missing = np.array([*gone, True])[places]
-    dates = np.array([is_date or hasattr(value, "isoformat") for value in distinct] + [False])[places]
+    if isinstance(column.dtype, pd.StringDtype):
+        dates = np.zeros(len(column), dtype=bool)
+    else:
+        dates = np.array([is_date or hasattr(value, "isoformat") for value in distinct] + [False])[places]
     kept = [text for text, none in zip(texts, gone) if not none]
     whole = bool(kept) and all(_WHOLE.match(text) for text in kept)
     as_floats = bool(kept) and not whole and all(_WHOLE_AS_FLOAT.match(text) or _WHOLE.match(text) for text in kept)
@@ -213,6 +239,8 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
             values = pd.Series(numbers.astype(np.int64), index=column.index)
         values.name = column.name
         return Ids(values, missing, dates)
+    if column.dtype == _TEXT and column.dtype != object and not missing.any() and texts == distinct:
+        return Ids(column, missing, dates)
     labels = np.array([*(None if none else text for text, none in zip(texts, gone)), None], dtype=object)
     values = pd.Series(labels[places], index=column.index, name=column.name)
     values = values.astype("str") if not missing.any() else values.astype(object).where(~missing, None).astype(_TEXT)
@@ -227,7 +255,8 @@ def _id_text(value: object) -> str:
         return str(bool(value))
     if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < 1e15:
         return str(int(value))
-    return unicodedata.normalize("NFC", str(value)).strip()
+    text = str(value)
+    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
 
 
 class Dates(NamedTuple):
@@ -256,8 +285,7 @@ def as_dates(
     places, distinct = _distinct(column)
     cells = [value if hasattr(value, "isoformat") else _id_text(value) for value in distinct]
     gone = [
-        isinstance(cell, str)
-        and (cell in missing_text or cell in text_codes or (bool(_NUMBER.match(cell)) and float(cell) in numeric_codes))
+        isinstance(cell, str) and (cell in missing_text or cell in text_codes or _is_code(cell, numeric_codes))
         for cell in cells
     ]
     parsed = [_NO_DATE if none else _date(cell, date_format) for cell, none in zip(cells, gone)]

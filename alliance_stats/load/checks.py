@@ -17,6 +17,7 @@ from alliance_stats.load.cells import (
     Numbers,
     extremes,
     is_plain_number,
+    places_of,
     split_codes,
 )
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
@@ -331,7 +332,7 @@ def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, proble
         elif low == high and len(values) > 1:
             problem = f"{name!r} is {low:g} throughout."
             problems.add(WARNING, "constant", problem, remedy="Is it the right column?", column=name)
-    patient = pd.factorize(table[PATIENT])[0]
+    patient = places_of(table[PATIENT])[0]
     sizes = np.bincount(patient[patient >= 0])
     if len(sizes) == 1:
         problems.add(WARNING, "one patient", "The file has one patient.", remedy="Is it the right patient column?")

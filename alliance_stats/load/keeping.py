@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.kept import FLOW, record, why
+from alliance_stats.load.cells import n_distinct
 from alliance_stats.schema import PATIENT, require_columns
 
 FLOW_COLUMNS = ("step", "patients", "sessions", "patients_lost", "sessions_lost")
@@ -23,7 +24,7 @@ class Flow:
 
     def add(self, step: str, table: pd.DataFrame) -> None:
         """Count the patients and rows of `table` after a step."""
-        self.steps.append({"step": step, "patients": int(table[PATIENT].nunique()), "sessions": len(table)})
+        self.steps.append({"step": step, "patients": n_distinct(table[PATIENT]), "sessions": len(table)})
 
 
 def keep(sessions: pd.DataFrame, where: Any, *, because: str) -> pd.DataFrame:

@@ -115,9 +115,9 @@ def any_leading_zero(array: Any, delimiter: int) -> bool:
     """Whether any cell begins with a zero and another digit; in pieces that fit the processor's cache."""
     for start in range(0, len(array), 1 << 18):
         piece = array[start : start + (1 << 18) + 2]
-        zero = np.flatnonzero(piece[1:-1] == 48)
-        before, after = piece[zero], piece[zero + 2]
+        before, after = piece[:-2], piece[2:]
         begins = (before == delimiter) | (before == 10) | (before == 34) | (before == 32)
-        if (begins & (after >= 48) & (after <= 57)).any():
+        begins &= piece[1:-1] == 48
+        if begins.any() and (begins & (after >= 48) & (after <= 57)).any():
             return True
     return False

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load.cells import is_plain_number
+from alliance_stats.load.cells import is_plain_number, places_of
 from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import Layout
 from alliance_stats.load.problems import NOTE, WARNING, Problems
@@ -55,8 +55,9 @@ def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
     missing = column.isna().to_numpy(dtype=bool)
     if is_plain_number(column) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return missing
-    places, distinct = pd.factorize(column)
-    blank = np.array([*(isinstance(cell, str) and not cell.strip() for cell in distinct), True], dtype=bool)
+    places, distinct = places_of(column)
+    cells = np.asarray(distinct, dtype=object).tolist()
+    blank = np.array([*(isinstance(cell, str) and not cell.strip() for cell in cells), True], dtype=bool)
     hollow: np.ndarray[Any, np.dtype[np.bool_]] = missing | blank[places]
     return hollow
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from alliance_stats import patterns
 from alliance_stats.load import checks
-from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, is_plain_number
+from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, is_plain_number, places_of
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import ROLES, Layout
@@ -72,7 +72,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
             **how,
             "rows_in_file": len(raw.table),
             "rows": len(result),
-            "patients": int(result[PATIENT].nunique()),
+            "patients": flow.steps[-1]["patients"],
             "measures": measures,
             "missing": {name: int(np.count_nonzero(np.isnan(result[name].to_numpy()))) for name in measures},
             "warnings": problems.texts(WARNING),
@@ -310,11 +310,13 @@ def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Flow) -> pd.
 
 
 def _plainly_unique(table: pd.DataFrame) -> bool:
-    """Whether numbered patients stand in order, and within each the sessions rise: then nothing can stand twice."""
+    """Whether each patient's rows stand together, and in them the sessions rise: then nothing can stand twice."""
     patient, session = table[PATIENT], table[SESSION]
-    if not (patient.dtype == np.int64 and session.dtype == np.int64):
+    if session.dtype != np.int64:
         return False
-    next_patient, next_session = np.diff(patient.to_numpy()), np.diff(session.to_numpy())
+    numbered = patient.dtype == np.int64  # in order, they need not be looked up
+    next_patient = np.diff(patient.to_numpy() if numbered else places_of(patient)[0])
+    next_session = np.diff(session.to_numpy())
     return bool(((next_patient > 0) | ((next_patient == 0) & (next_session > 0))).all())
 
 

@@ -114,9 +114,11 @@ def score_block(values: FloatArray, plan: Plan) -> Block:
     else:
         answered = ~np.isnan(keyed)
         filled = _filled(keyed, answered, plan)
-        parts = {scale.name: _score(filled, answered, scale, plan.how) * key.factor for scale in plan.scales}
-        total = _score(filled, answered, everything, plan.how) * key.factor
-        n_items = answered.sum(axis=1)
+        there = answered if filled is keyed else ~np.isnan(filled)
+        counted = _Counted(np.where(there, filled, 0.0), there, answered)
+        parts = {scale.name: _score(counted, scale, plan.how) * key.factor for scale in plan.scales}
+        total = _score(counted, everything, plan.how) * key.factor
+        n_items = _count(answered, everything.columns)
     if plan.how == "mean_of_subscales":
         total = np.mean([parts[scale.name] for scale in plan.scales], axis=0)
         total[values.shape[1] - n_items > plan.allowed] = np.nan
@@ -124,8 +126,12 @@ def score_block(values: FloatArray, plan: Plan) -> Block:
 
 
 def all_whole(values: FloatArray) -> bool:
-    """Whether there is no fraction and no missing value in rows of answers."""
-    return all(bool((np.floor(item) == item).all()) for item in values.T)
+    """Whether there is no fraction in rows of answers; missing ones do not count."""
+    for item in values.T:
+        broken = np.floor(item) != item  # NaN is not equal to itself either
+        if broken.any() and (broken & ~np.isnan(item)).any():
+            return False
+    return True
 
 
 def _complete(keyed: FloatArray, scale: Scale, how: str) -> FloatArray:
@@ -151,17 +157,29 @@ def _filled(keyed: FloatArray, answered: Any, plan: Plan) -> FloatArray:
     return filled
 
 
-def _score(filled: FloatArray, answered: Any, scale: Scale, how: str) -> FloatArray:
+class _Counted(NamedTuple):
+    """Answers with zero for missing; which of them are there, given or filled; and which were given."""
+
+    values: FloatArray
+    there: BoolArray
+    answered: BoolArray
+
+
+def _count(mask: BoolArray, columns: Sequence[int]) -> IntArray:
+    """How many of some columns hold, row by row."""
+    n = np.zeros(len(mask), dtype=np.int16)
+    for column in columns:
+        n += mask[:, column]
+    return n.astype(np.int64)
+
+
+def _score(counted: _Counted, scale: Scale, how: str) -> FloatArray:
     """Sum or mean over a scale's items; missing answers as the mean of the present ones, NaN with too many missing."""
-    present = np.zeros(len(filled))
-    given = np.zeros(len(filled), dtype=np.int64)
-    total = np.zeros(len(filled))
-    for column in scale.columns:
-        value = filled[:, column]
-        there = ~np.isnan(value)
-        total += np.where(there, value, 0.0)
-        present += there
-        given += answered[:, column]
+    total = counted.values[:, scale.columns[0]].copy()
+    for column in scale.columns[1:]:
+        total += counted.values[:, column]
+    present = _count(counted.there, scale.columns)
+    given = present if counted.answered is counted.there else _count(counted.answered, scale.columns)
     n = len(scale.columns)
     mean = total / np.where(present > 0, present, np.nan)
     result = np.where(present == n, total, mean * n) if how == "sum" else mean  # a complete sum stays exact

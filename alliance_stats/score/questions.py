@@ -23,11 +23,14 @@ class Moments:
 
     def add(self, keyed: FloatArray, complete: Any) -> None:
         """Add the complete rows of a block; centred at the middle of the range, so that nothing is lost."""
-        rows = (keyed if complete.all() else keyed[complete]) - self.middle
-        self.n += len(rows)
-        self.total += rows.sum(axis=0)
-        self.squares += np.einsum("ij,ij->j", rows, rows)
-        self.with_all += rows.T @ rows.sum(axis=1)
+        items = keyed.T - self.middle
+        n = int(np.count_nonzero(complete))
+        if n < len(keyed):
+            items = np.where(complete, items, 0.0)  # rows of zeros add nothing to any sum
+        self.n += n
+        self.total += items.sum(axis=1)
+        self.squares += np.einsum("ij,ij->i", items, items)
+        self.with_all += items @ items.sum(axis=0)
 
     def item_rest_correlations(self) -> FloatArray:
         """Correlation of each item with the sum of the others."""

@@ -184,8 +184,9 @@ def _score_rows(
         values = buffer[:, : rows.stop - start].T
         for position, column in enumerate(answers):
             values[:, position] = column[rows]
-        low, high = values.min(), values.max()  # NaN where an answer is missing
-        if not (plan.key.low <= low and high <= plan.key.high and (not plan.key.whole or all_whole(values))):
+        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+        outside = low < plan.key.low or high > plan.key.high
+        if outside or (plan.key.whole and not all_whole(values)):
             if np.isinf(values).any():
                 check_sessions(as_given, columns)  # raises, naming the place
             count = _out_of_range(table, values, start, columns, plan.key, out_of_range)
