@@ -106,12 +106,19 @@ def codes_inside_range(name: str, codes: Sequence[Any], declared: tuple[float, f
 
 
 def out_of_range(
-    table: pd.DataFrame, name: str, values: FloatArray, declared: tuple[float, float] | None, problems: Problems
+    table: pd.DataFrame,
+    name: str,
+    values: FloatArray,
+    ends: tuple[float, float],
+    declared: tuple[float, float] | None,
+    problems: Problems,
 ) -> None:
-    """Scores outside the declared range; undeclared, a usual missing code that stands alone is a warning."""
+    """Scores outside the declared range; undeclared, a usual missing code that stands alone is a warning.
+
+    `ends` are the extremes of the values.
+    """
     if declared is not None:
-        low, high = extremes(values)
-        if low >= declared[0] and high <= declared[1]:
+        if ends[0] >= declared[0] and ends[1] <= declared[1]:
             return
         bad = (values < declared[0]) | (values > declared[1])
         if not bad.any():
@@ -123,15 +130,15 @@ def out_of_range(
             remedy = f"Correct the cell, or if it means missing: missing_codes=[{', '.join(map(str, codes))}]."
         problems.add(ERROR, "out of range", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
         return
-    for code, bad in _lonely_codes(values):
+    for code, bad in _lonely_codes(values, ends):
         problem = f"{_hold(bad, name)} {code}, far from every other value."
         remedy = f"If it means missing: missing_codes=[{code}]. Declaring ranges= makes this certain."
         problems.add(WARNING, "missing code?", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
 
 
-def _lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
+def _lonely_codes(values: FloatArray, ends: tuple[float, float]) -> list[tuple[int, Any]]:
     """Usual missing codes that lie outside the other values by more than the whole spread of these."""
-    low, high = extremes(values)
+    low, high = ends
     if low >= 0 and high < 66:
         return []
     present = [code for code in USUAL_CODES if low <= code <= high and (code < 0 or code >= 66)]
@@ -151,9 +158,9 @@ def _lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
     return found
 
 
-def infinite(table: pd.DataFrame, name: str, values: FloatArray, problems: Problems) -> None:
-    """A measure holds infinity."""
-    low, high = extremes(values)
+def infinite(table: pd.DataFrame, name: str, values: FloatArray, ends: tuple[float, float], problems: Problems) -> None:
+    """A measure holds infinity; `ends` are the extremes of the values."""
+    low, high = ends
     if low <= high and (low == -np.inf or high == np.inf):
         bad = np.isinf(values)
         problem = f"{_hold(bad, name)} infinity."

@@ -11,7 +11,7 @@ import pandas as pd
 
 from alliance_stats import patterns
 from alliance_stats.load import checks
-from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, is_plain_number, places_of
+from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number, places_of
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import ROLES, Layout
@@ -172,8 +172,9 @@ def _measures(
         if found.comma:
             problems.add(NOTE, "decimal comma", f"{name!r}: decimal commas were read as such.", remedy="", column=name)
         checks.codes_inside_range(name, codes, layout.range_for(name))
-        checks.out_of_range(table, name, found.values, layout.range_for(name), problems)
-        checks.infinite(table, name, found.values, problems)
+        ends = extremes(found.values)
+        checks.out_of_range(table, name, found.values, ends, layout.range_for(name), problems)
+        checks.infinite(table, name, found.values, ends, problems)
         replaced[name] = pd.Series(found.values, index=table.index, copy=False)
         measures.append(name)
     return table.assign(**replaced), measures
@@ -248,13 +249,17 @@ def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flo
     """Whole session numbers: as written, by ``session_format``, or counted from the dates."""
     if layout.session is None and layout.wide is None:
         return _numbered_by_date(table, layout, problems)
-    column = table[SESSION]
+    column, allowed = table[SESSION], layout.range_for(SESSION) or SESSION_RANGE
+    if column.dtype == np.int64 and layout.session_format is None:
+        numbers = column.to_numpy()
+        if allowed[0] <= numbers.min() and numbers.max() <= allowed[1]:
+            return table
     if layout.session_format is not None:
         column = checks.formatted_sessions(table, layout.session_format, problems)
     found = as_numbers(column, missing_text=layout.missing_text, decimal=layout.decimal)
     if checks.sessions_are_dates(table, column, problems):
         return table.assign(**{SESSION: found.values})
-    checks.session_numbers(table, found, layout.range_for(SESSION) or SESSION_RANGE, problems)
+    checks.session_numbers(table, found, allowed, problems)
     whole = np.floor(found.values) == found.values
     values = np.where(whole & (np.abs(found.values) < 2**53), found.values, 0).astype(np.int64)
     return table.assign(**{SESSION: values}) if whole.all() else table.assign(**{SESSION: found.values})

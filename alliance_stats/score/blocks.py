@@ -56,7 +56,7 @@ class Plan:
 
 
 class Block(NamedTuple):
-    """Scores of some rows: the total, the subscales, answers used, straight-lining; and the keyed answers."""
+    """Scores of some rows: the total, the subscales, answers used, straight-lining; keyed answers, zero for missing."""
 
     total: FloatArray
     parts: dict[str, FloatArray]
@@ -119,6 +119,7 @@ def score_block(values: FloatArray, plan: Plan) -> Block:
         parts = {scale.name: _score(counted, scale, plan.how) * key.factor for scale in plan.scales}
         total = _score(counted, everything, plan.how) * key.factor
         n_items = _count(answered, everything.columns)
+        keyed = counted.values
     if plan.how == "mean_of_subscales":
         total = np.mean([parts[scale.name] for scale in plan.scales], axis=0)
         total[values.shape[1] - n_items > plan.allowed] = np.nan
@@ -181,7 +182,8 @@ def _score(counted: _Counted, scale: Scale, how: str) -> FloatArray:
     present = _count(counted.there, scale.columns)
     given = present if counted.answered is counted.there else _count(counted.answered, scale.columns)
     n = len(scale.columns)
-    mean = total / np.where(present > 0, present, np.nan)
+    with np.errstate(invalid="ignore"):
+        mean = total / present  # nothing there: NaN
     result = np.where(present == n, total, mean * n) if how == "sum" else mean  # a complete sum stays exact
     result[n - given > scale.max_missing] = np.nan
     return result

@@ -22,11 +22,11 @@ class Moments:
         self.with_all = np.zeros(n_items)
 
     def add(self, keyed: FloatArray, complete: Any) -> None:
-        """Add the complete rows of a block; centred at the middle of the range, so that nothing is lost."""
+        """Add the complete rows of a block without NaN; centred at the middle of the range, so that nothing is lost."""
         items = keyed.T - self.middle
         n = int(np.count_nonzero(complete))
         if n < len(keyed):
-            items = np.where(complete, items, 0.0)  # rows of zeros add nothing to any sum
+            items *= complete.astype(np.float64)  # rows of zeros add nothing to any sum
         self.n += n
         self.total += items.sum(axis=1)
         self.squares += np.einsum("ij,ij->i", items, items)
