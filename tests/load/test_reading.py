@@ -101,6 +101,18 @@ def test_an_odd_cell_far_down_is_read_as_it_would_be_alone(tmp_path, cell, want)
     assert got[got.index != 60_000].tolist() == [row % 7 + 1 for row in range(80_000) if row != 60_000]
 
 
+@pytest.mark.parametrize("cell", ["late", "True", "2024-01-03", "1.50"])
+def test_a_column_that_begins_empty_is_read_as_it_would_be_in_one_piece(tmp_path, cell):
+    rows = [f"{row // 20},{row % 20 + 1},{row % 7 + 1},{'' if row < 70_000 else cell}" for row in range(80_000)]
+    got = read(tmp_path, "id,sess,wai,note\n" + "\n".join(rows) + "\n")["note"]
+    alone = read(tmp_path, "id,sess,wai,note\n1,1,5,\n" + "\n".join(f"2,{row},5,{cell}" for row in range(9)) + "\n")[
+        "note"
+    ]
+    assert got[:70_000].isna().all()
+    assert got.dtype == alone.dtype
+    assert got[79_999] == alone[9]
+
+
 @pytest.mark.parametrize("cell", ["5,5", ""])
 def test_a_line_of_another_length_far_down(tmp_path, cell):
     text = large(cell)

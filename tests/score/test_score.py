@@ -270,6 +270,8 @@ def test_item_rest_correlations_match_numpy():
     for block in (values[:30], values[30:]):
         moments.add(block, np.ones(len(block), dtype=bool))
     assert np.allclose(moments.item_rest_correlations(), want)
+    moments.add(np.zeros((7, 5)), np.zeros(7, dtype=bool))  # rows that are not complete do not count
+    assert np.allclose(moments.item_rest_correlations(), want)
 
 
 # -- columns ---------------------------------------------------------------------------------------------------
