@@ -171,17 +171,21 @@ def _distinct(column: pd.Series) -> tuple[Any, list[Any]]:
 def places_of(column: pd.Series) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
     """As ``pandas.factorize``; where text comes in runs, as ids do, only the head of each run is looked up.
 
-    >>> places, distinct = places_of(pd.Series(["b", "b", "a", None, "b"]))
+    >>> places, distinct = places_of(pd.Series(["b", "b", "b", "a", "a", "a", None, None, "b", "b"]))
     >>> places.tolist(), list(distinct)
-    ([0, 0, 1, -1, 0], ['b', 'a'])
+    ([0, 0, 0, 1, 1, 1, -1, -1, 0, 0], ['b', 'a'])
     """
     if not isinstance(column.dtype, pd.StringDtype) or len(column) < 2:
         return pd.factorize(column, use_na_sentinel=True)
     cells = column.array
-    head = np.ones(len(cells), dtype=bool)
-    head[1:] = pd.array(cells[1:] != cells[:-1], dtype="boolean").fillna(True).to_numpy(dtype=bool)
-    places, distinct = pd.factorize(cells[head], use_na_sentinel=True)
-    return places[np.cumsum(head) - 1], distinct
+    changes = cells[1:] != cells[:-1]
+    if not isinstance(changes, np.ndarray):
+        changes = pd.array(changes, dtype="boolean").fillna(True).to_numpy(dtype=bool)
+    heads = np.concatenate(([0], np.flatnonzero(changes) + 1))
+    if len(heads) > len(cells) // 2:
+        return pd.factorize(column, use_na_sentinel=True)
+    places, distinct = pd.factorize(cells[heads], use_na_sentinel=True)
+    return np.repeat(places, np.diff(heads, append=len(cells))), distinct
 
 
 def n_distinct(column: pd.Series) -> int:
