@@ -12,7 +12,8 @@ from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.evaluate import match_onsets
 from alliance_stats.rupture.follow import follow
 from alliance_stats.rupture.latent import detect_latent
-from alliance_stats.rupture.latent_result import statistic
+from alliance_stats.rupture.latent_result import statistic, where_likely
+from alliance_stats.rupture.oracle import has_known_law, known_world
 from alliance_stats.rupture.rule import EARLIER_ONLY, Rule
 from alliance_stats.rupture.series import Series, read_series
 from alliance_stats.rupture.worlds import SCORE, World, simulate_world
@@ -65,6 +66,9 @@ EARLIER_RULE = Rule(
 LATENT = "latent, smoothed"
 LATENT_FILTERED = "latent, filtered"
 LATENT_PLAIN = "latent, probability alone"
+KNOWN = "latent, world known"
+"""The limit of any detector: the same decision with nothing to estimate (`alliance_stats.rupture.oracle`)."""
+SESSION_PROBABILITY = 0.3
 COLUMNS = ("sensitivity", "precision", "event_sensitivity", "event_precision", "timing_error", "roc_area", "pr_area")
 
 
@@ -110,6 +114,7 @@ def compare_detectors(
         - ``roc_area``: of the patient's highest value, patients with against patients without a rupture;
         - ``pr_area``: under precision against sensitivity, sessions ranked by the value.
 
+        "Latent, world known": the limit, where :func:`~alliance_stats.rupture.oracle.known_world` covers the world.
         "Two thresholds" rows: the best rule of the world given what the latent detector has, a lower threshold within
         patients already flagged, at the lowest share that keeps the latent detector's precision.
     """
@@ -133,7 +138,8 @@ def summarise_comparison(results: pd.DataFrame) -> pd.DataFrame:
 def gains(results: pd.DataFrame) -> pd.DataFrame:
     """The latent detector against the best rules of each world: ratios of sensitivity with Monte Carlo errors.
 
-    The best rule is the one with the highest mean sensitivity over replicates, chosen after the fact, in its favour.
+    ``limit`` is the gain over the best rule of a detector to which the world is known, ``share_of_limit`` what of that
+    the latent detector reaches; NaN where the world has no such limit computed. The best rule is the one with the highest mean sensitivity over replicates, chosen after the fact, in its favour.
     """
     rows = []
     for keys, part in results.groupby(["world", "assumed", "lengths"], sort=False):
@@ -156,9 +162,13 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
             "gain_over_own_sd": (wide, LATENT, own),
             "gain_prospective": (wide, LATENT_FILTERED, prospective),
             "gain_over_two_thresholds": (wide, LATENT, "two thresholds"),
+            "limit": (wide, KNOWN, best),
+            "share_of_limit": (wide, LATENT, KNOWN),
         }
         for name, (table, latent, rule) in pairs.items():
-            row[name], row[f"{name}_se"] = _ratio(table[latent].to_numpy(), table[rule].to_numpy())
+            there = latent in table and rule in table
+            ratio = _ratio(table[latent].to_numpy(), table[rule].to_numpy()) if there else (np.nan, np.nan)
+            row[name], row[f"{name}_se"] = ratio
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -193,13 +203,17 @@ def _one_study(
     whole = detect_latent(both, score=SCORE, parameters=fit.parameters, seed=replicate)
     rated = whole._courses.rated
     latent = {
-        LATENT: (statistic(whole._posterior, whole._courses, "smoothed", 0.3)[rated], whole._posterior.smoothed[rated]),
+        LATENT: (statistic(whole._posterior, whole._courses, "smoothed", SESSION_PROBABILITY)[rated], whole._posterior.smoothed[rated]),
         LATENT_FILTERED: (
-            statistic(whole._posterior, whole._courses, "filtered", 0.3)[rated],
+            statistic(whole._posterior, whole._courses, "filtered", SESSION_PROBABILITY)[rated],
             whole._posterior.filtered[rated],
         ),
         LATENT_PLAIN: (whole._posterior.smoothed[rated], whole._posterior.smoothed[rated]),
     }
+    if has_known_law(world):
+        chance, evidence = known_world(world, whole._courses)
+        value = where_likely(chance, evidence[:, None], evidence[:, None], SESSION_PROBABILITY)
+        latent[KNOWN] = (value[rated], chance[rated])
     for name, (value, rank) in latent.items():
         threshold = _threshold(study, value, false_alarm)
         flagged = value > threshold

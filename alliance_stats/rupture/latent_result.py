@@ -272,4 +272,9 @@ def statistic(found: Posterior, courses: Courses, version: str, session_probabil
     else:
         chance, now = found.filtered, found.evidence_so_far
         evidence = np.maximum.accumulate(now, axis=1)
-    return np.where((chance > -session_probability * np.expm1(-now)) & courses.rated, evidence, -1.0)
+    return np.where(courses.rated, where_likely(chance, now, evidence, session_probability), -1.0)
+
+
+def where_likely(chance: Floats, now: Floats, evidence: Floats, session_probability: float) -> Floats:
+    """`evidence` where a rupture is open with `chance`, more than that share of P(any) by the log odds `now`; else -1."""
+    return np.where(chance > -session_probability * np.expm1(-now), evidence, -1.0)

@@ -10,13 +10,18 @@ import pandas as pd
 
 from alliance_stats.schema import PATIENT, SESSION, Seed, generator, require_choice
 
-LENGTHS = ("brief", "long")
-SHAPES = ("step", "slow")
+LENGTHS = ("brief", "medium", "long")
+SHAPES = ("step", "slow", "recovery")
+DEPTHS = ("gamma", "log-normal")
+COURSES = ("line", "early rise")
 SCORE = "alliance"
 BETWEEN_VARIANCE = 1.5
 LEVEL = 5.0
 DIFFERENT_SD = 0.25
 TREND, TREND_SD = 0.02, 0.03
+EARLY_RISE = 1.5
+FIRST_AT_RISK = 2
+"""Position of the first session at which a rupture can begin: the third."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,23 +37,32 @@ class World:
     autocorrelation : float
         Of the true fluctuation between neighbouring sessions.
     depth : float
-        Mean depth of a rupture; depths are gamma distributed with a coefficient of variation of .25.
-    lengths : {"brief", "long"}
-        Brief: geometric with mean 2 sessions. Long: 3 to 8, equally likely.
+        Mean depth of a rupture.
+    depths : {"gamma", "log-normal"}
+        Gamma with a coefficient of variation of .25, or log-normal with one of .6.
+    lengths : {"brief", "medium", "long"}
+        Brief: geometric with mean 2 sessions. Medium: geometric with mean 4. Long: 3 to 8, equally likely.
     onset_rate : float
         Chance per session, from the third on, that a rupture begins where none is open.
     susceptible : float
         Share of patients who can have ruptures; theirs are as much more frequent as the others' are missing.
-    shape : {"step", "slow"}
-        Whether the full depth is there at once, or reached in equal steps over .6 of the rupture's length.
+    shape : {"step", "slow", "recovery"}
+        Whether the full depth is there throughout, reached in equal steps over .6 of the rupture's length, or there at
+        once and made good in equal steps.
     noise_df : float
         Degrees of freedom of Student's t for the measurement noise; infinite: normal.
     ceiling : float
         Highest possible score; infinite: none. The mean level is 5, its SD 1.22.
+    floor : float
+        Lowest possible score; minus infinite: none.
     missing : float
         Share of sessions without a score; with any, patients also end therapy at a random session of the last half.
     step : float
         Granularity of the score; 0: none.
+    course : {"line", "early rise"}
+        The mean course: a line, or a rise by 1.5 in all, as the logarithm of the session number, on top of it.
+    different_sd : float
+        SD, over patients, of the logarithm of their within-patient SD.
     assumed : bool
         Whether the latent model assumes such a world.
     """
@@ -58,21 +72,32 @@ class World:
     reliability: float = 0.8
     autocorrelation: float = 0.3
     depth: float = 2.0
+    depths: str = "gamma"
     lengths: str = "brief"
     onset_rate: float = 0.05
     susceptible: float = 1.0
     shape: str = "step"
     noise_df: float = np.inf
     ceiling: float = np.inf
+    floor: float = -np.inf
     missing: float = 0.0
     step: float = 0.0
+    course: str = "line"
+    different_sd: float = DIFFERENT_SD
     assumed: bool = True
 
     def __post_init__(self) -> None:
         require_choice(self.lengths, LENGTHS, name="lengths")
         require_choice(self.shape, SHAPES, name="shape")
-        if (1 - self.reliability) * (BETWEEN_VARIANCE + 1) > 1:
+        require_choice(self.depths, DEPTHS, name="depths")
+        require_choice(self.course, COURSES, name="course")
+        if self.noise_variance > 1:
             raise ValueError(f"reliability={self.reliability!r} leaves no room for true fluctuation; use .6 or more.")
+
+    @property
+    def noise_variance(self) -> float:
+        """Variance of the measurement noise."""
+        return (1 - self.reliability) * (BETWEEN_VARIANCE + 1)
 
 
 class Simulated(NamedTuple):
@@ -140,9 +165,9 @@ def simulate_world(world: World, *, n_patients: int, seed: Seed, ruptures: bool 
     n, last = n_patients, world.n_sessions
     fall, open_now = _ruptures(world, n, rng) if ruptures else (np.zeros((n, last)), np.zeros((n, last), dtype=bool))
     score = _calm(world, n, rng) - fall
-    score = np.minimum(score, world.ceiling)
     if world.step:
-        score = np.minimum(np.round(score / world.step) * world.step, world.ceiling)
+        score = np.round(score / world.step) * world.step
+    score = np.clip(score, world.floor, world.ceiling)
     kept = np.ones((n, last), dtype=bool)
     if world.missing:
         end = rng.integers(last // 2, last + 1, n)
@@ -158,7 +183,7 @@ def simulate_world(world: World, *, n_patients: int, seed: Seed, ruptures: bool 
 def _calm(world: World, n: int, rng: np.random.Generator) -> Any:
     """Scores without ruptures, bounds or rounding, (n, T)."""
     last = world.n_sessions
-    error = (1 - world.reliability) * (BETWEEN_VARIANCE + 1)
+    error = world.noise_variance
     state = rng.standard_normal((n, last))
     for t in range(1, last):
         state[:, t] = world.autocorrelation * state[:, t - 1] + np.sqrt(1 - world.autocorrelation**2) * state[:, t]
@@ -166,9 +191,12 @@ def _calm(world: World, n: int, rng: np.random.Generator) -> Any:
         noise = rng.standard_normal((n, last))
     else:
         noise = rng.standard_t(world.noise_df, (n, last)) * np.sqrt((world.noise_df - 2) / world.noise_df)
-    own_sd = np.exp(DIFFERENT_SD * rng.standard_normal((n, 1)) - DIFFERENT_SD**2)
+    own_sd = np.exp(world.different_sd * rng.standard_normal((n, 1)) - world.different_sd**2)
     level = LEVEL + np.sqrt(BETWEEN_VARIANCE) * rng.standard_normal((n, 1))
     trend = (TREND + TREND_SD * rng.standard_normal((n, 1))) * (np.arange(last) - (last - 1) / 2)
+    if world.course == "early rise":
+        rise = np.log(np.arange(1, last + 1))
+        trend = trend + EARLY_RISE * (rise / rise[-1] - 0.5)
     return level + trend + own_sd * (np.sqrt(1 - error) * state + np.sqrt(error) * noise)
 
 
@@ -177,18 +205,40 @@ def _ruptures(world: World, n: int, rng: np.random.Generator) -> tuple[Any, Any]
     last = world.n_sessions
     fall, open_now = np.zeros((n, last)), np.zeros((n, last), dtype=bool)
     rate = np.where(rng.random(n) < world.susceptible, world.onset_rate / world.susceptible, 0.0)
-    resumes = np.full(n, 2)
-    for t in range(2, last):
+    resumes = np.full(n, FIRST_AT_RISK)
+    for t in range(FIRST_AT_RISK, last):
         begins = np.flatnonzero((resumes <= t) & (rng.random(n) < rate))
-        length = rng.geometric(0.5, len(begins)) if world.lengths == "brief" else rng.integers(3, 9, len(begins))
-        depth = world.depth * rng.gamma(16.0, 1 / 16.0, len(begins))
+        length = _lengths(world, len(begins), rng)
+        depth = world.depth * _depths(world, len(begins), rng)
         since = np.arange(1, last - t + 1)
         inside = since <= length[:, None]
-        share = np.minimum(since / (0.6 * length[:, None]), 1.0) if world.shape == "slow" else np.ones(inside.shape)
-        fall[begins, t:] += np.where(inside, depth[:, None] * share, 0.0)
+        fall[begins, t:] += np.where(inside, depth[:, None] * _share(world, since, length[:, None]), 0.0)
         open_now[begins, t:] |= inside
         resumes[begins] = t + length + 1
     return fall, open_now
+
+
+def _lengths(world: World, n: int, rng: np.random.Generator) -> Any:
+    if world.lengths == "long":
+        return rng.integers(3, 9, n)
+    return rng.geometric(0.5 if world.lengths == "brief" else 0.25, n)
+
+
+def _depths(world: World, n: int, rng: np.random.Generator) -> Any:
+    """Depths with mean 1."""
+    if world.depths == "gamma":
+        return rng.gamma(16.0, 1 / 16.0, n)
+    spread = np.log1p(0.6**2)
+    return np.exp(np.sqrt(spread) * rng.standard_normal(n) - spread / 2)
+
+
+def _share(world: World, since: Any, length: Any) -> Any:
+    """Share of the full depth in the first, second, ... session of a rupture of that length."""
+    if world.shape == "slow":
+        return np.minimum(since / (0.6 * length), 1.0)
+    if world.shape == "recovery":
+        return 1.0 - (since - 1) / length
+    return np.ones(np.broadcast_shapes(np.shape(since), np.shape(length)))
 
 
 def _truth(sessions: pd.DataFrame, fall: Any, open_now: Any, kept: Any) -> pd.DataFrame:
