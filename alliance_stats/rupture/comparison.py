@@ -138,8 +138,9 @@ def summarise_comparison(results: pd.DataFrame) -> pd.DataFrame:
 def gains(results: pd.DataFrame) -> pd.DataFrame:
     """The latent detector against the best rules of each world: ratios of sensitivity with Monte Carlo errors.
 
-    ``limit`` is the gain over the best rule of a detector to which the world is known, ``share_of_limit`` what of that
-    the latent detector reaches; NaN where the world has no such limit computed. The best rule is the one with the highest mean sensitivity over replicates, chosen after the fact, in its favour.
+    The best rule is the one with the highest mean sensitivity over replicates, chosen after the fact, in its favour.
+    ``limit`` is the gain over it of a detector to which the world is known, ``share_of_limit`` what of that the latent
+    detector reaches; NaN where no limit was computed.
     """
     rows = []
     for keys, part in results.groupby(["world", "assumed", "lengths"], sort=False):
@@ -203,7 +204,10 @@ def _one_study(
     whole = detect_latent(both, score=SCORE, parameters=fit.parameters, seed=replicate)
     rated = whole._courses.rated
     latent = {
-        LATENT: (statistic(whole._posterior, whole._courses, "smoothed", SESSION_PROBABILITY)[rated], whole._posterior.smoothed[rated]),
+        LATENT: (
+            statistic(whole._posterior, whole._courses, "smoothed", SESSION_PROBABILITY)[rated],
+            whole._posterior.smoothed[rated],
+        ),
         LATENT_FILTERED: (
             statistic(whole._posterior, whole._courses, "filtered", SESSION_PROBABILITY)[rated],
             whole._posterior.filtered[rated],

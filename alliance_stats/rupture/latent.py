@@ -24,6 +24,7 @@ def detect_latent(
     score: str,
     bounds: tuple[float, float] | str | None = "data",
     max_length: int = 10,
+    min_ratings: int = 2,
     parameters: LatentParameters | None = None,
     seed: Seed = 0,
 ) -> LatentRuptures:
@@ -46,8 +47,12 @@ def detect_latent(
         five) of all scores stand on it. None: no bounds.
     max_length : int
         Longest rupture considered, in rated sessions, that ends within the series; those open at the end may be longer.
+    min_ratings : int
+        Ratings a patient must have before a rupture can begin, at least 1. A first rating alone is a poor level to fall
+        from: with 1 a high first score passes for one.
     parameters : LatentParameters, optional
-        Estimates of another fit (of a larger study, say); nothing is estimated then, and their bounds apply.
+        Estimates of another fit (of a larger study, say); nothing is estimated then, and their bounds and `min_ratings`
+        apply.
     seed : int or Generator
         For the draws: the estimates of the rates, scores beyond a bound, and the series without ruptures behind the
         thresholds.
@@ -59,7 +64,8 @@ def detect_latent(
     Raises
     ------
     DataError
-        If there are fewer than ten patients with three ratings to estimate from, or the scores do not vary.
+        If there are fewer than ten patients with three ratings (more if `min_ratings` asks for it) to estimate from, or
+        the scores do not vary.
 
     Notes
     -----
@@ -90,6 +96,8 @@ def detect_latent(
     """
     if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 1:
         raise ValueError(f"max_length={max_length!r} must be a whole number of at least 1.")
+    if not isinstance(min_ratings, int) or isinstance(min_ratings, bool) or min_ratings < 1:
+        raise ValueError(f"min_ratings={min_ratings!r} must be a whole number of at least 1.")
     table = check_sessions(sessions, [score])
     values = table[score].to_numpy()
     rated = np.flatnonzero(~np.isnan(values))
@@ -100,15 +108,22 @@ def detect_latent(
     number = int(generator(seed).integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed)
     fit = None
     if parameters is None:
-        _require_enough(courses, score)
+        _require_enough(courses, score, max(LEAST_RATINGS, min_ratings + 1))
         floor, ceiling = _bounds(bounds, values[rated])
-        fit = estimate(_canonical(courses), floor=floor, ceiling=ceiling, longest=max_length, seed=number)
+        fit = estimate(
+            _canonical(courses),
+            floor=floor,
+            ceiling=ceiling,
+            longest=max_length,
+            seed=number,
+            min_ratings=min_ratings,
+        )
         parameters = fit.parameters
     found = posterior(parameters, courses, longest=max_length, seed=number)
     verdict = UNTESTED if fit is None else verdict_of(fit)
     return LatentRuptures(
         score=score,
-        probabilities=_probabilities(table, score, rated, courses, found),
+        probabilities=_probabilities(table, score, rated, courses, found, parameters.min_ratings),
         parameters=parameters,
         verdict=verdict,
         diagnostics=_diagnostics(fit, parameters, courses, table[PATIENT].nunique(), len(table) - len(rated)),
@@ -132,11 +147,11 @@ def bic_gain(fit: Estimate) -> float:
     return 2 * (fit.log_likelihood - fit.log_likelihood_null) - 4 * float(np.log(fit.n_patients))
 
 
-def _require_enough(courses: Courses, score: str) -> None:
-    enough = int((courses.n_rated >= LEAST_RATINGS).sum())
+def _require_enough(courses: Courses, score: str, ratings: int) -> None:
+    enough = int((courses.n_rated >= ratings).sum())
     if enough < LEAST_PATIENTS:
         raise DataError(
-            f"{score!r} has {enough} patients with {LEAST_RATINGS} ratings or more; the model needs {LEAST_PATIENTS}.",
+            f"{score!r} has {enough} patients with {ratings} ratings or more; the model needs {LEAST_PATIENTS}.",
             remedy="Give parameters= from a larger study, or use detect_ruptures with a rule.",
         )
     if np.ptp(courses.score[courses.rated]) == 0:
@@ -170,9 +185,11 @@ def _canonical(courses: Courses) -> Courses:
     return courses.take(rows[np.lexsort(keys.T[::-1])])
 
 
-def _probabilities(table: pd.DataFrame, score: str, rated: Ints, courses: Courses, found: Posterior) -> pd.DataFrame:
+def _probabilities(
+    table: pd.DataFrame, score: str, rated: Ints, courses: Courses, found: Posterior, min_ratings: int
+) -> pd.DataFrame:
     mask = courses.rated
-    too_few = (courses.n_rated < 2)[:, None]
+    too_few = (courses.n_rated <= min_ratings)[:, None]
     wide = {
         "p_smoothed": found.smoothed,
         "p_filtered": found.filtered,
@@ -195,7 +212,7 @@ def _diagnostics(
     scores = courses.score[courses.rated]
     rows: list[tuple[str, float, str]] = [
         ("patients", n_patients, "in the table"),
-        ("patients_scored", int((courses.n_rated >= 2).sum()), "with two ratings or more"),
+        ("patients_scored", int((courses.n_rated > parameters.min_ratings).sum()), "with ratings enough for a rupture"),
         ("ratings", len(scores), "used"),
         ("sessions_unrated", n_unrated, "rows without a score"),
         ("at_ceiling", float((scores >= parameters.ceiling).mean()), "share of ratings read as 'this or higher'"),

@@ -167,6 +167,7 @@ def update_rates(
     sampling) given what the others hold; the rates follow from the counts of the second half of the sweeps.
     """
     gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
+    gap[:, : parameters.min_ratings - 1] = 0.0  # no rupture can begin there
     problem = whole_problem(parameters, series, found, longest)
     size, values = problem.sizes[found.of], residual(parameters, series)
     start, stop, is_open = problem.candidates

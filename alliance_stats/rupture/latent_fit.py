@@ -69,10 +69,12 @@ class Estimate:
     converged: bool
 
 
-def estimate(series: Courses, *, floor: float, ceiling: float, longest: int, seed: int) -> Estimate:
+def estimate(
+    series: Courses, *, floor: float, ceiling: float, longest: int, seed: int, min_ratings: int = 2
+) -> Estimate:
     """Fit the model to series of at least two ratings each."""
     sample = _sample(series)
-    start = starting_values(sample, floor=floor, ceiling=ceiling)
+    start = replace(starting_values(sample, floor=floor, ceiling=ceiling), min_ratings=min_ratings)
     unit, found = start.within_sd, patterns(sample)
     complete, parameters = sample, start
     at_bound = (sample.rated & ((sample.score <= floor) | (sample.score >= ceiling))).any()

@@ -29,7 +29,7 @@ class LatentRuptures:
         (probability that a rupture is open, given all the patient's ratings, and given those so far), ``p_onset`` (that
         one begins here, given all), ``baseline`` (the score expected without a rupture) and ``evidence_smoothed``,
         ``evidence_filtered`` (natural log of the odds that the patient has, or has had, any rupture, plus one). NaN
-        where the session has no score or the patient fewer than two.
+        where the session has no score, or the patient too few for a rupture to begin (fewer than three, by default).
     parameters : LatentParameters
         Rates of onset and repair, depth, autocorrelation and the rest, in points and sessions.
     verdict : str
@@ -204,7 +204,7 @@ class LatentRuptures:
     def summary(self) -> str:
         """A short account in words and numbers."""
         p = self.parameters
-        n = int((self._courses.n_rated >= 2).sum())
+        n = int((self._courses.n_rated > p.min_ratings).sum())
         ratings = int(self._courses.n_rated.sum())
         lines = [
             f"Latent ruptures in {self.score!r}: {n} patients, {ratings} ratings",
@@ -257,6 +257,7 @@ _PARAMETERS = (
     ("centre", "session", "where the mean level holds"),
     ("floor", "points", "scores at this value are read as this or lower"),
     ("ceiling", "points", "scores at this value are read as this or higher"),
+    ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
 )
 
 
@@ -276,5 +277,5 @@ def statistic(found: Posterior, courses: Courses, version: str, session_probabil
 
 
 def where_likely(chance: Floats, now: Floats, evidence: Floats, session_probability: float) -> Floats:
-    """`evidence` where a rupture is open with `chance`, more than that share of P(any) by the log odds `now`; else -1."""
+    """`evidence` where `chance` (that one is open) exceeds that share of P(any), by its log odds `now`; -1 elsewhere."""
     return np.where(chance > -session_probability * np.expm1(-now), evidence, -1.0)

@@ -55,6 +55,8 @@ class LatentParameters:
         The session number at which `level` holds.
     floor, ceiling : float
         Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound.
+    min_ratings : int
+        Ratings a patient must have before a rupture can begin. Stated, not estimated.
     """
 
     onset_rate: float
@@ -72,6 +74,7 @@ class LatentParameters:
     centre: float
     floor: float = -np.inf
     ceiling: float = np.inf
+    min_ratings: int = 2
 
     @property
     def mean_length(self) -> float:
@@ -184,11 +187,11 @@ class Windows(NamedTuple):
     is_open: Bools
 
 
-def windows(n_positions: int, longest: int) -> Windows:
-    """Closed windows of up to `longest` rated sessions, and the open one from each start; none starts at position 0."""
-    pairs = [(s, e) for s in range(1, n_positions - 1) for e in range(s + 1, min(s + longest, n_positions - 1) + 1)]
+def windows(n_positions: int, longest: int, first: int) -> Windows:
+    """Closed windows of up to `longest` rated sessions, and the open one from each start, position `first` or later."""
+    pairs = [(s, e) for s in range(first, n_positions - 1) for e in range(s + 1, min(s + longest, n_positions - 1) + 1)]
     closed = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    begin = np.arange(1, n_positions, dtype=np.int64)
+    begin = np.arange(first, n_positions, dtype=np.int64)
     start = np.concatenate([closed[:, 0], begin])
     stop = np.concatenate([closed[:, 1], np.full(len(begin), n_positions)])
     return Windows(start, stop, np.arange(len(start)) >= len(closed))
@@ -379,7 +382,7 @@ def problem_of(
 ) -> Problem:
     """The scan's problem for residuals `values` (n, T) known up to ``found.n_rated``; `shared` if it is at hand."""
     weighted = multiply(precision, found.of, values)
-    candidates = windows(values.shape[1], longest)
+    candidates = windows(values.shape[1], longest, parameters.min_ratings)
     return Problem(
         precision=precision,
         of=found.of,

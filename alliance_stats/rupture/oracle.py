@@ -18,7 +18,7 @@ from alliance_stats.rupture.latent_scan import (
     rupture_odds,
     whitening,
 )
-from alliance_stats.rupture.worlds import BETWEEN_VARIANCE, FIRST_AT_RISK, LEVEL, TREND, TREND_SD, World
+from alliance_stats.rupture.worlds import BETWEEN_VARIANCE, LEVEL, TREND, TREND_SD, World
 
 SD_NODES = 5
 """Gauss-Hermite nodes over the patient's own SD."""
@@ -39,6 +39,7 @@ def has_known_law(world: World) -> bool:
         depth=world.depth,
         lengths=world.lengths,
         onset_rate=world.onset_rate,
+        first_onset=world.first_onset,
         assumed=world.assumed,
     )
     return world == plain and world.lengths in LONGEST
@@ -91,6 +92,7 @@ def true_parameters(world: World, *, own_sd: float) -> LatentParameters:
         trend=TREND,
         trend_sd=TREND_SD,
         centre=(world.n_sessions + 1) / 2,
+        min_ratings=world.first_onset - 1,
     )
 
 
@@ -108,5 +110,5 @@ def true_prior(world: World, candidates: Windows, n_rated: Ints) -> Floats:
         exactly, at_least = np.where((length >= 3) & (length <= 8), 1 / 6, 0.0), np.clip((9 - length) / 6, 0.0, 1.0)
     spent = np.where(is_open, length, length + 1)
     odds = world.onset_rate * np.where(is_open, at_least, exactly) / (1 - world.onset_rate) ** spent
-    possible = (start >= FIRST_AT_RISK) & np.where(is_open, start < last, stop < last)
+    possible = (start >= world.first_onset - 1) & np.where(is_open, start < last, stop < last)
     return np.asarray(np.where(possible, odds, 0.0))

@@ -20,8 +20,6 @@ LEVEL = 5.0
 DIFFERENT_SD = 0.25
 TREND, TREND_SD = 0.02, 0.03
 EARLY_RISE = 1.5
-FIRST_AT_RISK = 2
-"""Position of the first session at which a rupture can begin: the third."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,9 @@ class World:
     lengths : {"brief", "medium", "long"}
         Brief: geometric with mean 2 sessions. Medium: geometric with mean 4. Long: 3 to 8, equally likely.
     onset_rate : float
-        Chance per session, from the third on, that a rupture begins where none is open.
+        Chance per session, from `first_onset` on, that a rupture begins where none is open.
+    first_onset : int
+        The first session at which a rupture can begin.
     susceptible : float
         Share of patients who can have ruptures; theirs are as much more frequent as the others' are missing.
     shape : {"step", "slow", "recovery"}
@@ -75,6 +75,7 @@ class World:
     depths: str = "gamma"
     lengths: str = "brief"
     onset_rate: float = 0.05
+    first_onset: int = 3
     susceptible: float = 1.0
     shape: str = "step"
     noise_df: float = np.inf
@@ -137,6 +138,22 @@ WORLDS: dict[str, World] = {
     )
 }
 """The worlds of the comparison, by name."""
+
+FURTHER_WORLDS: dict[str, World] = {
+    world.name: world
+    for world in (
+        replace(_BASE, name="brief, 12 sessions, noisier", n_sessions=12, reliability=0.75, autocorrelation=0.4),
+        replace(_BASE, name="ruptures from the second session", n_sessions=10, first_onset=2),
+        replace(_BASE, name="medium length", lengths="medium", onset_rate=0.04),
+        replace(_BASE, name="long, 40 sessions", n_sessions=40, lengths="long", onset_rate=0.03),
+        replace(_BASE, name="depths log-normal, CV .6", depths="log-normal", assumed=False),
+        replace(_BASE, name="early rise", n_sessions=12, course="early rise", assumed=False),
+        replace(_BASE, name="within SD between patients, CV .4", different_sd=0.385, assumed=False),
+        replace(_BASE, name="five points", step=1.0, floor=3.0, ceiling=7.0, assumed=False),
+        replace(_BASE, name="gradual recovery", lengths="long", shape="recovery", assumed=False),
+    )
+}
+"""Worlds written down before the detector had been run on any of them, and on which nothing was developed."""
 
 
 def simulate_world(world: World, *, n_patients: int, seed: Seed, ruptures: bool = True) -> Simulated:
@@ -205,8 +222,8 @@ def _ruptures(world: World, n: int, rng: np.random.Generator) -> tuple[Any, Any]
     last = world.n_sessions
     fall, open_now = np.zeros((n, last)), np.zeros((n, last), dtype=bool)
     rate = np.where(rng.random(n) < world.susceptible, world.onset_rate / world.susceptible, 0.0)
-    resumes = np.full(n, FIRST_AT_RISK)
-    for t in range(FIRST_AT_RISK, last):
+    resumes = np.full(n, world.first_onset - 1)
+    for t in range(world.first_onset - 1, last):
         begins = np.flatnonzero((resumes <= t) & (rng.random(n) < rate))
         length = _lengths(world, len(begins), rng)
         depth = world.depth * _depths(world, len(begins), rng)

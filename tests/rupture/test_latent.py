@@ -1,5 +1,7 @@
 """detect_latent: what it promises about tables, invariance, null data, false alarms and recovery of the truth."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,10 +113,15 @@ def test_unrated_rows_equal_absent_rows(study, fit):
     assert unrated == drop.sum()
 
 
-def test_a_patient_with_one_rating_is_said_to_be_unknown(fit):
-    sessions = pd.DataFrame({"patient": ["a", "b", "b"], "session": [1, 1, 2], "alliance": [5.0, 5, 4]})
+def test_a_patient_with_too_few_ratings_is_said_to_be_unknown(fit):
+    sessions = pd.DataFrame({"patient": [*"abbccc"], "session": [1, 1, 2, 1, 2, 3], "alliance": [5.0, 5, 4, 5, 5, 3]})
     table = detect_latent(sessions, score="alliance", parameters=fit.parameters).probabilities
-    assert table["p_smoothed"].isna().tolist() == [True, False, False]
+    assert table["p_smoothed"].isna().tolist() == [True] * 3 + [False] * 3
+    assert table["p_smoothed"].iloc[3:5].tolist() == [0, 0]
+    from_the_second = dataclasses.replace(fit.parameters, min_ratings=1)
+    table = detect_latent(sessions, score="alliance", parameters=from_the_second).probabilities
+    assert table["p_smoothed"].isna().tolist() == [True] + [False] * 5
+    assert table["p_smoothed"].iloc[4] > 0
 
 
 def test_no_ruptures_here():

@@ -20,7 +20,7 @@ from alliance_stats.rupture.comparison import (
 )
 from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.series import read_series
-from alliance_stats.rupture.worlds import WORLDS, World, simulate_world
+from alliance_stats.rupture.worlds import FURTHER_WORLDS, SHAPES, WORLDS, World, _share, simulate_world
 from alliance_stats.schema import check_sessions
 
 ROOT = Path(__file__).parents[2]
@@ -75,11 +75,48 @@ def test_only_some_patients_are_susceptible_and_ceilings_hold():
     assert ((coarse * 2) % 1 == 0).all()
 
 
+def test_the_shares_of_the_depth_session_by_session():
+    since, length = np.arange(1, 5), np.array([[4], [2]])
+    shape = {name: _share(World(name="w", shape=name), since, length) for name in SHAPES}
+    assert (shape["step"] == 1).all()
+    np.testing.assert_allclose(shape["recovery"][0], [1, 0.75, 0.5, 0.25])
+    np.testing.assert_allclose(shape["recovery"][1, :2], [1, 0.5])
+    np.testing.assert_allclose(shape["slow"][0], [1 / 2.4, 2 / 2.4, 1, 1])
+
+
+def test_further_worlds_are_what_they_say():
+    medium = simulate_world(World(name="w", n_sessions=200, lengths="medium"), n_patients=500, seed=2).truth
+    inner = medium[medium["onset"] < 160]
+    assert (inner["last"] - inner["onset"] + 1).mean() == pytest.approx(4.0, rel=0.03)
+    depth = simulate_world(FURTHER_WORLDS["depths log-normal, CV .6"], n_patients=3000, seed=3).truth["depth"]
+    assert depth.mean() == pytest.approx(2.0, rel=0.04)
+    assert depth.std() / depth.mean() == pytest.approx(0.6, rel=0.08)
+    assert (
+        simulate_world(FURTHER_WORLDS["ruptures from the second session"], n_patients=300, seed=4).truth["onset"].min()
+        == 2
+    )
+    points = simulate_world(FURTHER_WORLDS["five points"], n_patients=300, seed=4).sessions["alliance"]
+    assert sorted(points.unique()) == [3, 4, 5, 6, 7]
+    calm = wide(simulate_world(FURTHER_WORLDS["early rise"], n_patients=20_000, seed=5, ruptures=False).sessions)
+    line = wide(simulate_world(World(name="w", n_sessions=12), n_patients=20_000, seed=5, ruptures=False).sessions)
+    rise = (calm - line).mean(axis=0)
+    np.testing.assert_allclose(rise, 1.5 * (np.log(np.arange(1, 13)) / np.log(12) - 0.5), atol=1e-9)
+    varied = wide(
+        simulate_world(
+            World(name="w", n_sessions=200, different_sd=0.385), n_patients=2000, seed=6, ruptures=False
+        ).sessions
+    )
+    spread = np.diff(varied, axis=1).std(axis=1)
+    assert spread.std() / spread.mean() == pytest.approx(0.4, abs=0.03)
+
+
 def test_a_world_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="lengths='brif'"):
         World(name="w", lengths="brif")
     with pytest.raises(ValueError, match="reliability"):
         World(name="w", reliability=0.4)
+    with pytest.raises(ValueError, match="course='curved'"):
+        World(name="w", course="curved")
 
 
 @pytest.fixture(scope="module")
