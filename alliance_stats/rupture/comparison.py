@@ -131,7 +131,7 @@ def summarise_comparison(results: pd.DataFrame) -> pd.DataFrame:
     keys = ["world", "assumed", "lengths", "detector", "prospective", "own_sd"]
     grouped = results.groupby(keys, sort=False)[["n_true", "threshold", *COLUMNS]]
     mean, spread = grouped.mean(), grouped.std(ddof=1)
-    error = spread[list(COLUMNS)] / np.sqrt(results["replicate"].nunique())
+    error = spread[list(COLUMNS)].div(np.sqrt(grouped.size()), axis=0)
     return mean.join(error.add_suffix("_se")).reset_index()
 
 

@@ -235,7 +235,7 @@ def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> f
 def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit: float) -> LatentParameters:
     """The parameters that a point of the optimiser stands for; those not free stay as in `start`."""
     line = dict(zip(free, (float(value) for value in vector)))
-    value: dict[str, float] = {}
+    value: dict[str, Any] = {}
     sd = unit * float(np.exp(line["within_sd"])) if "within_sd" in line else start.within_sd
     for name, x in line.items():
         if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):

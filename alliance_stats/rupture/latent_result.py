@@ -277,5 +277,5 @@ def statistic(found: Posterior, courses: Courses, version: str, session_probabil
 
 
 def where_likely(chance: Floats, now: Floats, evidence: Floats, session_probability: float) -> Floats:
-    """`evidence` where `chance` (that one is open) exceeds that share of P(any), by its log odds `now`; -1 elsewhere."""
+    """`evidence` where `chance` (that one is open) exceeds that share of P(any), by log odds `now`; -1 elsewhere."""
     return np.where(chance > -session_probability * np.expm1(-now), evidence, -1.0)
