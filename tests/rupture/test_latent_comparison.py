@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 
 from alliance_stats.rupture.comparison import (
+    COLUMNS,
     EARLIER,
     EARLIER_RULE,
     FAMILY,
+    KNOWN,
     LATENT,
     LATENT_FILTERED,
     LATENT_PLAIN,
@@ -126,7 +128,7 @@ def results():
 
 
 def test_the_comparison_is_complete_and_repeatable(results):
-    assert len(results) == 2 * (3 + 1 + 3 + 1)
+    assert len(results) == 2 * (3 + 1 + 4 + 1)
     shares = results[["sensitivity", "precision", "event_sensitivity", "event_precision", "roc_area", "pr_area"]]
     assert ((shares >= 0) & (shares <= 1)).all(axis=None)
     by_name = results.groupby("detector")["sensitivity"].mean()
@@ -139,6 +141,8 @@ def test_the_comparison_is_complete_and_repeatable(results):
     rules = by_name[~by_name.index.str.startswith(("latent", "two"))]
     assert gain["best_rule"] == rules.idxmax()
     assert gain["gain"] == pytest.approx(by_name[LATENT] / rules.max())
+    assert gain["limit"] == pytest.approx(by_name[KNOWN] / rules.max())
+    assert gain["share_of_limit"] == pytest.approx(by_name[LATENT] / by_name[KNOWN])
     assert gain["best_prospective_rule"] in ("running_mean, pooled_sd", EARLIER)
 
 
@@ -211,8 +215,24 @@ def test_the_frozen_comparison_is_what_the_script_writes():
     """The tables in figures/ follow from the saved runs, which cover every world; no detector is left out."""
     runs = pd.read_csv(ROOT / "figures/detector_comparison_runs.csv")
     assert list(runs["world"].unique()) == list(WORLDS)
-    assert set(runs["detector"]) == {*FAMILY, EARLIER, LATENT, LATENT_FILTERED, LATENT_PLAIN, "two thresholds"}
+    assert set(runs["detector"]) == {*FAMILY, EARLIER, LATENT, LATENT_FILTERED, LATENT_PLAIN, KNOWN, "two thresholds"}
     summary = pd.read_csv(ROOT / "figures/detector_comparison.csv")
     pd.testing.assert_frame_equal(summarise_comparison(runs).round(4), summary, atol=2e-4)
     gain = pd.read_csv(ROOT / "figures/detector_gains.csv")
     pd.testing.assert_frame_equal(gains(runs).round(3), gain, atol=2e-3)
+
+
+def test_the_frozen_validation_is_what_the_script_writes():
+    runs = pd.read_csv(ROOT / "figures/detector_validation_runs.csv")
+    assert list(runs["world"].unique()) == list(FURTHER_WORLDS)
+    gain = pd.read_csv(ROOT / "figures/detector_validation.csv")
+    pd.testing.assert_frame_equal(gains(runs).round(3), gain, atol=2e-3)
+
+
+def test_errors_count_the_replicates_of_each_world():
+    runs = pd.DataFrame({"world": [*"aaab"], "replicate": [0, 1, 2, 0], "sensitivity": [0.2, 0.4, 0.6, 0.5]})
+    fixed = {"assumed": True, "lengths": "brief", "detector": "d", "prospective": False, "own_sd": False, "n_true": 9}
+    others = dict.fromkeys([name for name in COLUMNS if name != "sensitivity"], 0.5) | {"threshold": 1.0}
+    summary = summarise_comparison(runs.assign(**fixed, **others))
+    assert summary["sensitivity_se"].iloc[0] == pytest.approx(0.2 / np.sqrt(3))
+    assert np.isnan(summary["sensitivity_se"].iloc[1])
