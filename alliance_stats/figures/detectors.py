@@ -12,6 +12,7 @@ from alliance_stats.schema import require_columns
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LIMIT = "latent, world known"
 _MARKS = (
     # column of `gains` or a detector, marker, filled, colour, words
     ("best_own_sd_rule", "^", True, "grey", "best rule in the patient's own SD"),
@@ -19,6 +20,7 @@ _MARKS = (
     ("best_rule", "s", True, "vermillion", "best rule of all"),
     ("latent, filtered", "o", False, "blue", "latent model, prospective"),
     ("latent, smoothed", "o", True, "blue", "latent model, whole course"),
+    (_LIMIT, "|", False, "ink", "the same, world known: the limit"),
 )
 _GROUPS = (
     ("brief", "Brief ruptures (mean 2 sessions)"),
@@ -33,7 +35,8 @@ def plot_detectors(summary: pd.DataFrame, gains: pd.DataFrame, *, ax: Axes | Non
     Parameters
     ----------
     summary : DataFrame
-        One row per ``world`` and ``detector`` with ``sensitivity`` and its standard error ``sensitivity_se``.
+        One row per ``world`` and ``detector`` with ``sensitivity`` and its standard error ``sensitivity_se``. "latent,
+        world known", the limit, may be missing from some worlds or all.
     gains : DataFrame
         One row per world with ``assumed``, ``lengths``, and the names ``best_rule``, ``best_own_sd_rule`` and
         ``best_prospective_rule``.
@@ -58,6 +61,8 @@ def plot_detectors(summary: pd.DataFrame, gains: pd.DataFrame, *, ax: Axes | Non
                 labels[at] = _label(str(row["world"]))
                 ax.axhline(at, color=COLOURS["light"], linewidth=0.6, zorder=0)
                 for column, marker, filled, colour, _ in _MARKS:
+                    if column == _LIMIT and (row["world"], column) not in value.index:
+                        continue
                     share, error = value.loc[(row["world"], row.get(column, column))]
                     face = COLOURS[colour] if filled else "white"
                     ax.hlines(at, share - 1.96 * error, share + 1.96 * error, color=COLOURS[colour], linewidth=1.0)

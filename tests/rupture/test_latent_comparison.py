@@ -196,10 +196,17 @@ def test_the_figure_shows_every_world_and_detector(results):
     gain = gains(results).assign(best_own_sd_rule="previous, own_sd")
     ax = plot_detectors(summarise_comparison(results), gain)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["small"]
-    assert len(ax.get_legend().get_texts()) == 5
+    assert len(ax.get_legend().get_texts()) == 6
+    ticks = [line for line in ax.lines if line.get_marker() == "|" and len(line.get_xdata())]
+    known = results.loc[results["detector"] == KNOWN, "sensitivity"].mean()
+    assert [line.get_xdata()[0] for line in ticks] == pytest.approx([100 * known])
+    without = summarise_comparison(results[results["detector"] != KNOWN])
+    bare = plot_detectors(without, gain)
+    assert not [line for line in bare.lines if line.get_marker() == "|" and len(line.get_xdata())]
     import matplotlib.pyplot as plt
 
     plt.close(ax.figure)
+    plt.close(bare.figure)
 
 
 @pytest.mark.slow
