@@ -58,10 +58,10 @@ class Rule:
 
     The SD of the patient's earlier ratings, drawn towards the pooled one (``earlier_sd``), found 20 % from the third
     rating on. It is not the default: the same sessions judged in the pooled SD give 19 %, and the advantage depends on
-    the data. It finds more at 16 and 30 sessions (brief ruptures 18 against 16 %, 14 against 11 %) and under
-    heavy-tailed noise (13 against 11 %), but fewer with 8 sessions (28 against 29 %), where one patient in four has
-    ruptures (12 against 14 %), and at a ceiling (18.6 against 19.5 %, long ruptures 19.5 against 21.1 %): at a ceiling
-    the earlier ratings hardly vary. For long therapies without a ceiling take ``running_mean_2earlier``.
+    the data. It finds more at 16 and 30 sessions (brief ruptures 18 against 16 %, 13 against 11 %) and under
+    heavy-tailed noise (long ruptures 15 against 12 %), but fewer where one patient in four has brief ruptures (13
+    against 14 %) and at a ceiling (19 against 20 %, long ruptures 22 against 24 %): at a ceiling the earlier ratings
+    hardly vary. For long therapies without a ceiling take ``running_mean_2earlier``.
 
     No single-session rule finds much: see :func:`~alliance_stats.detect_latent`. The default repair is the first later
     score *past* the baseline. The size that suits a study comes from :func:`~alliance_stats.calibrate`.

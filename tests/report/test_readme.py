@@ -57,3 +57,10 @@ def test_what_the_readme_says_of_the_detectors_is_in_their_table():
     assert f"in the {n:.0f} worlds whose kind it assumes" in text
     low, high, n = gain.loc[False]
     assert f"{low:.1f} to {high:.1f} times as many in the {n:.0f} it does not" in text
+    share = 100 * gains["share_of_limit"]
+    assert f"reaches {share.min():.0f} to {share.max():.0f} % of it" in text
+    further = pd.read_csv(ROOT / "figures/detector_validation.csv")
+    low, high = further["gain"].min(), further["gain"].max()
+    assert f"{low:.1f} to {high:.1f} times as many as the best rule" in text
+    low, high = further["gain_prospective"].min(), further["gain_prospective"].max()
+    assert f"{low:.1f} to {high:.1f} times as many as the best prospective rule" in text
