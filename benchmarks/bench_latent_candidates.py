@@ -6,6 +6,7 @@ autoregression with patient effects, written here because it is not part of the 
 Both are fitted to each simulated study anew, and judged on it and on patients without ruptures as in
 `alliance_stats.rupture.comparison`: the same decision, thresholds at which 5 % of the patients without ruptures are
 flagged. The table says how many of the true ruptures each finds, and how long fit and probabilities take.
+Four replicates, the default, take some ten minutes.
 
 The Markov-switching model of a score is ``y[t] = level + trend t - depth S[t] + u[t]``, ``u[t] = phi u[t-1] + e[t]``,
 with S a two-state chain that starts closed and may open from the third rating on. Level, depth and SD differ between
@@ -209,7 +210,7 @@ def compare(name: str, replicate: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    replicates = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    replicates = int(sys.argv[1]) if len(sys.argv) > 1 else 4
     runs = pd.DataFrame([row for name in NAMES for k in range(replicates) for row in compare(name, k)])
     wide = runs.pivot_table(
         index=["world", "version", "replicate"], columns="candidate", values=["found", "precision", "s"]
