@@ -164,7 +164,7 @@ def _maximise(
     """Maximise the penalised likelihood over the parameters named in `free`."""
     from scipy.optimize import minimize
 
-    n, candidates = len(series.n_rated), windows(found.time.shape[1], max(longest, 1))
+    n, candidates = len(series.n_rated), windows(found.time.shape[1], max(longest, 1), start.min_ratings)
 
     def loss(vector: Floats, shared: Shared | None = None) -> float:
         parameters = _unpack(start, vector, free, unit)

@@ -365,7 +365,7 @@ class Shared(NamedTuple):
 
 def shared_by(parameters: LatentParameters, found: Patterns, longest: int) -> Shared:
     """What every series of a pattern shares when every rating is known."""
-    factor, candidates = whitening(parameters, found), windows(found.time.shape[1], longest)
+    factor, candidates = whitening(parameters, found), windows(found.time.shape[1], longest, parameters.min_ratings)
     precision = np.swapaxes(factor, 1, 2) @ factor
     sizes = window_sizes(precision, candidates)
     return Shared(factor, precision, sizes, window_prior(parameters, found, candidates))
