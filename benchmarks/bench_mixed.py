@@ -60,8 +60,13 @@ RATIO_BARS = {
     ("240k", "B", "lmer"): 60,
     ("240k", "A", "statsmodels"): 500,
 }
-READING_BARS = {"A": 0.5, "B": 0.8, "C": 2.0}
-"""1.2 million rows: seconds where ``pandas.read_csv`` of the same file takes one."""
+LARGEST_BARS = {"A": 0.5, "B": 0.8, "C": 2.0}
+"""1.2 million rows: seconds on a machine where lme4 fits model A to 240k rows in `LME4_SECONDS`.
+
+There pandas.read_csv of the 1.2 million rows took one second. pandas has since become several times faster at it on the
+same kind of machine and lme4 has not, so lme4 is the yardstick; the ratio to read_csv is printed beside it.
+"""
+LME4_SECONDS = 3.0
 
 
 def simulate(patients: int, seed: int = 1) -> pd.DataFrame:
@@ -273,23 +278,27 @@ def largest(folder: Path) -> list[str]:
         data = pd.read_csv(file)
         reading.append(clock() - started)
     unit = statistics.median(reading)
-    lines = [f"`pandas.read_csv` of the file takes {unit:.2f} s; {len(data):,} rows.", ""]
+    lmer = in_r(folder / "240k.csv", "lmer", "A", 1)
+    slower = 1.0 if lmer is None else lmer["fit"] / LME4_SECONDS
+    lines = [f"{len(data):,} rows. `pandas.read_csv` of the file takes {unit:.2f} s.", ""]
+    lines[:1] += [f"Bars are for lme4 taking {LME4_SECONDS} s on 240k rows of A; here {slower:.2f} times that."]
     lines += [
-        "| model | fit, s | with df, s | fit over read_csv | bar | stages, s |",
+        "| model | fit, s | with df, s | fit over read_csv | bar, s | stages, s |",
         "|---|---|---|---|---|---|",
     ]
     text = data.assign(patient="p" + data["patient"].astype(str), therapist="t" + data["therapist"].astype(str))
     for model, ids, table in (("A", "", data), ("B", "", data), ("C", "", data), ("A", ", text ids", text)):
         mine = ours(table, model, REPEATS["1.2M"])
         parts = ", ".join(f"{name} {value:.3f}" for name, value in stages(table, model).items())
-        share, bar = mine["fit"] / unit, READING_BARS[model]
-        word = "ok" if share <= bar else "MISSED"
-        cells = [f"{model}{ids}", f"{mine['fit']:.3f}", f"{mine['df']:.3f}", f"{share:.2f}", f"{bar} {word}", parts]
+        bar = LARGEST_BARS[model] * slower
+        word = "ok" if mine["fit"] <= bar else "MISSED"
+        share = f"{mine['fit'] / unit:.2f}"
+        cells = [f"{model}{ids}", f"{mine['fit']:.3f}", f"{mine['df']:.3f}", share, f"{bar:.2f} {word}", parts]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--quick", action="store_true")
@@ -298,7 +307,7 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.peak:
         measure_peak(*chosen.peak)
-        return
+        return 0
     if shutil.which("Rscript") is None:
         print("R is not installed: the columns of lme4, lmerTest and nlme stay empty.\n")
     print(f"{'Processor' if CPU else 'Wall-clock'} seconds, one thread each.\n")
@@ -306,23 +315,30 @@ def main() -> None:
     print("| rows | model | ours, s | ours with df, s | beside | its s | ratio | its deviance - ours |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     peaks: list[str] = []
+    printed: list[str] = []
+
+    def show(lines: list[str]) -> None:
+        print("\n".join(lines), flush=True)
+        printed.extend(lines)
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for size in sizes:
             rows, more = compare_size(size, folder, chosen.full)
-            print("\n".join(rows), flush=True)
+            show(rows)
             peaks += more
         print()
-        print("\n".join(inference(folder)), flush=True)
+        show(inference(folder))
         if peaks:
             print("\nPeak memory in MB, beyond the data / of the whole process:\n")
             print("| rows | model | ours with df | lmer |")
             print("|---|---|---|---|")
-            print("\n".join(peaks), flush=True)
+            show(peaks)
         if "1.2M" in sizes:
             print()
-            print("\n".join(largest(folder)))
+            show(largest(folder))
+    return int(any("MISSED" in line for line in printed))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
