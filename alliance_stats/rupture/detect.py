@@ -88,7 +88,7 @@ def events_table(judged: Judged, ruptures: Ruptures, roll: Roll, *, score: str) 
         "score": _constant(score, len(onset)),
         "rule": _constant(rule.name, len(onset)),
     }
-    return pd.DataFrame(columns, columns=list(EVENTS_COLUMNS))
+    return pd.DataFrame(columns, columns=list(EVENTS_COLUMNS), copy=False)
 
 
 def label(events: pd.DataFrame, rule: Rule, *, score: str) -> pd.DataFrame:

@@ -52,9 +52,11 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
     if not len(firing):
         none = np.zeros(0, dtype=np.int64)
         return Ruptures(none, none, none, none, none)
-    owner = np.searchsorted(series.start, firing, side="right") - 1
-    leads = np.r_[True, owner[1:] != owner[:-1]]
-    onset, last = firing[leads], series.stop[owner[leads]] - 1
+    before = np.zeros(len(fires) + 1, dtype=np.int64)  # firing ratings before each
+    np.cumsum(fires, out=before[1:])
+    number, following = before[series.start], before[series.stop]
+    some = following > number
+    onset, last = firing[number[some]], series.stop[some] - 1
     at, nadir, low, baseline = onset.copy(), onset.copy(), series.score[onset], judged.baseline[onset]
     closed: list[tuple[IntArray, ...]] = []
     while len(onset):
@@ -85,7 +87,7 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         cut_short = _cut_short(series, rule, of, final, ended[done])
         status = np.where(regained, REPAIRED, np.where(cut_short, CENSORED, UNREPAIRED))
         closed.append((of, nadir[done], repaired, resumed, status))
-        following = np.searchsorted(firing, resumed)
+        following = before[resumed]
         found = following < len(firing)
         again = firing[np.minimum(following, len(firing) - 1)]
         found &= again <= final
@@ -96,7 +98,9 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         low = np.concatenate([low[keep], series.score[again]])
         baseline = np.concatenate([baseline[keep], judged.baseline[again]])
     columns = [np.concatenate(parts) for parts in zip(*closed, strict=True)]
-    order = np.argsort(columns[0], kind="stable")
+    order = np.full(len(firing), -1)  # every onset is a firing rating of its own: a place for each, no sorting
+    order[before[columns[0]]] = np.arange(len(columns[0]))
+    order = order[order >= 0]
     return Ruptures(*(column[order] for column in columns))
 
 

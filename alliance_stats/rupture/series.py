@@ -142,8 +142,8 @@ def read_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
     if not len(missing):
         row, length, kept = np.arange(len(values)), n_rows, np.arange(len(first))
     else:
-        rated = ~unrated
-        row, values, session = np.flatnonzero(rated), values[rated], session[rated]
+        row = np.flatnonzero(~unrated)
+        values, session = values[row], session[row]
         of_patient = np.searchsorted(first, missing, side="right") - 1
         counts = n_rows - np.bincount(of_patient, minlength=len(first))
         kept = np.flatnonzero(counts)
