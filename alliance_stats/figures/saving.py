@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,8 +67,23 @@ def save_figure(
         buffer = io.BytesIO()
         with styled():
             whole.savefig(buffer, format=name, dpi=dpi, metadata=_METADATA[name])
-        written.append(_write_whole(stem.with_name(f"{stem.name}.{name}"), buffer.getvalue()))
+        content = buffer.getvalue() if name != "svg" else _numbered(buffer.getvalue())
+        written.append(_write_whole(stem.with_name(f"{stem.name}.{name}"), content))
     return written
+
+
+def _numbered(svg: bytes) -> bytes:
+    """The SVG with its hashed ids replaced by numbers in order of appearance.
+
+    matplotlib hashes coordinates to the last bit, which processors round differently, while it writes six decimals.
+    """
+    numbers: dict[bytes, bytes] = {}
+
+    def numbered(found: re.Match[bytes]) -> bytes:
+        before, kind, _ = found.groups()
+        return before + numbers.setdefault(found[0][len(before) :], kind + b"%d" % (len(numbers) + 1))
+
+    return re.sub(rb'(id="|#)([a-z]+)([0-9a-f]{10})\b', numbered, svg)
 
 
 def _figure_of(figure: Axes | Figure) -> Figure:

@@ -1,5 +1,6 @@
 """Figures show what the tables say (their artists are read back), and are written with the same bytes twice."""
 
+import re
 import subprocess
 import sys
 
@@ -236,6 +237,22 @@ def test_the_same_figure_gives_the_same_bytes_in_another_process(tmp_path):
         assert len(first) > 1000
         assert first == second
     assert b"dc:date" not in (tmp_path / "one.svg").read_bytes()
+
+
+def test_the_last_bit_of_a_coordinate_does_not_change_the_bytes(tmp_path):
+    files = []
+    for left in (0.1, 0.1 + 1e-16, 0.1 + 2e-13):  # processors round layouts differently in the last bits
+        with styled():
+            figure = Figure(layout="none")
+            axes = figure.add_axes((left, 0.1, 0.3, 0.8)), figure.add_axes((left + 0.5, 0.1, 0.3, 0.8))
+            for part in axes:
+                part.plot([1, 2, 3], [1, 3, 2], "o-")
+        files += als.save_figure(figure, tmp_path / f"at_{left}", formats=["svg"])
+    first, second, third = (file.read_bytes() for file in files)
+    assert first == second == third
+    ids = re.findall(rb' id="([^"]+)"', first)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(rb'"#([^"]+)"|url\(#([^)]+)\)', first)) <= {(i, b"") for i in ids} | {(b"", i) for i in ids}
 
 
 def test_the_users_settings_do_not_change_the_bytes(tmp_path):
