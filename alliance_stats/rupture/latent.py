@@ -75,9 +75,9 @@ def detect_latent(
     sessions alone, but the parameters come from all patients and all sessions; for strict prospective use give
     `parameters` from earlier patients.
 
-    In simulated studies depth, mean length and autocorrelation are recovered; the onset rate is off by up to a third:
-    low where ruptures are brief, a tenth too high where they are long. Thresholds do not depend on it: they are
-    calibrated on series without ruptures.
+    In simulated studies depth, mean length and autocorrelation are recovered; the onset rate is off by up to a
+    third (two fifths at a ceiling): low where ruptures are brief, a tenth too high where they are long. Thresholds
+    do not depend on it: they are calibrated on series without ruptures.
 
     What limits detection: ``figures/detector_gains.csv`` has, as ``limit``, the gain of the same decision by a
     posterior to which the world is known. In the 15 worlds it is computed for the scan finds .89 to 1.03 of what that
