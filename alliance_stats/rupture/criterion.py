@@ -256,10 +256,7 @@ class SuddenParts(NamedTuple):
 
 def sudden_parts(series: Series, at: IntArray) -> SuddenParts:
     """The three before against the three after, at the ratings `at` as the first after; numbers only where `enough`."""
-    before, after = (
-        np.zeros((3, len(at))),
-        np.zeros((3, len(at))),
-    )  # count, sum, sum of squares, around the score itself
+    before, after = np.zeros((2, 3, len(at)))  # count, sum, sum of squares, around the score itself
     for lag in (1, 2, 3):
         _gather(series, at, before, lag=lag, reach=2, anchor=-1)
     for lag in (0, -1, -2):

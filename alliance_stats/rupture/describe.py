@@ -20,7 +20,6 @@ from alliance_stats.schema import (
     STATUSES,
     UNREPAIRED,
     DataError,
-    check_sessions,
     plain,
     require_columns,
 )
@@ -171,8 +170,7 @@ def bring_together(
     """
     require_columns(events, [PATIENT, "onset", "repaired_at", "status"], table_name="events")
     score = source_of(events, score=score)
-    table = check_sessions(sessions, [score])
-    series, roll = read_series(table, score)
+    series, roll = read_series(sessions, score)
     owner = pd.Index(roll.ids).get_indexer(pd.Index(events[PATIENT]))
     if (owner < 0).any():
         first = events.iloc[int(np.flatnonzero(owner < 0)[0])]

@@ -17,7 +17,7 @@ from alliance_stats.rupture.latent_scan import (
     Problem,
     multiply,
     residual,
-    whitening,
+    shared_by,
     whole_problem,
     window_prior,
 )
@@ -38,17 +38,17 @@ def imputed(
 
     Data augmentation (Tanner & Wong, 1987): the patient's variance, the rupture (if any), then each bounded score.
     """
-    precision = np.swapaxes(factor := whitening(parameters, found), 1, 2) @ factor
+    shared = shared_by(parameters, found, longest)
     beyond = Bounds.of(parameters, observed)
     series, shift = current, np.zeros_like(observed.score)
     for _ in range(sweeps):
         values = residual(parameters, series) + shift
         uniform = rng.random((len(values), 1 + values.shape[1]))
-        values = gibbs_sweep(parameters, values, shift, beyond, precision, found.of, observed.n_rated, uniform)
+        values = gibbs_sweep(parameters, values, shift, beyond, shared.precision, found.of, observed.n_rated, uniform)
         values -= shift
         series = replace(series, score=np.where(beyond.any, values + observed.score - beyond.centred, observed.score))
         if with_ruptures:
-            problem = whole_problem(parameters, series, found, longest)
+            problem = whole_problem(parameters, series, found, longest, shared=shared)
             size = problem.sizes[found.of]
             window, depth = _drawn_rupture(problem, residual(parameters, series), size, np.ones_like(size), rng)
             shift = depth[:, None] * _indicator(problem, window)

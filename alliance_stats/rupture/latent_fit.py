@@ -19,7 +19,6 @@ from alliance_stats.rupture.latent_scan import (
     single_odds,
     whole_problem,
     window_prior,
-    windows,
 )
 
 FIT_PATIENTS = 1500
@@ -164,7 +163,7 @@ def _maximise(
     """Maximise the penalised likelihood over the parameters named in `free`."""
     from scipy.optimize import minimize
 
-    n, candidates = len(series.n_rated), windows(found.time.shape[1], max(longest, 1), start.min_ratings)
+    n = len(series.n_rated)
 
     def loss(vector: Floats, shared: Shared | None = None) -> float:
         parameters = _unpack(start, vector, free, unit)
@@ -186,7 +185,7 @@ def _maximise(
             if name in CORRELATION:
                 kept = None
             elif name in RATES:
-                prior = window_prior(_unpack(start, moved, free, unit), found, candidates)
+                prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
                 kept = shared._replace(prior=prior)
             gradient[k] = (loss(moved, kept) - here) / step
         return here, gradient

@@ -355,10 +355,11 @@ def _take_out(problem: Problem, size: Floats, k: Ints, running: Floats) -> tuple
 
 
 class Shared(NamedTuple):
-    """What every series of a pattern shares: whitening factors, precision, window sizes and prior odds."""
+    """What every series of a pattern shares: whitening factors, precision, windows, their sizes and prior odds."""
 
     factor: Floats
     precision: Floats
+    candidates: Windows
     sizes: Floats
     prior: Floats
 
@@ -368,7 +369,7 @@ def shared_by(parameters: LatentParameters, found: Patterns, longest: int) -> Sh
     factor, candidates = whitening(parameters, found), windows(found.time.shape[1], longest, parameters.min_ratings)
     precision = np.swapaxes(factor, 1, 2) @ factor
     sizes = window_sizes(precision, candidates)
-    return Shared(factor, precision, sizes, window_prior(parameters, found, candidates))
+    return Shared(factor, precision, candidates, sizes, window_prior(parameters, found, candidates))
 
 
 def problem_of(
@@ -382,7 +383,7 @@ def problem_of(
 ) -> Problem:
     """The scan's problem for residuals `values` (n, T) known up to ``found.n_rated``; `shared` if it is at hand."""
     weighted = multiply(precision, found.of, values)
-    candidates = windows(values.shape[1], longest, parameters.min_ratings)
+    candidates = windows(values.shape[1], longest, parameters.min_ratings) if shared is None else shared.candidates
     return Problem(
         precision=precision,
         of=found.of,
