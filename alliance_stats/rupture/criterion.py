@@ -35,6 +35,17 @@ class OwnFit(NamedTuple):
         return np.sqrt(np.divide(self.ss, self.df, out=np.zeros_like(self.ss), where=self.df > 0))
 
 
+class Earlier(NamedTuple):
+    """What came before each rating: the patient's mean as an origin (n,), scores from it (n,), their earlier sum (n,).
+
+    From that origin sums of deviations stay small, so that nothing is lost to rounding.
+    """
+
+    origin: FloatArray
+    centred: FloatArray
+    total: FloatArray
+
+
 class Judged:
     """The fall criterion at every rated session.
 
@@ -56,8 +67,9 @@ class Judged:
         fit = None
         if rule.reference in OWN_LINES or rule.unit in SD_UNITS:
             fit = own_fit(series, trend=rule.reference == "own_trend")
-        self.baseline, known = _reference_level(series, rule, fit)
-        self.unit = _unit_size(series, rule, self.baseline, fit)
+        earlier = earlier_ratings(series) if rule.reference == "running_mean" or rule.unit == "earlier_sd" else None
+        self.baseline, known = _reference_level(series, rule, fit, earlier)
+        self.unit = _unit_size(series, rule, self.baseline, fit, earlier)
         self.judgeable = _judgeable(series, rule, known, self.unit)
 
     @cached_property
@@ -102,11 +114,12 @@ class Judged:
         """Ratings beyond the limit that complete `needed` such among the last `among` of the patient."""
         tolerance = self.series.tolerance
         low = self.fall >= beyond * self.unit - tolerance if beyond else self.fall > tolerance
-        low &= self.judgeable
-        count = low.astype(np.int8)
-        for lag in range(1, among):
-            count[lag:] += low[:-lag] & (self.series.position[lag:] >= lag)
-        return low & (count >= needed)
+        at = np.flatnonzero(low & self.judgeable)
+        completing = at[needed - 1 :]
+        span = completing - at[: len(completing)]  # ratings since the first of the last `needed` ones
+        completed = np.zeros(len(low), dtype=bool)
+        completed[completing[(span < among) & (span <= self.series.position[completing])]] = True
+        return completed
 
 
 def judge(series: Series, rule: Rule) -> Judged:
@@ -129,8 +142,17 @@ def own_fit(series: Series, *, trend: bool) -> OwnFit:
     return OwnFit(level, series.total(residual * residual), df)
 
 
-def _reference_level(series: Series, rule: Rule, fit: OwnFit | None) -> tuple[FloatArray, BoolArray]:
-    """The reference level at every rated session, and where there is one; `fit` for the references that need it."""
+def earlier_ratings(series: Series) -> Earlier:
+    """The patient's earlier ratings, summed, at every rated session."""
+    origin = series.spread(series.mean)
+    centred = series.score - origin
+    return Earlier(origin, centred, _sum_before(series, centred))
+
+
+def _reference_level(
+    series: Series, rule: Rule, fit: OwnFit | None, earlier: Earlier | None
+) -> tuple[FloatArray, BoolArray]:
+    """The reference level at every rated session, and where there is one; `fit`, `earlier` for those that need it."""
     score, reference = series.score, rule.reference
     if reference == "previous":
         known = series.neighbours(rule.bridge)
@@ -145,8 +167,8 @@ def _reference_level(series: Series, rule: Rule, fit: OwnFit | None) -> tuple[Fl
         return series.spread(own_median(series)), np.ones(len(score), dtype=bool)
     known = series.position > 0
     if reference == "running_mean":
-        centre = series.spread(series.mean)  # sums of deviations stay small, so that nothing is lost to rounding
-        return centre + _sum_before(series, score - centre) / np.maximum(series.position, 1), known
+        assert earlier is not None
+        return earlier.origin + earlier.total / np.maximum(series.position, 1), known
     return _earlier_maximum(series), known
 
 
@@ -160,7 +182,7 @@ def own_median(series: Series) -> FloatArray:
     return median
 
 
-def _unit_size(series: Series, rule: Rule, level: FloatArray, fit: OwnFit | None) -> Any:
+def _unit_size(series: Series, rule: Rule, level: FloatArray, fit: OwnFit | None, earlier: Earlier | None) -> Any:
     """The rule's unit in points: a scalar array, or one value for each rated session; `fit` for the SD units."""
     unit = rule.unit
     if unit == "points":
@@ -172,7 +194,9 @@ def _unit_size(series: Series, rule: Rule, level: FloatArray, fit: OwnFit | None
     if unit == "between_sd":
         return _of_study(series, between_sd(series))
     if unit == "earlier_sd":
-        return np.sqrt(earlier_variance(series))
+        assert earlier is not None
+        variance = earlier_variance(series, earlier)
+        return np.sqrt(variance, out=variance)
     if unit == "rci":
         assert rule.reliability is not None
         first = _study_sd(series, series.score[series.start])
@@ -192,8 +216,8 @@ def moving_range(series: Series, bridge: int | None) -> FloatArray:
     known = series.neighbours(bridge)
     step = np.zeros(len(series.score))
     step[1:] = np.abs(np.diff(series.score))
-    step[~known] = 0.0
-    count = series.total(known)
+    step *= known
+    count = series.total(known) if bridge is not None else series.length - 1.0
     mean = np.divide(series.total(step), count, out=np.zeros_like(count), where=count > 0)
     return mean / MOVING_RANGE_CONSTANT
 
@@ -215,18 +239,20 @@ def shrunken_variance(series: Series, fit: OwnFit) -> FloatArray:
     return (fit.ss + (weight * pooled)[series.study]) / (fit.df + weight[series.study])
 
 
-def earlier_variance(series: Series) -> FloatArray:
+def earlier_variance(series: Series, earlier: Earlier) -> FloatArray:
     """At each rating the variance of the patient's earlier ratings, drawn towards the study's within-patient one."""
-    centred = series.score - series.spread(series.mean)  # sums of deviations stay small, as for the running mean
-    squared = centred * centred
-    pooled = pooled_variance(series, OwnFit(centred, series.total(squared), (series.length - 1).astype(np.float64)))
-    variance, total = _sum_before(series, squared), _sum_before(series, centred)
-    total *= total
-    total /= np.maximum(series.position, 1)
-    variance -= total
+    squared = earlier.centred * earlier.centred
+    ss, df = series.total(squared), (series.length - 1).astype(np.float64)
+    pooled = pooled_variance(series, OwnFit(earlier.origin, ss, df))
+    position = np.maximum(series.position, 1).astype(np.float64)
+    variance = _sum_before(series, squared)
+    around_zero = earlier.total * earlier.total
+    around_zero /= position
+    variance -= around_zero
     np.maximum(variance, 0.0, out=variance)  # now the squares around the mean of the earlier ratings
     variance += EARLIER_WEIGHT * _of_study(series, pooled)
-    variance /= np.maximum(series.position - 1, 0) + EARLIER_WEIGHT
+    position += EARLIER_WEIGHT - 1.0
+    variance /= position
     return variance
 
 
@@ -324,14 +350,14 @@ def _run_start(series: Series, previous: FloatArray, known: BoolArray) -> FloatA
 
 
 def _earlier_maximum(series: Series) -> FloatArray:
-    """The highest earlier score of the patient, by doubling the reach; the score itself at the first rating."""
+    """The highest earlier score of the patient; the score itself at the first rating."""
     highest = series.score.copy()
-    highest[1:] = np.where(series.position[1:] > 0, series.score[:-1], series.score[1:])
-    reach, longest = 1, int(series.length.max(initial=0))
-    while reach < longest:
-        further = np.where(series.position[reach:] >= reach, highest[:-reach], -np.inf)
-        highest[reach:] = np.maximum(highest[reach:], further)
-        reach *= 2
+    first, *later = series.places
+    best = series.score[first]
+    for rows in later:
+        best = best[: len(rows)]
+        highest[rows] = best
+        best = np.maximum(best, series.score[rows])
     return highest
 
 

@@ -399,14 +399,7 @@ def _pairs(series: Series, lag: int) -> tuple[IntArray, IntArray]:
 
 def _steps(series: Series) -> list[tuple[IntArray, IntArray]]:
     """For each place in a series after the first: the ratings standing there, and the sessions since the one before."""
-    order = np.argsort(series.position, kind="stable")
-    sizes = np.bincount(series.position)
-    found, at = [], int(sizes[0]) if len(sizes) else 0
-    for size in sizes[1:]:
-        rows = order[at : at + size]
-        found.append((rows, series.session[rows] - series.session[rows - 1]))
-        at += int(size)
-    return found
+    return [(rows, series.session[rows] - series.session[rows - 1]) for rows in series.places[1:]]
 
 
 def _robust_scale(series: Series, step: float) -> float:

@@ -59,6 +59,16 @@ class Series:
         return np.arange(len(self.score)) - np.repeat(self.start, self.length)
 
     @cached_property
+    def places(self) -> list[IntArray]:
+        """The ratings that come first in their patient's series, those that come second, and so on.
+
+        Longer series stand before shorter ones in each, so that one place of these arrays is one patient throughout.
+        """
+        order = np.argsort(-self.length, kind="stable")
+        begins, going = self.start[order], np.cumsum(np.bincount(self.length)[::-1])[::-1]
+        return [begins[:many] + place for place, many in enumerate(going[1:])]
+
+    @cached_property
     def tolerance(self) -> float:
         """Differences of scores below this are rounding, not data."""
         return 1e-9 * float(np.abs(self.score).max(initial=0.0))
