@@ -12,7 +12,8 @@ from alliance_stats.rupture.chance import NULLS, ChanceLevel, chance_level, rate
 from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.draws import fitted_blocks, shuffled_blocks
 from alliance_stats.rupture.intervals import normal_quantile
-from alliance_stats.rupture.null import fit_null, frame_of
+from alliance_stats.rupture.null import frame_of
+from alliance_stats.rupture.null_fit import fit_null
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.rules import as_rule
 from alliance_stats.rupture.series import FloatArray

@@ -9,7 +9,8 @@ import numpy as np
 
 from alliance_stats.rupture.criterion import Judged, judge
 from alliance_stats.rupture.follow import REPAIRED, Ruptures, follow
-from alliance_stats.rupture.null import Frame, NullFit, draw_normals, draw_scores, statistics
+from alliance_stats.rupture.null import Frame, draw_normals, draw_scores, statistics
+from alliance_stats.rupture.null_fit import NullFit
 from alliance_stats.rupture.rule import Rule
 from alliance_stats.rupture.series import FloatArray, IntArray, Series
 
@@ -136,19 +137,21 @@ def _count(
     return counted.reshape(draws, slots // draws, len(QUANTITIES)), by_session
 
 
-def adjust(totals: FloatArray, found: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+def adjust(found: Counts, at_estimate: Counts, target: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Counts under the null *given* the statistics of the data, by linear regression of counts on statistics.
 
     A null with estimated parameters does not have the data's own variability, autocorrelation, ...: draws scatter
     around the estimates while the estimates follow the data. Moving every draw along the regression line to the data's
-    statistics (the adjustment of Beaumont, Zhang & Balding 2002) removes that, and with it the bias of the estimates to
-    first order; without it p-values bunch around one half.
+    statistics (the adjustment of Beaumont, Zhang & Balding 2002) removes that; without it p-values bunch around one
+    half. What the line misses where counts bend, or parameters end at a bound, is removed by drawing at the estimate
+    itself too: those draws say where the middle lies, the scattered ones how far counts stray from it.
 
     Parameters
     ----------
-    totals : (draws, q) array of counts
-    found : (k, draws) array
-        The statistics of each draw.
+    found : Counts
+        Of draws whose parameters scatter around the estimate.
+    at_estimate : Counts
+        Of draws with the estimated parameters.
     target : (k,) array
         The statistics of the data.
 
@@ -159,16 +162,15 @@ def adjust(totals: FloatArray, found: FloatArray, target: FloatArray) -> tuple[F
     (q,) array
         The mean adjusted count before rounding.
     """
-    draws, k = len(totals), len(found)
-    if draws < 5 * (k + 1):
-        return totals, totals.mean(axis=0)
-    centre = found.mean(axis=1)
-    spread = found.std(axis=1)
+    spread = found.statistics.std(axis=1)
     useful = spread > 1e-12
-    design = ((found[useful] - centre[useful, None]) / spread[useful, None]).T
-    away = np.clip((target[useful] - centre[useful]) / spread[useful], -4.0, 4.0)
-    slope = np.linalg.lstsq(np.column_stack([np.ones(draws), design]), totals, rcond=None)[0][1:]
-    moved = totals - (design - away) @ slope
+    scale = spread[useful, None]
+    design = np.column_stack([np.ones(len(found.total)), (found.statistics[useful] / scale).T])
+    line = np.linalg.lstsq(design, found.total, rcond=None)[0]
+    residual = found.total - design @ line
+    residual *= np.sqrt(len(design) / max(len(design) - design.shape[1], 1))
+    away = (target[useful] - at_estimate.statistics[useful].mean(axis=1)) / scale[:, 0]
+    moved = residual + at_estimate.total.mean(axis=0) + np.clip(away, -4.0, 4.0) @ line[1:]
     return np.maximum(np.rint(moved), 0.0), np.maximum(moved, 0.0).mean(axis=0)
 
 

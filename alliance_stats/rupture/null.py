@@ -1,4 +1,4 @@
-"""Alliance without ruptures: a model of the scores, robust estimates of it, and draws from it; arrays only.
+"""Alliance without ruptures: a model of the scores, draws from it, and what they and the data are compared by.
 
 The model. On a latent scale without bounds, patient i scores at session t
 
@@ -10,16 +10,15 @@ patients and sd_i lognormal (patients differ in spread). What is seen has passed
 takes every patient's level from what the data leave open about it (its posterior, levels being normal over patients,
 with ratings at a bound counted as at or beyond it).
 
-The estimates. Ruptures in the data must not leak into the null. So the parameters are matched, by simulation, on
-statistics that ruptures hardly touch (robust indirect inference: Gourieroux, Monfort & Renault 1993; Genton & Ronchetti
-2003): a variogram with bounded weights d^2 / (d^2 + c^2) at several lags, over the ratings that do not lie far below
-the patient's own (upper-trimmed) centre, the part of the scores above that centre, and how scores crowd below the
-ceiling. The draws go through the same screen, which keeps the estimates consistent.
+Ruptures in the data must not leak into the null. So its parameters are estimated
+(:mod:`alliance_stats.rupture.null_fit`) from statistics that ruptures hardly touch: a variogram with bounded weights
+d^2 / (d^2 + c^2) at several lags, over the ratings that do not lie far below the patient's own (upper-trimmed) centre,
+the part of the scores above that centre, and how scores crowd below the ceiling. Arrays only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -32,14 +31,7 @@ CROWDING = (0.5, 1.0, 2.0)
 """Distances below the highest score, in robust SD, within which scores are counted."""
 SCREEN = 1.5
 """Ratings more than so many robust SD below the patient's centre take no part in the estimates."""
-FIT_RATINGS = 120_000
-"""About so many simulated ratings serve one evaluation of the fit."""
 MIN_PAIRS = 20
-SCATTER = 1.7
-"""Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
-
-LOW = np.array([1e-6, -0.4, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2, 0.0])
-HIGH = np.array([np.inf, 0.95, 1.0, 0.8, np.inf, np.inf, np.inf, 3.0, 4.0])
 
 
 class NullParameters(NamedTuple):
@@ -241,97 +233,18 @@ def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
     return np.array(rows)
 
 
-class NullFit(NamedTuple):
-    """Estimated parameters (9,), a root (9, 9) of their covariance, and what to be wary of."""
-
-    parameters: FloatArray
-    root: FloatArray
-    warnings: list[str]
-
-    def around(self, draws: int, rng: np.random.Generator) -> FloatArray:
-        """Parameters (9, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
-        moved = self.parameters[:, None] + SCATTER * self.root @ rng.standard_normal((len(self.parameters), draws))
-        moved[0] = np.maximum(moved[0], 0.3 * self.parameters[0])
-        clipped: FloatArray = np.clip(moved, LOW[:, None], HIGH[:, None])
-        return clipped
-
-    def exact(self) -> NullFit:
-        """The same estimate, from which draws do not scatter."""
-        return self._replace(root=np.zeros_like(self.root))
-
-
-def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
-    """Parameters whose draws resemble the data in :func:`statistics`, and how sure they are.
-
-    A penalised Gauss-Newton search with common random numbers: weights are the inverse variances of the statistics over
-    draws, a weak penalty holds what the data cannot tell near ordinary values (ar .2, noise .3, spread .3,
-    no trend, bounds felt over .3 SD).
-    """
-    series, warnings = frame.series, []
-    first = np.array([1.1 * frame.scale, 0.2, 0.3, 0.3, 0.0, 0.02 * frame.scale, 0.0, 1.0, 0.3])
-    if frame.scale <= 0:
-        still = np.array([1e-6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
-        return NullFit(still, np.zeros((9, 9)), ["No patient's scores vary: there is nothing to estimate."])
-    if len(frame.lags) < 2:
-        warnings.append(
-            "Too few ratings to estimate the null: ordinary values of autocorrelation and noise were taken."
-        )
-        return NullFit(first, np.zeros((9, 9)), warnings)
-    if series.n_patients < 20:
-        warnings.append(f"Only {series.n_patients} patients with ratings: the estimated null is rough.")
-    draws = int(np.clip(FIT_RATINGS // len(series.score), 2, 60))
-    normals = draw_normals(frame, draws, rng)
-    target = statistics(frame, series.score[:, None])[:, 0]
-    loose = np.array([np.inf, 0.4, 0.4, 0.3, np.inf, 0.05 * frame.scale, np.inf, 0.5, 1.0])
-    guess = np.clip(first, LOW, HIGH)
-    simulated = statistics(frame, draw_scores(frame, guess, normals))
-    variance = _sampling_variance(simulated, len(series.score))
-    steps = frame.scale * np.array([0.1, 0.0, 0.0, 0.0, 0.02, 0.02, 0.1, 0.0, 0.0])
-    steps[[1, 2, 3, 7, 8]] = 0.15, 0.15, 0.15, 0.1, 0.3
-
-    def mean_at(parameters: FloatArray) -> FloatArray:
-        mean: FloatArray = statistics(frame, draw_scores(frame, parameters, normals)).mean(axis=1)
-        return mean
-
-    def loss(mean: FloatArray, parameters: FloatArray) -> float:
-        return float(np.sum((target - mean) ** 2 / variance) + np.sum(((parameters - first) / loose) ** 2))
-
-    mean = simulated.mean(axis=1)
-    jacobian = np.column_stack([(mean_at(guess + step) - mean) / step.sum() for step in np.diag(steps)])
-    best = loss(mean, guess)
-    for _ in range(8):
-        scaled = jacobian / variance[:, None]
-        penalty = np.diag(1.0 / loose**2)
-        gradient = scaled.T @ (target - mean) - (guess - first) / loose**2
-        move = np.linalg.lstsq(jacobian.T @ scaled + penalty, gradient, rcond=None)[0]
-        improved = False
-        for shrink in (1.0, 0.5, 0.2):
-            trial = np.clip(guess + shrink * move, np.maximum(LOW, [0.3 * guess[0], *LOW[1:]]), HIGH)
-            change = trial - guess
-            at_trial = mean_at(trial)
-            if change @ change > 0:
-                jacobian += np.outer(at_trial - mean - jacobian @ change, change / steps**2) / np.sum(
-                    change**2 / steps**2
-                )
-            found = loss(at_trial, trial)
-            if found < best:
-                improved, gain = True, best - found
-                guess, mean, best = trial, at_trial, found
-                break
-        if not improved or gain < 0.01:
-            break
-    information = jacobian.T @ (jacobian / variance[:, None]) + np.diag(1.0 / loose**2)
-    values, vectors = np.linalg.eigh(information * np.outer(steps, steps))
-    root = steps[:, None] * vectors / np.sqrt(np.maximum(values, 1e-6))
-    return NullFit(guess, root, warnings)
-
-
-def _sampling_variance(simulated: FloatArray, n: int) -> FloatArray:
-    """The variance of each statistic over studies, floored where draws are few."""
-    variance = simulated.var(axis=1, ddof=1)
-    floor = 1e-3 * np.mean(np.abs(simulated), axis=1) ** 2 / max(n / 100.0, 1.0)
-    floored: FloatArray = np.maximum(variance, floor + 1e-12)
-    return floored
+def part_of(frame: Frame, ratings: int) -> Frame:
+    """The frame of about so many ratings: of some patients, evenly spaced, with all of theirs."""
+    series = frame.series
+    share = max(1, series.n_patients * ratings // len(series.score))
+    who = np.linspace(0, series.n_patients - 1, share).round().astype(np.int64)
+    chosen = np.zeros(series.n_patients, dtype=bool)
+    chosen[who] = True
+    rows, length = np.flatnonzero(series.spread(chosen)), series.length[who]
+    start = np.cumsum(length) - length
+    part = Series(series.score[rows], series.session[rows], start, length, series.study[who])
+    pairs = [_pairs(part, lag) for lag in frame.lags]
+    return replace(frame, series=part, pairs=pairs, time=frame.time[rows], steps=_steps(part))
 
 
 def _dispersion(owner: IntArray, weight: FloatArray, both: BoolArray) -> FloatArray:
@@ -365,13 +278,13 @@ def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatA
     lowest, highest = unbend(np.array([low + half, high - half]), frame.bounds, reach)
     mean = series.total(latent * inside) / np.maximum(n_inside, 1.0)
     points = 101 if series.n_patients <= 20_000 else 51
-    grid = np.linspace(min(low, lowest) - 3.0 * sd, max(high, highest) + 3.0 * sd, points)
+    means = series.total(latent) / series.length
+    grid = np.linspace(means.min() - 3.0 * sd, means.max() + 3.0 * sd, points)
     inflation = 1.0 + 2.0 * (1.0 - noise) * ar / (1.0 - ar)
     log_likelihood = -0.5 * n_inside[:, None] * ((mean[:, None] - grid) / sd) ** 2
     log_likelihood += np.outer(series.total(at_high), log_ndtr((grid - highest) / sd))
     log_likelihood += np.outer(series.total(at_low), log_ndtr((lowest - grid) / sd))
     log_likelihood /= inflation
-    means = series.total(latent) / series.length
     centre, spread = float(means.mean()), max(float(means.std()), 0.1 * sd)
     for _ in range(8):
         weight = log_likelihood - 0.5 * ((grid - centre) / spread) ** 2

@@ -6,7 +6,8 @@ import pytest
 
 from alliance_stats.rupture import RULES, Rule, calibrate, chance_level, detect_ruptures
 from alliance_stats.rupture.calibrate import smallest_size
-from alliance_stats.rupture.chance import _false_discovery
+from alliance_stats.rupture.chance import _false_discovery, counts_under
+from alliance_stats.rupture.coarse import alike_blocks, fewest_half_steps
 from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.draws import (
     QUANTITIES,
@@ -18,7 +19,8 @@ from alliance_stats.rupture.draws import (
     shuffled_blocks,
 )
 from alliance_stats.rupture.follow import follow
-from alliance_stats.rupture.null import draw_normals, draw_scores, fit_null, frame_of, grid_of, statistics
+from alliance_stats.rupture.null import draw_normals, draw_scores, frame_of, grid_of
+from alliance_stats.rupture.null_fit import fit_null
 from alliance_stats.rupture.series import Series
 from alliance_stats.schema import DataError
 
@@ -220,16 +222,26 @@ def test_the_grid_is_read_off_the_data(step, found):
 
 @pytest.mark.parametrize(
     "truth",
-    [{}, {"ar": 0.6, "noise": 0.2}, {"ar": 0.0, "spread": 0.0}, {"step": 1.0}, {"level": 6.3, "length": 10}],
+    [
+        {},
+        {"ar": 0.6, "noise": 0.2},
+        {"ar": 0.0, "spread": 0.0},
+        {"step": 1.0},
+        {"level": 6.3, "length": 10},
+        {"spread": 0.6},
+        {"slope_sd": 0.06, "bounds": (-50.0, 60.0)},
+    ],
     ids=str,
 )
 def test_the_null_recovers_a_world_without_ruptures(truth):
     fits = []
     for seed in (11, 12, 13):
-        frame = frame_of(world(np.random.default_rng(seed), patients=500, **truth), bounds=(1.0, 7.0), step=None)
+        series = world(np.random.default_rng(seed), **{"patients": 400} | truth)
+        frame = frame_of(series, bounds=truth.get("bounds", (1.0, 7.0)), step=None)
         fits.append(fit_null(frame, np.random.default_rng(1)).parameters)
     fit = np.mean(fits, axis=0)
-    assert fit[8] < 0.3  # these scores are cut at their bounds
+    if "bounds" not in truth:
+        assert fit[8] < 0.4  # these scores are cut at their bounds
     assert fit[0] == pytest.approx(0.6, rel=0.08)
     ar, share = truth.get("ar", 0.3), truth.get("noise", 0.3)
     assert (1 - fit[2]) * fit[1] == pytest.approx((1 - share) * ar, abs=0.1)  # correlation of neighbouring sessions
@@ -253,6 +265,64 @@ def test_ruptures_hardly_enter_the_null():
     plain, robust = np.reshape(plain, (4, 2)).mean(axis=0), np.reshape(robust, (4, 2)).mean(axis=0)
     assert plain[1] / plain[0] > 1.07
     assert abs(robust[1] / robust[0] - 1) < 0.034
+
+
+# -- coarse scores -------------------------------------------------------------------------------------------------
+
+FIVE_POINTS = {"step": 1.0, "bounds": (1.0, 5.0), "level": 4.2, "between": 0.6, "sd": 0.5}
+
+
+def test_fewest_half_steps_by_hand():
+    series = Series(
+        score=np.array([4.0, 5.0, 4.0, 5.0, 3.0, 5.0]),  # SD around the own means: sqrt((.667 + 2.667) / 4) = .913
+        session=np.array([1, 2, 3, 1, 2, 3]),
+        start=np.array([0, 3]),
+        length=np.array([3, 3]),
+        study=np.zeros(2, dtype=np.int64),
+    )
+    for reference, size, expected in (("previous", 2.0, 4), ("previous", 1.0, 2), ("own_median", 1.5, 3)):
+        rule = Rule(reference=reference, unit="pooled_sd", size=size)
+        assert fewest_half_steps(judge(series, rule), 1.0).tolist() == [expected]
+        twice = judge(series.tiled(2), rule)
+        assert fewest_half_steps(twice, 1.0).tolist() == [expected, expected]
+        assert fewest_half_steps(twice, 0.0) is None  # no grid
+    for other in (Rule(reference="own_mean", unit="pooled_sd"), Rule(reference="previous", unit="own_sd")):
+        assert fewest_half_steps(judge(series, other), 1.0) is None
+
+
+@pytest.mark.parametrize("reference", ["previous", "running_max", "own_median"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_fewest_half_steps_are_those_that_fire(reference, strict):
+    rule = Rule(reference=reference, unit="pooled_sd", size=1.3, strict=strict)
+    for seed in range(5):
+        judged = judge(world(np.random.default_rng(seed), **FIVE_POINTS), rule)
+        fewest = fewest_half_steps(judged, 1.0)[0]
+        half_steps = np.rint(2 * judged.fall)
+        assert np.array_equal(judged.fires, (half_steps >= fewest) & judged.judgeable)
+
+
+def test_draws_stand_on_the_data_s_side_of_the_edge():
+    rng = np.random.default_rng(3)
+    frame = frame_of(world(rng, **FIVE_POINTS), bounds=(1.0, 5.0), step=1.0)
+    fit, rule = fit_null(frame, rng), RULES["own_median_2pooled"]
+    edges = {}
+    for scores in fitted_blocks(frame, fit, 200, rng):
+        drawn = frame.series.tiled(scores.shape[1]).with_scores(scores.T.ravel())
+        for edge in fewest_half_steps(judge(drawn, rule), 1.0):
+            edges[edge] = edges.get(edge, 0) + 1
+    assert len(edges) > 1  # the SD is near an edge
+    edge = max(edges, key=edges.get)
+    alike = np.concatenate(list(alike_blocks(frame, rule, fit, edge, 150, rng)), axis=1)
+    assert alike.shape == (len(frame.series.score), 150)
+    drawn = frame.series.tiled(150).with_scores(alike.T.ravel())
+    assert (fewest_half_steps(judge(drawn, rule), 1.0) == edge).all()
+
+
+def test_an_edge_that_chance_does_not_share_is_said():
+    rng = np.random.default_rng(4)
+    series = world(rng, **FIVE_POINTS | {"patients": 120, "ruptured": 0.6, "depth": 4.0, "fixed": True})
+    result = chance_level(as_sessions(series), score="alliance", rule="own_median_2pooled", draws=100, seed=1)
+    assert any("coarse" in text and "points or more" in text for text in result.diagnostics)
 
 
 # -- counts and their adjustment -----------------------------------------------------------------------------------
@@ -296,11 +366,18 @@ def test_shuffling_keeps_every_patients_scores():
 
 def test_adjustment_recovers_the_conditional_expectation():
     rng = np.random.default_rng(1)
-    known = rng.normal(0, 1, (3, 4000))
-    totals = np.rint(50 + 6 * known[0] - 4 * known[1] + rng.normal(0, 2, 4000))[:, None]
-    moved, mean = adjust(totals, known, np.array([1.0, 1.0, 0.0]))
+
+    def drawn(spread, curved):
+        known = rng.normal(0, spread, (3, 4000))
+        bent = 3 * known[1] ** 2 if curved else 0.0
+        totals = np.rint(50 + 6 * known[0] - 4 * known[1] + bent + rng.normal(0, 2, 4000))[:, None]
+        return Counts(totals, np.zeros((1, 1)), np.zeros((4000, 1)), np.arange(1), np.zeros(0), known)
+
+    moved, mean = adjust(drawn(1.0, False), drawn(0.1, False), np.array([1.0, 1.0, 0.0]))
     assert mean[0] == pytest.approx(52, abs=0.3)
     assert moved.std() == pytest.approx(np.sqrt(4 + 2 / 12), rel=0.06)
+    _, mean = adjust(drawn(1.0, True), drawn(0.1, True), np.zeros(3))
+    assert mean[0] == pytest.approx(50, abs=0.3)  # the scattered draws alone average 53
 
 
 def test_false_discovery_by_hand():
@@ -465,13 +542,16 @@ WORLDS = {
     "short, no autocorrelation": {"length": 8, "ar": 0.0},
     "ceiling, strong autocorrelation": {"level": 6.4, "ar": 0.5},
     "whole points": {"step": 1.0},
+    "five points, ceiling": FIVE_POINTS,
     "long, many holes": {"length": 30, "fixed": True, "missing": 0.3, "patients": 60},
+    "half missing, no trend": {"length": 20, "missing": 0.5, "slope": 0.0, "slope_sd": 0.0},
+    "long, slow state": {"length": 40, "fixed": True, "ar": 0.7, "noise": 0.2, "patients": 60},
+    "few patients": {"length": 10, "patients": 40},
     "no bounds, no grid, steep trends": {"step": 0.0, "bounds": (-50.0, 60.0), "slope_sd": 0.06},
     "equal patients": {"spread": 0.0, "ar": 0.1},
+    "very unequal patients": {"spread": 0.6},
     "items cut at the ceiling": {"items": 12, "level": 6.2, "sd": 0.4, "bounds": (1.0, 7.0)},
 }
-KNOWN_DEPARTURES = {("ceiling, strong autocorrelation", "chart_2sigma")}
-"""Here the null expects 5 to 7 % too little, and 16 to 26 % of studies are significant at .05."""
 PROVED = ("own_mean_2sd", "previous_1point", "own_median_2pooled", "chart_2sigma")
 
 
@@ -481,16 +561,14 @@ def study_of_the_null(kwargs, seed, *, draws, rules=PROVED):
     series = world(rng, **kwargs)
     frame = frame_of(series, bounds=kwargs.get("bounds", (1.0, 7.0)), step=kwargs.get("step"))
     fit = fit_null(frame, rng)
-    blocks = list(fitted_blocks(frame, fit, draws, rng))
-    target = statistics(frame, series.score[:, None])[:, 0]
     rows = []
     for name in rules:
-        seen = count_study(series, RULES[name])[0].total[0]
-        found = count_draws(frame, RULES[name], iter(blocks))
-        totals, expected = adjust(found.total, found.statistics, target)
+        counts, judged, _ = count_study(series, RULES[name])
+        seen = counts.total[0]
+        _, totals, expected, _ = counts_under(fit, judged, frame, draws, rng)
         above, ties = (totals > seen).sum(axis=0), (totals == seen).sum(axis=0)
-        p = (1 + above + ties) / (draws + 1)
-        rows.append((seen, expected, p, (above + rng.random(len(seen)) * (1 + ties)) / (draws + 1)))
+        p = (1 + above + ties) / (len(totals) + 1)
+        rows.append((seen, expected, p, (above + rng.random(len(seen)) * (1 + ties)) / (len(totals) + 1)))
     return rows
 
 
@@ -508,21 +586,24 @@ def test_the_null_is_right_in_a_few_studies():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_without_ruptures_the_ratio_is_one_and_p_uniform(name):
-    """The ratio is 1 within 10 %; of 50 studies at most 16 % are significant at .05, but for known departures."""
-    rows = [study_of_the_null(WORLDS[name], seed, draws=250) for seed in range(50)]
+    """The ratio is 1 within 8 % (15 % where events are rare), and no more studies are significant than chance gives.
+
+    Of 60 studies at most 9 may be significant at .05: one uniform p in 300 would do more.
+    """
+    n = 60
+    rows = [study_of_the_null(WORLDS[name], seed, draws=300) for seed in range(n)]
     for rule, rule_name in enumerate(PROVED):
-        seen = np.sum([study[rule][0] for study in rows], axis=0)
-        expected = np.sum([study[rule][1] for study in rows], axis=0)
+        seen = np.array([study[rule][0] for study in rows])
+        expected = np.array([study[rule][1] for study in rows])
+        ratio = seen.sum(axis=0) / expected.sum(axis=0)
         p = np.array([study[rule][2] for study in rows])
         uniform = np.sort([study[rule][3][0] for study in rows])
-        distance = np.max(np.abs(uniform - (np.arange(50) + 0.5) / 50)) + 0.5 / 50
-        print(f"{name:34s} {rule_name:22s} ratio {np.round(seen / expected, 3)}", end=" ")
-        print(f"p<=.05 {(p <= 0.05).mean(axis=0)} KS {distance:.3f}")
-        known = (name, rule_name) in KNOWN_DEPARTURES
-        assert np.allclose((seen / expected)[:2], 1.0, atol=0.10)
-        assert np.allclose(seen / expected, 1.0, atol=0.13)
-        assert (p[:, :2] <= 0.05).mean(axis=0).max() <= (0.30 if known else 0.16)
-        assert known or distance < 0.25
+        distance = np.max(np.abs(uniform - (np.arange(n) + 0.5) / n)) + 0.5 / n
+        print(f"{name:34s} {rule_name:22s} ratio {np.round(ratio, 3)}", end=" ")
+        print(f"p<=.05 {(p <= 0.05).mean(axis=0)} distance from uniform {distance:.3f}")
+        assert np.allclose(ratio[:2], 1.0, atol=0.15 if seen[:, 0].mean() < 3 else 0.08)
+        assert (p[:, :2] <= 0.05).mean(axis=0).max() <= 0.15
+        assert distance < 0.23
 
 
 @pytest.mark.slow
