@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.coarse import alike_blocks, edge_of
-from alliance_stats.rupture.criterion import Judged
+from alliance_stats.rupture.coarse import held_in_points
+from alliance_stats.rupture.criterion import Judged, judge
 from alliance_stats.rupture.detect import events_table, label
 from alliance_stats.rupture.draws import (
     QUANTITIES,
@@ -20,6 +20,7 @@ from alliance_stats.rupture.draws import (
     count_study,
     depth_of,
     far_statistics,
+    fitted_blocks,
     shuffled_blocks,
 )
 from alliance_stats.rupture.intervals import normal_quantile
@@ -143,7 +144,7 @@ def chance_level(
     estimate, and every draw is moved along the regression of its counts on the same statistics to where the data lie
     (Beaumont, Zhang & Balding 2002), the middle being that of further draws at the estimate itself. Units of the study
     (pooled SD and the like) are taken anew from every draw, as they are from the data; where scores are so coarse that
-    such a unit decides whether falls of one step more count, only draws in which the same falls count are compared
+    such a unit decides whether falls of one step more count, draws are asked for the falls that counted in the data
     (:mod:`alliance_stats.rupture.coarse`).
 
     The null assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal
@@ -179,26 +180,26 @@ def chance_level(
     series, roll = rated_series(sessions, score)
     observed, judged, ruptures = count_study(series, rule)
     events = label(events_table(judged, ruptures, roll, score=score), rule, score=score)
-    found, totals, expected, parameters, warnings = draw_counts(judged, draws, rng, null, bounds, step)
-    warnings = [*warnings, *_about(series, observed, expected)]
+    drawn = draw_counts(judged, draws, rng, null, bounds, step)
+    found, expected = drawn.found, drawn.expected
+    warnings = [*drawn.warnings, *_about(series, observed, expected)]
     if null == "shuffled" and rule.reference in ("own_mean", "own_median") and rule.unit != "moving_range":
         warnings.append(
             "This rule does not look at the order of sessions: shuffling shows repairs only, use the fitted null."
         )
     scale = np.divide(expected, found.total.mean(axis=0), out=np.ones(len(QUANTITIES)), where=expected > 0)
     per_patient = found.per_patient * scale
+    depth = depth_of(judged if drawn.rule is rule else judge(series, drawn.rule), ruptures)
     return ChanceLevel(
-        table=_table(series, observed, totals, expected, per_patient, level),
+        table=_table(series, observed, drawn.totals, expected, per_patient, level),
         by_session=_by_session(series, observed, found, float(scale[1]), level),
-        events=events.assign(
-            false_discovery=_false_discovery(depth_of(judged, ruptures), found, float(scale[1]), len(found.total))
-        ),
+        events=events.assign(false_discovery=_false_discovery(depth, found, float(scale[1]), draws)),
         score=score,
         rule=rule,
         null=null,
-        draws=len(found.total),
+        draws=draws,
         level=level,
-        parameters=parameters,
+        parameters=drawn.parameters,
         diagnostics=tuple(warnings),
         per_patient=_patients(roll, series, observed, per_patient),
     )
@@ -212,6 +213,20 @@ def rated_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
     return series, roll
 
 
+class Drawn(NamedTuple):
+    """What a rule found in draws: counts, totals as p-values need them, their expectation, and where they are from.
+
+    `rule` is the one the draws went through: the study's, with its unit held in points where scores are coarse.
+    """
+
+    found: Counts
+    totals: FloatArray
+    expected: FloatArray
+    rule: Rule
+    parameters: NullParameters | None
+    warnings: list[str]
+
+
 def draw_counts(
     judged: Judged,
     draws: int,
@@ -219,8 +234,8 @@ def draw_counts(
     null: str,
     bounds: tuple[float, float] | None,
     step: float | None,
-) -> tuple[Counts, FloatArray, FloatArray, NullParameters | None, list[str]]:
-    """Draws under a null: counts, totals as the p-values need them, their expectation, the null and its warnings."""
+) -> Drawn:
+    """What the rule finds in draws under a null."""
     series, rule = judged.series, judged.rule
     bounds = bounds if bounds is not None else rule.bounds
     if bounds is not None and not (bounds[0] <= series.score.min() and series.score.max() <= bounds[1]):
@@ -231,27 +246,22 @@ def draw_counts(
     frame = frame_of(series, bounds=bounds, step=step)
     if null == "shuffled":
         found = count_draws(frame, rule, shuffled_blocks(series, draws, rng))
-        return found, found.total, found.total.mean(axis=0), None, []
-    fit = fit_null(frame, rng)
-    found, totals, expected, warnings = counts_under(fit, judged, frame, draws, rng)
+        return Drawn(found, found.total, found.total.mean(axis=0), rule, None, [])
+    return draw_fitted(fit_null(frame, rng), judged, frame, draws, rng)
+
+
+def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.random.Generator) -> Drawn:
+    """What the rule finds in draws under the fitted null."""
+    rule, warnings = held_in_points(judged, frame.step), list(fit.warnings)
     parameters = NullParameters(*(float(value) for value in fit.parameters))
-    return found, totals, expected, parameters, [*fit.warnings, *warnings]
-
-
-def counts_under(
-    fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.random.Generator
-) -> tuple[Counts, FloatArray, FloatArray, list[str]]:
-    """Draws under the fitted null: counts, totals and their expectation given the data's statistics, and warnings."""
-    rule = judged.rule
-    edge, warnings = edge_of(judged, frame, fit, rng)
-    found = count_draws(frame, rule, alike_blocks(frame, rule, fit, edge, draws, rng))
+    found = count_draws(frame, rule, fitted_blocks(frame, fit, draws, rng))
     if not len(found.statistics):
-        return found, found.total, found.total.mean(axis=0), warnings
-    at_estimate = count_draws(frame, rule, alike_blocks(frame, rule, fit.exact(), edge, draws // 4, rng))
+        return Drawn(found, found.total, found.total.mean(axis=0), rule, parameters, warnings)
+    at_estimate = count_draws(frame, rule, fitted_blocks(frame, fit.exact(), draws // 4, rng))
     target = statistics(frame, judged.series.score[:, None])[:, 0]
     if far_statistics(found.statistics, target) > 4.0:
         warnings.append("The data differ from every draw in some respect that the null should share: trust it less.")
-    return found, *adjust(found, at_estimate, target), warnings
+    return Drawn(found, *adjust(found, at_estimate, target), rule, parameters, warnings)
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:

@@ -1,13 +1,15 @@
 """Chance: the noise-only rates, the null itself proved on worlds with and without ruptures, calibration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from alliance_stats.rupture import RULES, Rule, calibrate, chance_level, detect_ruptures
 from alliance_stats.rupture.calibrate import smallest_size
-from alliance_stats.rupture.chance import _false_discovery, counts_under
-from alliance_stats.rupture.coarse import alike_blocks, fewest_half_steps
+from alliance_stats.rupture.chance import _false_discovery, draw_fitted
+from alliance_stats.rupture.coarse import fewest_half_steps, held_in_points
 from alliance_stats.rupture.criterion import judge
 from alliance_stats.rupture.draws import (
     QUANTITIES,
@@ -301,28 +303,44 @@ def test_the_fewest_half_steps_are_those_that_fire(reference, strict):
         assert np.array_equal(judged.fires, (half_steps >= fewest) & judged.judgeable)
 
 
-def test_draws_stand_on_the_data_s_side_of_the_edge():
-    rng = np.random.default_rng(3)
-    frame = frame_of(world(rng, **FIVE_POINTS), bounds=(1.0, 5.0), step=1.0)
-    fit, rule = fit_null(frame, rng), RULES["own_median_2pooled"]
-    edges = {}
-    for scores in fitted_blocks(frame, fit, 200, rng):
-        drawn = frame.series.tiled(scores.shape[1]).with_scores(scores.T.ravel())
-        for edge in fewest_half_steps(judge(drawn, rule), 1.0):
-            edges[edge] = edges.get(edge, 0) + 1
-    assert len(edges) > 1  # the SD is near an edge
-    edge = max(edges, key=edges.get)
-    alike = np.concatenate(list(alike_blocks(frame, rule, fit, edge, 150, rng)), axis=1)
-    assert alike.shape == (len(frame.series.score), 150)
-    drawn = frame.series.tiled(150).with_scores(alike.T.ravel())
-    assert (fewest_half_steps(judge(drawn, rule), 1.0) == edge).all()
+@pytest.mark.parametrize("reference", ["previous", "running_max", "own_median"])
+@pytest.mark.parametrize("strict", [True, False])
+def test_held_in_points_the_rule_finds_the_same(reference, strict):
+    rule = Rule(reference=reference, unit="pooled_sd", size=1.3, strict=strict)
+    for seed in range(5):
+        series = world(np.random.default_rng(seed), **FIVE_POINTS)
+        judged = judge(series, rule)
+        held = held_in_points(judged, 1.0)
+        assert held.unit == "points"
+        assert np.array_equal(judge(series, held).fires, judged.fires)
+        assert held_in_points(judged, 1 / 12) is rule  # steps so fine that one more or less matters little
+    still = judge(noise(5, 4).with_scores(np.full(20, 3.0)), rule)
+    assert held_in_points(still, 1.0) is rule
 
 
-def test_an_edge_that_chance_does_not_share_is_said():
-    rng = np.random.default_rng(4)
-    series = world(rng, **FIVE_POINTS | {"patients": 120, "ruptured": 0.6, "depth": 4.0, "fixed": True})
-    result = chance_level(as_sessions(series), score="alliance", rule="own_median_2pooled", draws=100, seed=1)
-    assert any("coarse" in text and "points or more" in text for text in result.diagnostics)
+def test_coarse_scores_near_an_edge():
+    """The pooled SD decides whether falls of one or of one and a half points count; expected are those that did."""
+    ratios = []
+    for seed in range(12):
+        sessions = as_sessions(world(np.random.default_rng(seed), **FIVE_POINTS))
+        result = chance_level(
+            sessions, score="alliance", rule="own_median_2pooled", draws=100, seed=1, bounds=(1.0, 5.0)
+        )
+        row = result.table.set_index("quantity").loc["patients with a rupture"]
+        ratios.append((row["observed"], row["expected"]))
+        points = result.events["drop"].min()
+        deep = chance_level(
+            sessions,
+            score="alliance",
+            rule=replace(RULES["own_median_2pooled"], unit="points", size=points),
+            draws=100,
+            seed=1,
+            bounds=(1.0, 5.0),
+        )
+        assert np.allclose(deep.table["expected"], result.table["expected"])
+        assert np.allclose(deep.events["false_discovery"], result.events["false_discovery"])
+    observed, expected = np.sum(ratios, axis=0)
+    assert observed / expected == pytest.approx(1.0, abs=0.2)
 
 
 # -- counts and their adjustment -----------------------------------------------------------------------------------
@@ -565,7 +583,8 @@ def study_of_the_null(kwargs, seed, *, draws, rules=PROVED):
     for name in rules:
         counts, judged, _ = count_study(series, RULES[name])
         seen = counts.total[0]
-        _, totals, expected, _ = counts_under(fit, judged, frame, draws, rng)
+        drawn = draw_fitted(fit, judged, frame, draws, rng)
+        totals, expected = drawn.totals, drawn.expected
         above, ties = (totals > seen).sum(axis=0), (totals == seen).sum(axis=0)
         p = (1 + above + ties) / (len(totals) + 1)
         rows.append((seen, expected, p, (above + rng.random(len(seen)) * (1 + ties)) / (len(totals) + 1)))
