@@ -42,7 +42,7 @@ def held_in_points(judged: Judged, step: float) -> Rule:
     steps, the rule finds the same in the data, and in draws what is to be compared with it.
     """
     fewest = fewest_half_steps(judged, step)
-    if fewest is None or not 0 < fewest[0] < COARSE:
+    if fewest is None or fewest[0] >= COARSE or not judged.judgeable.any():
         return judged.rule
     size = (float(fewest[0]) - _half_steps_of(judged.rule) / 2.0) * step / 2.0
     return replace(judged.rule, unit="points", size=size, strict=False, reliability=None)

@@ -1,7 +1,5 @@
 """Chance: the noise-only rates, the null itself proved on worlds with and without ruptures, calibration."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -320,25 +318,16 @@ def test_held_in_points_the_rule_finds_the_same(reference, strict):
 
 def test_coarse_scores_near_an_edge():
     """The pooled SD decides whether falls of one or of one and a half points count; expected are those that did."""
-    ratios = []
+    ratios, options = [], {"score": "alliance", "draws": 100, "seed": 1, "bounds": (1.0, 5.0)}
     for seed in range(12):
-        sessions = as_sessions(world(np.random.default_rng(seed), **FIVE_POINTS))
-        result = chance_level(
-            sessions, score="alliance", rule="own_median_2pooled", draws=100, seed=1, bounds=(1.0, 5.0)
-        )
+        series = world(np.random.default_rng(seed), **FIVE_POINTS)
+        result = chance_level(as_sessions(series), rule="own_median_2pooled", **options)
         row = result.table.set_index("quantity").loc["patients with a rupture"]
         ratios.append((row["observed"], row["expected"]))
-        points = result.events["drop"].min()
-        deep = chance_level(
-            sessions,
-            score="alliance",
-            rule=replace(RULES["own_median_2pooled"], unit="points", size=points),
-            draws=100,
-            seed=1,
-            bounds=(1.0, 5.0),
-        )
-        assert np.allclose(deep.table["expected"], result.table["expected"])
-        assert np.allclose(deep.events["false_discovery"], result.events["false_discovery"])
+        in_points = held_in_points(judge(series, RULES["own_median_2pooled"]), 1.0)
+        again = chance_level(as_sessions(series), rule=in_points, **options)
+        pd.testing.assert_frame_equal(again.table, result.table)
+        assert np.array_equal(again.events["false_discovery"], result.events["false_discovery"])
     observed, expected = np.sum(ratios, axis=0)
     assert observed / expected == pytest.approx(1.0, abs=0.2)
 
