@@ -137,7 +137,7 @@ def _count(
     return counted.reshape(draws, slots // draws, len(QUANTITIES)), by_session
 
 
-def adjust(found: Counts, at_estimate: Counts, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+def adjust(around: Counts, at_estimate: Counts, target: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Counts under the null *given* the statistics of the data, by linear regression of counts on statistics.
 
     A null with estimated parameters does not have the data's own variability, autocorrelation, ...: draws scatter
@@ -148,7 +148,7 @@ def adjust(found: Counts, at_estimate: Counts, target: FloatArray) -> tuple[Floa
 
     Parameters
     ----------
-    found : Counts
+    around : Counts
         Of draws whose parameters scatter around the estimate.
     at_estimate : Counts
         Of draws with the estimated parameters.
@@ -162,12 +162,12 @@ def adjust(found: Counts, at_estimate: Counts, target: FloatArray) -> tuple[Floa
     (q,) array
         The mean adjusted count before rounding.
     """
-    spread = found.statistics.std(axis=1)
+    spread = around.statistics.std(axis=1)
     useful = spread > 1e-12
     scale = spread[useful, None]
-    design = np.column_stack([np.ones(len(found.total)), (found.statistics[useful] / scale).T])
-    line = np.linalg.lstsq(design, found.total, rcond=None)[0]
-    residual = found.total - design @ line
+    design = np.column_stack([np.ones(len(around.total)), (around.statistics[useful] / scale).T])
+    line = np.linalg.lstsq(design, around.total, rcond=None)[0]
+    residual = around.total - design @ line
     residual *= np.sqrt(len(design) / max(len(design) - design.shape[1], 1))
     away = (target[useful] - at_estimate.statistics[useful].mean(axis=1)) / scale[:, 0]
     moved = residual + at_estimate.total.mean(axis=0) + np.clip(away, -4.0, 4.0) @ line[1:]

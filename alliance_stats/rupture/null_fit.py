@@ -133,7 +133,8 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
         guess, jacobian = _search(mean_at, matching, before)
         if np.max(np.abs(guess - before) / steps) < 0.3:
             break
-    return NullFit(guess, matching.root(jacobian), [few] if series.n_patients < 20 else [])
+    simulated_too = np.sqrt(1.0 + 1.0 / draws)  # the draws that the data were matched with have an error of their own
+    return NullFit(guess, simulated_too * matching.root(jacobian), [few] if series.n_patients < 20 else [])
 
 
 def _search(
