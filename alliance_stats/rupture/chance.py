@@ -118,7 +118,8 @@ def chance_level(
     rule : str or Rule
         A name in :data:`~alliance_stats.RULES`, or a :class:`~alliance_stats.Rule`.
     draws : int
-        Studies drawn without ruptures; 100 or more.
+        Studies drawn without ruptures; 100 or more. Half as many more are drawn with exactly the estimated parameters:
+        they give what is expected by session, patient and depth.
     seed : int or Generator
         The same seed gives the same result.
     null : str
@@ -152,8 +153,8 @@ def chance_level(
     to do with the score missed. Ruptures leak into it little where courses are long beside them (with 30 % of
     patients ruptured by 2.5 SD in 16 sessions the null's SD changes by 1 %, the plain SD by 12 %), more where they are
     very common (60 % of patients: 6 % and 23 %) or courses hardly longer than a rupture (8 sessions: 11 % and 20 %),
-    which makes the ratio too small, not too large. A curved course (fast change at first) is no part of the null and raises the ratio of rules
-    that compare with the whole series.
+    which makes the ratio too small, not too large. A curved course (fast change at first) is no part of the null and
+    raises the ratio of rules that compare with the whole series.
 
     Proved by simulation (``tests/rupture/test_chance.py``: thirteen worlds of 40 to 100 patients without ruptures, four
     rules): the ratio is 1 within 6 %, within 3 % in nine of ten cases, and 0 to 12 % of 60 studies of a world come out

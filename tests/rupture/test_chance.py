@@ -250,7 +250,7 @@ def test_the_null_recovers_a_world_without_ruptures(truth):
 
 
 def test_ruptures_hardly_enter_the_null():
-    """With 30 % of patients ruptured by 2.5 SD the plain within SD grows by a tenth, the null's by a third of that.
+    """With 30 % of patients ruptured by 2.5 SD the plain within SD grows by a tenth, the null's hardly.
 
     In courses of 16 sessions; where many courses are hardly longer than their rupture nothing tells the two apart.
     """
