@@ -21,10 +21,11 @@ COARSE = 12
 def fewest_half_steps(judged: Judged, step: float) -> IntArray | None:
     """For each study the fewest half steps of the score's grid that meet the criterion.
 
-    None where that does not hang on the study: falls off the grid, or a unit that is fixed or the patient's own.
+    None where that does not hang on the study (falls off the grid, a unit that is fixed or the patient's own), and for
+    run rules, which count smaller falls too.
     """
     rule, series = judged.rule, judged.series
-    if step <= 0 or rule.reference not in ON_THE_GRID or rule.unit not in OF_THE_STUDY:
+    if step <= 0 or rule.reference not in ON_THE_GRID or rule.unit not in OF_THE_STUDY or rule.run_rules:
         return None
     first = series.start[np.searchsorted(series.study, np.arange(series.n_studies))]
     whole = _half_steps_of(rule)

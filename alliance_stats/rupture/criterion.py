@@ -352,11 +352,11 @@ def _run_start(series: Series, previous: FloatArray, known: BoolArray) -> FloatA
 def _earlier_maximum(series: Series) -> FloatArray:
     """The highest earlier score of the patient; the score itself at the first rating."""
     highest = series.score.copy()
-    first, *later = series.places
-    best = series.score[first]
-    for rows in later:
+    best = np.full(series.n_patients, -np.inf)
+    for place, rows in enumerate(series.places):
         best = best[: len(rows)]
-        highest[rows] = best
+        if place:
+            highest[rows] = best
         best = np.maximum(best, series.score[rows])
     return highest
 

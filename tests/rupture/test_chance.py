@@ -286,7 +286,11 @@ def test_fewest_half_steps_by_hand():
         twice = judge(series.tiled(2), rule)
         assert fewest_half_steps(twice, 1.0).tolist() == [expected, expected]
         assert fewest_half_steps(twice, 0.0) is None  # no grid
-    for other in (Rule(reference="own_mean", unit="pooled_sd"), Rule(reference="previous", unit="own_sd")):
+    for other in (
+        Rule(reference="own_mean", unit="pooled_sd"),
+        Rule(reference="previous", unit="own_sd"),
+        Rule(reference="own_median", unit="pooled_sd", run_rules=("two_of_three",)),
+    ):
         assert fewest_half_steps(judge(series, other), 1.0) is None
 
 

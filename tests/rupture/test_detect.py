@@ -602,9 +602,10 @@ def test_events_keep_their_columns_and_types_with_and_without_rows():
         assert Rule(**events.attrs["settings"]) == RULES["previous_1sd"]
 
 
-def test_no_rating_at_all_gives_no_event():
+@pytest.mark.parametrize("name", RULES)
+def test_no_rating_at_all_gives_no_event(name):
     sessions = sessions_of([None, None])
-    events = detect_ruptures(sessions, score="alliance", rule="own_mean_2sd")
+    events = detect_ruptures(sessions, score="alliance", rule=name)
     assert events.empty
     table = describe_ruptures(sessions, events).set_index("quantity")
     assert table.loc["cannot fire: not rated", "count"] == 1
