@@ -188,7 +188,8 @@ def chance_level(
         warnings.append(
             "This rule does not look at the order of sessions: shuffling shows repairs only, use the fitted null."
         )
-    scale = np.divide(expected, found.total.mean(axis=0), out=np.ones(len(QUANTITIES)), where=expected > 0)
+    at_estimate = found.total.mean(axis=0)
+    scale = np.divide(expected, at_estimate, out=np.ones(len(QUANTITIES)), where=at_estimate > 0)
     per_patient = found.per_patient * scale
     depth = depth_of(judged if drawn.rule is rule else judge(series, drawn.rule), ruptures)
     return ChanceLevel(

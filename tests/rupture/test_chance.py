@@ -218,6 +218,8 @@ def test_the_grid_is_read_off_the_data(step, found):
     assert grid_of(score) == pytest.approx(found)
     assert grid_of(np.where(rng.random(2000) < 0.01, score + 0.013, score)) == pytest.approx(found, rel=1e-3)
     assert grid_of(rng.normal(5, 1, 2000)) == 0.0
+    assert grid_of(np.r_[np.linspace(-0.01, 0.01, 200), 100.0, 137.3]) == 0.0  # all but the outliers at one place
+    assert grid_of(np.r_[np.zeros(300), 1.0]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -477,6 +479,16 @@ def test_poor_data_give_an_answer_and_a_warning(sessions, null):
     assert np.isfinite(result.table["expected"]).all()
     assert result.table["p_value"].between(0, 1).all()
     assert result.diagnostics or null == "shuffled"
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_rule_that_fires_in_no_draw():
+    sessions = pd.DataFrame({"patient": np.repeat(range(30), 4), "session": np.tile(range(1, 5), 30), "alliance": 5.0})
+    sessions.loc[::7, "alliance"] = 5.5
+    rule = Rule(reference="previous", unit="points", size=3.0)
+    result = chance_level(sessions, score="alliance", rule=rule, draws=100, seed=1)
+    assert np.isfinite(result.table[["expected", "p_value"]]).all(axis=None)
+    assert np.isfinite(result.by_session["expected"]).all()
 
 
 def test_wrong_arguments():
