@@ -574,6 +574,19 @@ WORLDS = {
     "equal patients": {"spread": 0.0, "ar": 0.1},
     "very unequal patients": {"spread": 0.6},
     "items cut at the ceiling": {"items": 12, "level": 6.2, "sd": 0.4, "bounds": (1.0, 7.0)},
+    # written down after the null was finished, and changed nothing
+    "quarter points, noisy": {
+        "length": 12,
+        "missing": 0.2,
+        "ar": 0.4,
+        "noise": 0.5,
+        "spread": 0.4,
+        "level": 5.8,
+        "step": 0.25,
+    },
+    "short, many patients": {"patients": 150, "length": 6, "ar": 0.2, "level": 6.0, "spread": 0.45},
+    "noise alone, long": {"length": 25, "noise": 1.0, "ar": 0.0, "slope": 0.05, "slope_sd": 0.03, "patients": 50},
+    "whole points near the floor": {"level": 2.0, "step": 1.0, "sd": 0.8, "ar": 0.2},
 }
 PROVED = ("own_mean_2sd", "previous_1point", "own_median_2pooled", "chart_2sigma")
 
