@@ -88,7 +88,7 @@ def as_numbers(
         if numeric_codes and coded.any():
             values = np.where(coded, np.nan, values)
         return Numbers(values, np.zeros(len(values), dtype=bool), coded, False)
-    places, distinct = _distinct(column)
+    places, distinct = distinct_cells(column)
     comma = decimal == "," or (decimal is None and _decimal_commas(distinct))
     parsed = [_number(value, comma, missing_text, text_codes, numeric_codes) for value in distinct]
     values = np.array([item[0] for item in parsed] + [np.nan])[places]
@@ -162,7 +162,7 @@ def _number(
     return (np.nan, False, True) if number in numeric_codes else (number, False, False)
 
 
-def _distinct(column: pd.Series) -> tuple[Any, list[Any]]:
+def distinct_cells(column: pd.Series) -> tuple[Any, list[Any]]:
     """The place of each cell among the distinct values (-1 for missing), and these values as Python objects."""
     places, distinct = places_of(column)
     return places, np.asarray(distinct, dtype=object).tolist()
@@ -222,7 +222,7 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
     if plain and (column.dtype.kind == "i" or (column.dtype.kind == "u" and column.max() < 2**63)):
         nothing = np.zeros(len(column), dtype=bool)
         return Ids(column.astype("int64") if column.dtype.kind == "u" else column, nothing, nothing)
-    places, distinct = _distinct(column)
+    places, distinct = distinct_cells(column)
     texts = [_id_text(value) for value in distinct]
     absent = {*missing_text, *text_codes}
     gone = [text in absent or _is_code(text, numeric_codes) for text in texts]
@@ -286,7 +286,7 @@ def as_dates(
         values = column.dt.tz_localize(None) if getattr(column.dt, "tz", None) is not None else column
         return Dates(values, np.zeros(len(column), dtype=bool), [])
     numeric_codes, text_codes = split_codes(codes)
-    places, distinct = _distinct(column)
+    places, distinct = distinct_cells(column)
     cells = [value if hasattr(value, "isoformat") else _id_text(value) for value in distinct]
     gone = [
         isinstance(cell, str) and (cell in missing_text or cell in text_codes or _is_code(cell, numeric_codes))

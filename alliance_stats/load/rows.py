@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load.cells import is_plain_number, places_of
+from alliance_stats.load.cells import distinct_cells, is_plain_number
 from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import Layout
 from alliance_stats.load.problems import NOTE, WARNING, Problems
@@ -55,8 +56,7 @@ def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
     missing = column.isna().to_numpy(dtype=bool)
     if is_plain_number(column) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return missing
-    places, distinct = places_of(column)
-    cells = np.asarray(distinct, dtype=object).tolist()
+    places, cells = distinct_cells(column)
     blank = np.array([*(isinstance(cell, str) and not cell.strip() for cell in cells), True], dtype=bool)
     hollow: np.ndarray[Any, np.dtype[np.bool_]] = missing | blank[places]
     return hollow
@@ -68,12 +68,10 @@ def only_wanted(table: pd.DataFrame, layout: Layout, flow: Flow) -> pd.DataFrame
         column = layout.named(name)
         require_columns(table, [column], table_name="the file")
         words = [_as_written(cell) for cell in (wanted if isinstance(wanted, list | tuple) else [wanted])]
-        places, distinct = pd.factorize(table[column])
-        held = [_as_written(cell) for cell in distinct]
+        kept, held = _holding(table[column], words)
         absent = [word for word in words if word and word not in held]
         if absent:
             raise DataError(f"only: no row has {absent[0]!r} in {name!r}.", remedy=suggest(absent[0], held))
-        kept = np.array([*(word in words for word in held), "" in words], dtype=bool)[places]
         table = table.loc[kept]
         if table.empty:
             raise DataError(f"No row is left with {words[0]!r} in {name!r}.", remedy="Check only=.")
@@ -86,8 +84,7 @@ def without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, 
     if not layout.not_sessions:
         return table
     gone = {_as_written(cell) for cell in layout.not_sessions}
-    places, distinct = pd.factorize(table[SESSION])
-    declared = np.array([*(_as_written(cell) in gone for cell in distinct), "" in gone], dtype=bool)[places]
+    declared, _ = _holding(table[SESSION], gone)
     named = ", ".join(repr(word) if word else "empty" for word in sorted(gone))
     if not declared.any():
         return table
@@ -100,8 +97,15 @@ def without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, 
     return kept
 
 
+def _holding(column: pd.Series, words: Collection[str]) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], list[str]]:
+    """Where a column holds one of the words ("" for an empty cell), and everything that it holds."""
+    places, distinct = pd.factorize(column)
+    held = [_as_written(cell) for cell in distinct]
+    return np.array([*(word in words for word in held), "" in words], dtype=bool)[places], held
+
+
 def _as_written(cell: object) -> str:
-    """A cell of the session column as text: ``99.0``, as a column with empty cells holds it, is ``99``."""
+    """A cell as text: ``99.0``, as a column with empty cells holds it, is ``99``."""
     if isinstance(cell, float):
         return "" if np.isnan(cell) else f"{cell:g}"
     return str(cell).strip()
