@@ -26,12 +26,18 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from alliance_stats.rupture.comparison import SESSION_PROBABILITY, _measures, _starts, _Study, _study, _threshold
+from alliance_stats.rupture.comparison import (
+    SESSION_PROBABILITY,
+    _measures,
+    _simulated_study,
+    _starts,
+    _Study,
+    _threshold,
+)
 from alliance_stats.rupture.latent import detect_latent
 from alliance_stats.rupture.latent_fit import PENALTY
 from alliance_stats.rupture.latent_result import statistic, where_likely
-from alliance_stats.rupture.worlds import SCORE, WORLDS, simulate_world
-from alliance_stats.schema import PATIENT
+from alliance_stats.rupture.worlds import SCORE, WORLDS
 
 NAMES = (
     "brief, 8 sessions",
@@ -174,10 +180,7 @@ def found_by(study: _Study, value: np.ndarray, rank: np.ndarray) -> tuple[float,
 def compare(name: str, replicate: int) -> list[dict[str, object]]:
     """One study of one world, by both candidates."""
     rng = np.random.default_rng([SEED, replicate, *name.encode()])
-    simulated = simulate_world(WORLDS[name], n_patients=N_PATIENTS, seed=rng)
-    calm = simulate_world(WORLDS[name], n_patients=N_FREE, seed=rng, ruptures=False).sessions
-    both = pd.concat([simulated.sessions, calm.assign(**{PATIENT: calm[PATIENT] + N_PATIENTS})], ignore_index=True)
-    study = _study(both, simulated.truth, N_PATIENTS)
+    simulated, both, study = _simulated_study(WORLDS[name], N_PATIENTS, N_FREE, rng)
     head: dict[str, object] = {"world": name, "replicate": replicate}
     rows = []
     begun = time.perf_counter()

@@ -16,7 +16,7 @@ from alliance_stats.rupture.latent_result import statistic, where_likely
 from alliance_stats.rupture.oracle import has_known_law, known_world
 from alliance_stats.rupture.rule import EARLIER_ONLY, Rule
 from alliance_stats.rupture.series import Series, read_series
-from alliance_stats.rupture.worlds import SCORE, World, simulate_world
+from alliance_stats.rupture.worlds import SCORE, Simulated, World, simulate_world
 from alliance_stats.schema import PATIENT, check_sessions
 
 FAMILY: dict[str, Rule] = {
@@ -190,11 +190,7 @@ def _one_study(
     replicate: int,
     rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
-    simulated = simulate_world(world, n_patients=n_patients, seed=rng)
-    further = simulate_world(world, n_patients=n_free, seed=rng, ruptures=False)
-    calm = further.sessions.assign(**{PATIENT: further.sessions[PATIENT] + n_patients})
-    both = pd.concat([simulated.sessions, calm], ignore_index=True)
-    study = _study(both, simulated.truth, n_patients)
+    simulated, both, study = _simulated_study(world, n_patients, n_free, rng)
     head = {"world": world.name, "assumed": world.assumed, "lengths": world.lengths, "replicate": replicate}
     head["n_true"] = len(simulated.truth)
     of_rules, depths = _by_rules(study, rules, false_alarm)
@@ -243,6 +239,17 @@ def _by_rules(study: _Study, rules: dict[str, Rule], false_alarm: float) -> tupl
         kind = {"detector": name, "prospective": rule.prospective, "own_sd": rule.unit in OWN_UNITS}
         rows.append(kind | {"threshold": threshold} | _measures(study, depth, flagged, onset))
     return rows, depths
+
+
+def _simulated_study(
+    world: World, n_patients: int, n_free: int, rng: np.random.Generator
+) -> tuple[Simulated, pd.DataFrame, _Study]:
+    """A study of the world, the same with the sessions of `n_free` patients without ruptures, and that as series."""
+    simulated = simulate_world(world, n_patients=n_patients, seed=rng)
+    further = simulate_world(world, n_patients=n_free, seed=rng, ruptures=False)
+    calm = further.sessions.assign(**{PATIENT: further.sessions[PATIENT] + n_patients})
+    both = pd.concat([simulated.sessions, calm], ignore_index=True)
+    return simulated, both, _study(both, simulated.truth, n_patients)
 
 
 def _study(sessions: pd.DataFrame, truth: pd.DataFrame, n_study: int) -> _Study:

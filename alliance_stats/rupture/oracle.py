@@ -13,10 +13,9 @@ from alliance_stats.rupture.latent_scan import (
     LatentParameters,
     Windows,
     patterns,
-    problem_of,
-    residual,
     rupture_odds,
-    whitening,
+    shared_by,
+    whole_problem,
 )
 from alliance_stats.rupture.worlds import BETWEEN_VARIANCE, LEVEL, TREND, TREND_SD, World
 
@@ -59,12 +58,11 @@ def known_world(world: World, series: Courses) -> tuple[Floats, Floats]:
     log_calm, totals, covered = [], [], []
     for own_sd in np.exp(world.different_sd * nodes - world.different_sd**2):
         parameters = true_parameters(world, own_sd=float(own_sd))
-        factor, values = whitening(parameters, found), residual(parameters, series)
-        precision = np.swapaxes(factor, 1, 2) @ factor
-        problem = problem_of(parameters, precision, found, values, LONGEST[world.lengths])
+        shared = shared_by(parameters, found, LONGEST[world.lengths])
+        problem = whole_problem(parameters, series, found, LONGEST[world.lengths], shared=shared)
         prior = true_prior(world, problem.candidates, found.n_rated)
         odds = rupture_odds(replace(problem, prior=prior), pairs=PAIRS)
-        log_root = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)[found.of]
+        log_root = np.log(np.diagonal(shared.factor, axis1=1, axis2=2)).sum(axis=1)[found.of]
         log_calm.append(log_root - series.n_rated * np.log(own_sd) - problem.square / (2 * own_sd**2))
         totals.append(odds.total)
         covered.append(odds.covered(problem.candidates, series.score.shape[1]))
