@@ -15,9 +15,6 @@ MOVING_RANGE_CONSTANT = 1.128
 EARLIER_WEIGHT = 4.0
 """Degrees of freedom that the pooled variance counts for beside the earlier ratings of a patient."""
 RELIABLE = 1.96 * np.sqrt(2.0)
-OWN_LINES = ("own_mean", "own_trend")
-SD_UNITS = ("own_sd", "pooled_sd", "shrunken_sd", "stricter_sd")
-"""Units that rest on the squares around each patient's own mean or line."""
 RUN_LENGTHS = {"two_of_three": (2, 3, 2.0), "four_of_five": (4, 5, 1.0), "eight_in_a_row": (8, 8, 0.0)}
 """Run rule: so many, of so many consecutive ratings, beyond so many units."""
 
@@ -64,13 +61,19 @@ class Judged:
 
     def __init__(self, series: Series, rule: Rule) -> None:
         self.series, self.rule = series, rule
-        fit = None
-        if rule.reference in OWN_LINES or rule.unit in SD_UNITS:
-            fit = own_fit(series, trend=rule.reference == "own_trend")
-        earlier = earlier_ratings(series) if rule.reference == "running_mean" or rule.unit == "earlier_sd" else None
-        self.baseline, known = _reference_level(series, rule, fit, earlier)
-        self.unit = _unit_size(series, rule, self.baseline, fit, earlier)
+        self.baseline, known = self._reference_level()
+        self.unit = self._unit_size()
         self.judgeable = _judgeable(series, rule, known, self.unit)
+
+    @cached_property
+    def own(self) -> OwnFit:
+        """Each patient's own mean, or line, and the squares around it."""
+        return own_fit(self.series, trend=self.rule.reference == "own_trend")
+
+    @cached_property
+    def earlier(self) -> Earlier:
+        """The patient's earlier ratings, summed."""
+        return earlier_ratings(self.series)
 
     @cached_property
     def fall(self) -> FloatArray:
@@ -101,7 +104,7 @@ class Judged:
             at = np.flatnonzero(reached)
             reached[at] = sudden_criteria(self.series, self.rule, at)
         for run_rule in self.rule.run_rules:
-            reached |= self._runs(*RUN_LENGTHS[run_rule]) & self.judgeable
+            reached |= self._runs(*RUN_LENGTHS[run_rule])
         return reached
 
     def depth(self) -> FloatArray:
@@ -109,6 +112,51 @@ class Judged:
         able = self.judgeable if self.sudden is None else self.judgeable & self.sudden
         depth: FloatArray = np.divide(self.fall, self.unit, out=np.full(len(self.fall), -np.inf), where=able)
         return depth
+
+    def _reference_level(self) -> tuple[FloatArray, BoolArray]:
+        """The reference level at every rated session, and where there is one."""
+        series, rule = self.series, self.rule
+        score, reference = series.score, rule.reference
+        if reference == "previous":
+            known = series.neighbours(rule.bridge)
+            level = np.empty_like(score)
+            level[1:] = score[:-1]
+            level[:1] = 0.0
+            return (level, known) if rule.fall != "cumulative" else (_run_start(series, level, known), known)
+        if reference in ("own_mean", "own_trend"):
+            return self.own.level, np.ones(len(score), dtype=bool)
+        if reference == "own_median":
+            return series.spread(own_median(series)), np.ones(len(score), dtype=bool)
+        known = series.position > 0
+        if reference == "running_mean":
+            return self.earlier.origin + self.earlier.total / np.maximum(series.position, 1), known
+        return _earlier_maximum(series), known
+
+    def _unit_size(self) -> Any:
+        """The rule's unit in points: a scalar array, or one value for each rated session."""
+        series, rule, unit = self.series, self.rule, self.rule.unit
+        if unit == "points":
+            return np.ones(())
+        if unit == "percent":
+            return np.abs(self.baseline) / 100.0
+        if unit == "moving_range":
+            return series.spread(moving_range(series, rule.bridge))
+        if unit == "between_sd":
+            return _of_study(series, between_sd(series))
+        if unit == "earlier_sd":
+            variance = earlier_variance(series, self.earlier)
+            return np.sqrt(variance, out=variance)
+        if unit == "rci":
+            assert rule.reliability is not None
+            first = _study_sd(series, series.score[series.start])
+            return _of_study(series, RELIABLE * np.sqrt(1.0 - rule.reliability) * first)
+        if unit == "own_sd":
+            return series.spread(self.own.sd)
+        if unit == "pooled_sd":
+            return _of_study(series, np.sqrt(pooled_variance(series, self.own)))
+        if unit == "shrunken_sd":
+            return series.spread(np.sqrt(shrunken_variance(series, self.own)))
+        return series.spread(np.maximum(self.own.sd, between_sd(series)[series.study]))
 
     def _runs(self, needed: int, among: int, beyond: float) -> BoolArray:
         """Ratings beyond the limit that complete `needed` such among the last `among` of the patient."""
@@ -149,29 +197,6 @@ def earlier_ratings(series: Series) -> Earlier:
     return Earlier(origin, centred, _sum_before(series, centred))
 
 
-def _reference_level(
-    series: Series, rule: Rule, fit: OwnFit | None, earlier: Earlier | None
-) -> tuple[FloatArray, BoolArray]:
-    """The reference level at every rated session, and where there is one; `fit`, `earlier` for those that need it."""
-    score, reference = series.score, rule.reference
-    if reference == "previous":
-        known = series.neighbours(rule.bridge)
-        level = np.empty_like(score)
-        level[1:] = score[:-1]
-        level[:1] = 0.0
-        return (level, known) if rule.fall != "cumulative" else (_run_start(series, level, known), known)
-    if reference in OWN_LINES:
-        assert fit is not None
-        return fit.level, np.ones(len(score), dtype=bool)
-    if reference == "own_median":
-        return series.spread(own_median(series)), np.ones(len(score), dtype=bool)
-    known = series.position > 0
-    if reference == "running_mean":
-        assert earlier is not None
-        return earlier.origin + earlier.total / np.maximum(series.position, 1), known
-    return _earlier_maximum(series), known
-
-
 def own_median(series: Series) -> FloatArray:
     """Each patient's median, patients of equal length together."""
     median = np.empty(series.n_patients)
@@ -180,35 +205,6 @@ def own_median(series: Series) -> FloatArray:
         ordered = np.sort(series.score[series.start[who, None] + np.arange(length)], axis=1)
         median[who] = (ordered[:, (length - 1) // 2] + ordered[:, length // 2]) / 2.0
     return median
-
-
-def _unit_size(series: Series, rule: Rule, level: FloatArray, fit: OwnFit | None, earlier: Earlier | None) -> Any:
-    """The rule's unit in points: a scalar array, or one value for each rated session; `fit` for the SD units."""
-    unit = rule.unit
-    if unit == "points":
-        return np.ones(())
-    if unit == "percent":
-        return np.abs(level) / 100.0
-    if unit == "moving_range":
-        return series.spread(moving_range(series, rule.bridge))
-    if unit == "between_sd":
-        return _of_study(series, between_sd(series))
-    if unit == "earlier_sd":
-        assert earlier is not None
-        variance = earlier_variance(series, earlier)
-        return np.sqrt(variance, out=variance)
-    if unit == "rci":
-        assert rule.reliability is not None
-        first = _study_sd(series, series.score[series.start])
-        return _of_study(series, RELIABLE * np.sqrt(1.0 - rule.reliability) * first)
-    assert fit is not None
-    if unit == "own_sd":
-        return series.spread(fit.sd)
-    if unit == "pooled_sd":
-        return _of_study(series, np.sqrt(pooled_variance(series, fit)))
-    if unit == "shrunken_sd":
-        return series.spread(np.sqrt(shrunken_variance(series, fit)))
-    return series.spread(np.maximum(fit.sd, between_sd(series)[series.study]))
 
 
 def moving_range(series: Series, bridge: int | None) -> FloatArray:
