@@ -36,14 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError:
         return _fail("not enough memory for this study.", UNUSABLE)
     except ValueError as error:
-        from alliance_stats.report import StudyError
-        from alliance_stats.schema import DataError
+        from alliance_stats.report.study import StudyError
+        from alliance_stats.tables.schema import DataError
 
         return _fail(str(error), PROBLEMS if isinstance(error, DataError) and not isinstance(error, StudyError) else 2)
 
 
 def _check(options: argparse.Namespace) -> int:
-    from alliance_stats.report import check_study
+    from alliance_stats.report.writing import check_study
 
     problems = check_study(options.study)
     for row in problems.to_dict("records"):
@@ -58,13 +58,13 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from alliance_stats.report import score_study
+    from alliance_stats.report.writing import score_study
 
     return _write_table(score_study(options.study), options.out)
 
 
 def _detect(options: argparse.Namespace) -> int:
-    from alliance_stats.report import detect_study
+    from alliance_stats.report.writing import detect_study
 
     return _write_table(detect_study(options.study), options.out)
 
@@ -74,7 +74,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from alliance_stats.report import demo_study
+    from alliance_stats.report.writing import demo_study
 
     study = demo_study()
     print("The shipped study is simulated: 12 therapists and their patients, none of them real.")
@@ -85,7 +85,7 @@ def _make_report(study: Path, out: Path) -> int:
     import logging
     import signal
 
-    from alliance_stats.report import write_report
+    from alliance_stats.report.writing import write_report
 
     logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # what it says stands in the notes
     progress = _Progress()
@@ -133,7 +133,7 @@ def _write_table(table: pd.DataFrame, out: Path | None) -> int:
     if out is None:
         sys.stdout.write(table.to_csv(index=False))
         return OK
-    from alliance_stats.report import write_table
+    from alliance_stats.report.writing import write_table
 
     write_table(table, out)
     print(f"{_shown(out)}: {len(table)} rows.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.panel import (
+from alliance_stats.tables.panel import (
     Split,
     earlier_rated,
     lagged_rows,
@@ -17,7 +17,7 @@ from alliance_stats.panel import (
     split_by_mean,
     split_so_far,
 )
-from alliance_stats.schema import (
+from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
     THERAPIST,
@@ -25,7 +25,7 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.states import check_one_rule, require_prospective, rupture_states
+from alliance_stats.tables.states import check_one_rule, require_prospective, rupture_states
 
 CENTRES = ("patient", "so_far")
 

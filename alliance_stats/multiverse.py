@@ -12,10 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout import dropout_intervals, fit_dropout
-from alliance_stats.outcome import fit_next_session, fit_outcome
-from alliance_stats.rupture import RULES, Rule, detect_ruptures, summarise_patients
-from alliance_stats.schema import PATIENT, THERAPIST, DataError, require_choice, require_columns, suggest
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.rupture.describe.summarise import summarise_patients
+from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.members import RULES
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, require_choice, require_columns, suggest
 
 QUESTIONS = ("outcome", "next_session", "dropout")
 
@@ -94,7 +99,7 @@ def fit_multiverse(
 
     Examples
     --------
-    >>> from alliance_stats.simulate import simulate_study
+    >>> from alliance_stats.simulate.simulated import simulate_study
     >>> study = simulate_study(n_patients=80, n_therapists=6, seed=1)
     >>> table = fit_multiverse(study.sessions, score="alliance", question="next_session", symptom="phq9",
     ...                        rules=["previous_2pooled", "own_mean_2sd"], targets=["past baseline"])

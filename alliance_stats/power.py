@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout import dropout_intervals, fit_dropout
-from alliance_stats.outcome import fit_next_session
-from alliance_stats.rupture import Rule, detect_ruptures
-from alliance_stats.schema import THERAPIST, DataError, Seed, generator, require_choice
-from alliance_stats.simulate import Study, simulate_study
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.simulate.simulated import simulate_study
+from alliance_stats.simulate.study import Study
+from alliance_stats.tables.schema import THERAPIST, DataError, Seed, generator, require_choice
 
 Analysis = Callable[[Study, pd.DataFrame], pd.DataFrame]
 """A study and its events in, TERMS out."""

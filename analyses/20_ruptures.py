@@ -24,7 +24,7 @@ def main(out: Path = ROOT / "figures") -> None:
     chance = als.chance_level(sessions, score=SCORE, rule=RULE, draws=DRAWS, seed=SEED)
     als.save_figure(als.plot_prevalence(chance.by_session), out / "prevalence")
 
-    course = als.onset_aligned(sessions, events, score=SCORE)
+    course = als.rupture.onset_aligned(sessions, events, score=SCORE)
     als.save_figure(als.plot_onset_aligned(course.query("status != 'censored'"), score=SCORE), out / "onset_aligned")
 
 

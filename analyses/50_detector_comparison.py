@@ -1,6 +1,6 @@
 """The detectors compared: which finds most true ruptures when all raise the same number of false alarms.
 
-Simulates every world of `alliance_stats.rupture.worlds`, runs the whole family of rules and the latent detector on
+Simulates every world of `detector_study.worlds`, runs the whole family of rules and the latent detector on
 each, and writes two tables and a figure. The simulation takes about a quarter of an hour and runs with `--simulate`;
 without it the saved runs are tabulated and drawn again.
 """
@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from detector_study.comparison import compare_detectors, gains, summarise_comparison
+from detector_study.figure import plot_detectors
+from detector_study.worlds import WORLDS
 
-from alliance_stats.figures import save_figure
-from alliance_stats.figures.detectors import plot_detectors
-from alliance_stats.rupture.comparison import compare_detectors, gains, summarise_comparison
-from alliance_stats.rupture.worlds import WORLDS
+from alliance_stats.figures.saving import save_figure
 
 FIGURES = Path(__file__).parents[1] / "figures"
 EVERY_RUN = FIGURES / "detector_comparison_runs.csv"

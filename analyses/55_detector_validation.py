@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-
-from alliance_stats.rupture.comparison import compare_detectors, gains
-from alliance_stats.rupture.worlds import FURTHER_WORLDS
+from detector_study.comparison import compare_detectors, gains
+from detector_study.worlds import FURTHER_WORLDS
 
 FIGURES = Path(__file__).parents[1] / "figures"
 EVERY_RUN = FIGURES / "detector_validation_runs.csv"

@@ -16,7 +16,7 @@ def main(out: Path = ROOT / "figures") -> None:
     sessions = als.score_items(sessions, "WAI-SR", items="wai_{item}", into=SCORE)
     table = als.fit_multiverse(sessions, score=SCORE, question="outcome", symptom=SYMPTOM)
     label = "Last PHQ-9, repaired minus no rupture, points (95 % CI)"
-    als.save_figure(als.plot_multiverse(table, term=TERM, xlabel=label), out / "multiverse")
+    als.save_figure(als.figures.plot_multiverse(table, term=TERM, xlabel=label), out / "multiverse")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ import time
 
 import numpy as np
 import pandas as pd
+from detector_study.worlds import WORLDS, simulate_world
 
 import alliance_stats as als
-from alliance_stats.rupture.worlds import WORLDS, simulate_world
 
 STUDIES = (
     ("200 patients x 16 sessions", "brief, 16 sessions", 200),

@@ -4,7 +4,7 @@ autoregression with patient effects, written here because it is not part of the 
     python benchmarks/bench_latent_candidates.py [replicates]
 
 Both are fitted to each simulated study anew, and judged on it and on patients without ruptures as in
-`alliance_stats.rupture.comparison`: the same decision, thresholds at which 5 % of the patients without ruptures are
+`detector_study.comparison`: the same decision, thresholds at which 5 % of the patients without ruptures are
 flagged. The table says how many of the true ruptures each finds, and how long fit and probabilities take.
 Four replicates, the default, take some ten minutes.
 
@@ -24,9 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-
-from alliance_stats.rupture.comparison import (
+from detector_study.comparison import (
     SESSION_PROBABILITY,
     _measures,
     _simulated_study,
@@ -34,10 +32,12 @@ from alliance_stats.rupture.comparison import (
     _Study,
     _threshold,
 )
-from alliance_stats.rupture.latent import detect_latent
-from alliance_stats.rupture.latent_fit import PENALTY
-from alliance_stats.rupture.latent_result import statistic, where_likely
-from alliance_stats.rupture.worlds import SCORE, WORLDS
+from detector_study.worlds import SCORE, WORLDS
+from scipy.optimize import minimize
+
+from alliance_stats.rupture.latent.detect import detect_latent
+from alliance_stats.rupture.latent.fit import PENALTY
+from alliance_stats.rupture.latent.result import statistic, where_likely
 
 NAMES = (
     "brief, 8 sessions",

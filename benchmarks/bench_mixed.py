@@ -31,11 +31,14 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # one thread each, for
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed import cluster_robust, fit_mixed, kenward_roger, profile_intervals
-from alliance_stats.mixed.design import build_design
-from alliance_stats.mixed.formula import parse
-from alliance_stats.mixed.model import build_model
-from alliance_stats.mixed.optimiser import minimise
+from alliance_stats.mixed.answers.kenward_roger import kenward_roger
+from alliance_stats.mixed.answers.profile import profile_intervals
+from alliance_stats.mixed.answers.robust import cluster_robust
+from alliance_stats.mixed.design.design import build_design
+from alliance_stats.mixed.design.formula import parse
+from alliance_stats.mixed.engine.model import build_model
+from alliance_stats.mixed.engine.optimiser import minimise
+from alliance_stats.mixed.fit import fit_mixed
 
 HERE = Path(__file__).parent
 CPU = "--cpu" in sys.argv

@@ -18,7 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture import RULES, calibrate, chance_level, detect_ruptures
+from alliance_stats.rupture.chance.calibrate import calibrate
+from alliance_stats.rupture.chance.chance import chance_level
+from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.members import RULES
 
 PATIENTS, REPEATS = 100_000, 5
 SHARE, CHANCE_SECONDS = 0.1, 3.0

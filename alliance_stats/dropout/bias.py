@@ -14,7 +14,7 @@ import pandas as pd
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
-from alliance_stats.schema import Seed, generator
+from alliance_stats.tables.schema import Seed, generator
 
 Array = np.ndarray[Any, Any]
 

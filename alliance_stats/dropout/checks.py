@@ -15,7 +15,7 @@ from alliance_stats.hazard.cox_answers import (
     schoenfeld_residuals,
     score_residuals,
 )
-from alliance_stats.schema import ENDING, PATIENT, SESSION, require_choice
+from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, require_choice
 
 if TYPE_CHECKING:
     from alliance_stats.dropout.result import HazardFit

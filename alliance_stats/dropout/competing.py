@@ -11,7 +11,7 @@ import pandas as pd
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.schema import ENDING, DataError, require_columns
+from alliance_stats.tables.schema import ENDING, DataError, require_columns
 
 
 @dataclass(frozen=True, repr=False)

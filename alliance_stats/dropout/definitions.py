@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import (
+from alliance_stats.tables.schema import (
     ATTENDANCE,
     CANCELLED,
     COMPLETED,

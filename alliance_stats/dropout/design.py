@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import SESSION, DataError, suggest
+from alliance_stats.tables.schema import SESSION, DataError, suggest
 
 Array = np.ndarray[Any, Any]
 

@@ -13,8 +13,8 @@ from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import LINKS
 from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
-from alliance_stats.kept import Steps, record, with_step
-from alliance_stats.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
+from alliance_stats.tables.flow import Steps, record, with_step
+from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
 
 Array = np.ndarray[Any, Any]
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import (
+from alliance_stats.tables.schema import (
     ATTENDANCE,
     ATTENDANCES,
     CANCELLED,

@@ -9,8 +9,8 @@ import pandas as pd
 
 from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
-from alliance_stats.schema import ENDING, PATIENT, DataError, require_columns
-from alliance_stats.states import STATES
+from alliance_stats.tables.schema import ENDING, PATIENT, DataError, require_columns
+from alliance_stats.tables.states import STATES
 
 Array = np.ndarray[Any, Any]
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.endings import Endings, resolve_endings
 from alliance_stats.dropout.grid import Grid, attendance_columns, fixed_column, lay_grid, measure_columns, value_at
-from alliance_stats.episodes import EpisodeStates, episode_states
-from alliance_stats.kept import FLOW, record, with_step
-from alliance_stats.schema import (
+from alliance_stats.tables.endings import Endings, resolve_endings
+from alliance_stats.tables.episodes import EpisodeStates, episode_states
+from alliance_stats.tables.flow import FLOW, record, with_step
+from alliance_stats.tables.schema import (
     COMPLETED,
     DATE,
     DROPOUT,
@@ -33,7 +33,7 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.states import check_one_rule, event_arrays, require_prospective, state_columns
+from alliance_stats.tables.states import check_one_rule, event_arrays, require_prospective, state_columns
 
 Array = np.ndarray[Any, Any]
 

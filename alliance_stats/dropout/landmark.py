@@ -14,8 +14,8 @@ import pandas as pd
 
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.kept import FLOW, record, with_step
-from alliance_stats.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_columns
+from alliance_stats.tables.flow import FLOW, record, with_step
+from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_columns
 
 
 def landmark_intervals(intervals: pd.DataFrame, *, at: int | Sequence[int], horizon: int | None = None) -> pd.DataFrame:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.episodes import episode_states
 from alliance_stats.hazard.binary import mean
 from alliance_stats.hazard.cox_answers import baseline_hazard
-from alliance_stats.schema import SESSION, require_choice
-from alliance_stats.states import state_columns
+from alliance_stats.tables.episodes import episode_states
+from alliance_stats.tables.schema import SESSION, require_choice
+from alliance_stats.tables.states import state_columns
 
 if TYPE_CHECKING:
     from alliance_stats.dropout.result import HazardFit

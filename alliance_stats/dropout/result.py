@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import Design
-from alliance_stats.kept import in_words
-from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
+from alliance_stats.tables.flow import in_words
+from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
 
 Array = np.ndarray[Any, Any]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
-from alliance_stats.schema import (
+from alliance_stats.tables.schema import (
     ATTENDANCE,
     CANCELLED,
     ENDING,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, STATUS_COLOURS, WIDTH, new_axes, styled, whole_ticks
-from alliance_stats.schema import require_columns
+from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled, whole_ticks
-from alliance_stats.schema import COMPLETED, DROPOUT, TRANSFERRED, require_columns
+from alliance_stats.tables.schema import COMPLETED, DROPOUT, TRANSFERRED, require_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

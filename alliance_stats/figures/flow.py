@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, new_axes, styled
-from alliance_stats.schema import require_columns
+from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

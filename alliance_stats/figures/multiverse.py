@@ -9,7 +9,7 @@ import pandas as pd
 
 from alliance_stats.figures.style import WIDTH, new_axes, styled
 from alliance_stats.figures.terms import plot_terms
-from alliance_stats.schema import require_choice, require_columns
+from alliance_stats.tables.schema import require_choice, require_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

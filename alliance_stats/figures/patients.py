@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, STATUS_COLOURS, WIDTH, new_axes, styled, whole_ticks
-from alliance_stats.schema import CENSORED, DataError, check_sessions, plain, require_columns, suggest
+from alliance_stats.tables.schema import CENSORED, DataError, check_sessions, plain, require_columns, suggest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alliance_stats.figures.style import styled
-from alliance_stats.schema import require_choice
+from alliance_stats.tables.schema import require_choice
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
-from alliance_stats.schema import require_columns
+from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
 from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
-from alliance_stats.schema import require_choice
+from alliance_stats.tables.schema import require_choice
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

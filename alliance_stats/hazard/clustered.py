@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alliance_stats.schema import require_choice
+from alliance_stats.tables.schema import require_choice
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from alliance_stats.hazard.binary import solve_information
 from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
-from alliance_stats.schema import require_choice
+from alliance_stats.tables.schema import require_choice
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]

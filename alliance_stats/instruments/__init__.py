@@ -1,40 +1,5 @@
 """Scoring keys of the field's questionnaires, as data: one TOML file each under ``keys/``."""
 
-from __future__ import annotations
+from alliance_stats.lazy import public
 
-from collections.abc import Mapping
-from pathlib import Path
-
-from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.instruments.reading import instrument_from, read_instrument, shipped
-from alliance_stats.schema import DataError, suggest
-
-__all__ = ["INSTRUMENTS", "Instrument", "as_instrument", "instrument_from", "read_instrument"]
-
-INSTRUMENTS: dict[str, Instrument] = shipped()
-
-
-def as_instrument(instrument: str | Path | Instrument) -> Instrument:
-    """An instrument from its name, from the path of a TOML file, or as it is.
-
-    Raises
-    ------
-    DataError
-        If the name is not known (naming the nearest one) or the file cannot be used.
-
-    Examples
-    --------
-    >>> as_instrument("wai-sr").name
-    'WAI-SR'
-    """
-    if isinstance(instrument, Instrument):
-        return instrument
-    if isinstance(instrument, Mapping):
-        return instrument_from(instrument)
-    if isinstance(instrument, Path) or str(instrument).endswith(".toml"):
-        return read_instrument(instrument)
-    names = {name.casefold(): name for name in INSTRUMENTS}
-    if str(instrument).casefold() in names:
-        return INSTRUMENTS[names[str(instrument).casefold()]]
-    remedy = f"{suggest(str(instrument), INSTRUMENTS)} Your own goes in a TOML file (read_instrument)."
-    raise DataError(f"There is no instrument {instrument!r}.", remedy=remedy)
+__getattr__, __dir__, __all__ = public(__name__)

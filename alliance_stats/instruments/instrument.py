@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import require_choice
+from alliance_stats.tables.schema import require_choice
 
 SCORES = ("sum", "mean", "mean_of_subscales")
 MISSING_RULES = ("prorate", "subscale_mean_rounded")
@@ -69,7 +69,7 @@ class Instrument:
 
     Examples
     --------
-    >>> from alliance_stats.instruments import INSTRUMENTS
+    >>> from alliance_stats.instruments.catalogue import INSTRUMENTS
     >>> wai = INSTRUMENTS["WAI-SR"]
     >>> wai.low, wai.high, wai.subscales["bond"], wai.total_range
     (1, 5, (3, 5, 7, 9), (1, 5))
@@ -145,7 +145,7 @@ class Instrument:
 
         Published cut-offs, reliabilities and reliable change belong to the published range and do not come along.
 
-        >>> from alliance_stats.instruments import INSTRUMENTS
+        >>> from alliance_stats.instruments.catalogue import INSTRUMENTS
         >>> INSTRUMENTS["WAI-SR"].with_range(1, 7).high
         7
         """
@@ -167,7 +167,7 @@ class Instrument:
     def caveats(self) -> list[str]:
         """One sentence for each fact that the score rests on and that no source could be read for.
 
-        >>> from alliance_stats.instruments import INSTRUMENTS
+        >>> from alliance_stats.instruments.catalogue import INSTRUMENTS
         >>> INSTRUMENTS["WAI-SR"].caveats()
         []
         """

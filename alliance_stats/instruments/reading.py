@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.schema import DataError, suggest
+from alliance_stats.tables.schema import DataError, suggest
 
 KEYS = Path(__file__).parent / "keys"
 _FIELDS = {item.name for item in dataclasses.fields(Instrument)}

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats import patterns
 from alliance_stats.load.cells import (
     Dates,
     FloatArray,
@@ -21,7 +20,8 @@ from alliance_stats.load.cells import (
     split_codes,
 )
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
-from alliance_stats.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
 
 if TYPE_CHECKING:
     from alliance_stats.load.layout import Layout
@@ -206,7 +206,7 @@ def dates(table: pd.DataFrame, found: Dates, date_format: str | None, problems: 
 
 def formatted_sessions(table: pd.DataFrame, session_format: str, problems: Problems) -> pd.Series:
     """Session numbers out of texts such as ``Session 3``."""
-    expression = patterns.matcher(session_format)
+    expression = naming.matcher(session_format)
 
     def number(cell: object) -> float:
         fit = expression.match(str(cell).strip())

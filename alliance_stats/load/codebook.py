@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load.cells import extremes, is_plain_number
-from alliance_stats.schema import ATTENDANCE, DATE, PATIENT, SESSION, THERAPIST, check_sessions, require_columns
+from alliance_stats.tables.schema import ATTENDANCE, DATE, PATIENT, SESSION, THERAPIST, check_sessions, require_columns
 
 _ROLES = (PATIENT, SESSION, THERAPIST, DATE, ATTENDANCE)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _SIGNATURES = {

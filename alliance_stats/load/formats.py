@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load.text import Raw, read_text, require_names, unique_names
-from alliance_stats.schema import DataError, suggest
+from alliance_stats.tables.schema import DataError, suggest
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
 EXTRAS = {"openpyxl": "excel", "pyreadstat": "spss", "pyarrow": "parquet"}

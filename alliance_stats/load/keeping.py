@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.kept import FLOW, record, why
 from alliance_stats.load.cells import n_distinct
-from alliance_stats.schema import PATIENT, require_columns
+from alliance_stats.tables.flow import FLOW, record, why
+from alliance_stats.tables.schema import PATIENT, require_columns
 
 FLOW_COLUMNS = ("step", "patients", "sessions", "patients_lost", "sessions_lost")
 

@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from alliance_stats import patterns
 from alliance_stats.load.shape import Wide
 from alliance_stats.load.text import MISSING_TEXT
-from alliance_stats.schema import ATTENDANCE, ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, require_choice, suggest
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import (
+    ATTENDANCE,
+    ATTENDANCES,
+    DATE,
+    PATIENT,
+    SESSION,
+    THERAPIST,
+    require_choice,
+    suggest,
+)
 
 ROLES = (PATIENT, SESSION, THERAPIST, DATE, ATTENDANCE)
 
@@ -58,7 +67,7 @@ class Layout:
             raise ValueError("not_sessions= names cells of the session= column; there is none.")
         if not isinstance(self.only, Mapping):
             raise ValueError(f"only={self.only!r} must be a dict, such as {{'rater': 'patient'}}.")
-        if self.session_format is not None and patterns.fields(self.session_format) != [SESSION]:
+        if self.session_format is not None and naming.fields(self.session_format) != [SESSION]:
             raise ValueError(
                 f"session_format={self.session_format!r} must hold {{session}}, as in 'Session {{session}}'."
             )
@@ -97,7 +106,7 @@ class Layout:
             return [codes] if isinstance(codes, str | int | float) else list(codes)
         found: list[Any] = []
         for name, codes in self.missing_codes.items():
-            if patterns.matching([column], name):
+            if naming.matching([column], name):
                 found += [codes] if isinstance(codes, str | int | float) else list(codes)
         return found
 
@@ -106,7 +115,7 @@ class Layout:
         if column in self.ranges:
             return self.ranges[column][0], self.ranges[column][1]
         for name, ends in self.ranges.items():
-            if patterns.is_pattern(name) and patterns.matching([column], name):
+            if naming.is_pattern(name) and naming.matching([column], name):
                 return ends[0], ends[1]
         return None
 

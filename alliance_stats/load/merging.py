@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_stats.kept import FLOW, record, with_step
 from alliance_stats.load.cells import is_plain_number
 from alliance_stats.load.layout import ROLES
-from alliance_stats.schema import PATIENT, SESSION, DataError, check_sessions
+from alliance_stats.tables.flow import FLOW, record, with_step
+from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions
 
 
 def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_therapist") -> pd.DataFrame:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load.cells import as_ids
-from alliance_stats.schema import DATE, PATIENT, THERAPIST, DataError, require_columns
+from alliance_stats.tables.schema import DATE, PATIENT, THERAPIST, DataError, require_columns
 
 MIN_KEY = 16
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import PATIENT, SESSION, DataError, plain
+from alliance_stats.tables.schema import PATIENT, SESSION, DataError, plain
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 SEVERITIES = (ERROR, WARNING, NOTE)

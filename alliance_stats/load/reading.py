@@ -13,7 +13,7 @@ from alliance_stats.load.problems import Problems
 from alliance_stats.load.sessions import read_layout
 from alliance_stats.load.shape import Wide
 from alliance_stats.load.text import MISSING_TEXT
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 
 def read_sessions(

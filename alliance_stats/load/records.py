@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 

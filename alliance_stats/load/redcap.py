@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats import patterns
 from alliance_stats.load.layout import layout_of
 from alliance_stats.load.problems import NOTE, Problems
 from alliance_stats.load.sessions import read_raw, shape_sessions
 from alliance_stats.load.text import Raw
-from alliance_stats.schema import SESSION, DataError, require_columns, suggest
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import SESSION, DataError, require_columns, suggest
 
 EVENT, INSTRUMENT, INSTANCE = "redcap_event_name", "redcap_repeat_instrument", "redcap_repeat_instance"
 _OWN = (EVENT, INSTRUMENT, INSTANCE, "redcap_survey_identifier")
@@ -84,7 +84,7 @@ def read_redcap(
 
 def _event_numbers(table: pd.DataFrame, event: str) -> Any:
     """The session number in each row's event name; NaN for other events."""
-    if SESSION not in patterns.fields(event):
+    if SESSION not in naming.fields(event):
         raise ValueError(f"event={event!r} must hold {{session}}; only with instruments= it need not.")
     fits, places = _fitting_events(table, event)
     return np.array([*(float(fit[SESSION]) if fit else np.nan for fit in fits), np.nan])[places]
@@ -93,7 +93,7 @@ def _event_numbers(table: pd.DataFrame, event: str) -> Any:
 def _fitting_events(table: pd.DataFrame, event: str) -> tuple[list[Any], Any]:
     """The match of each distinct event name (None: does not fit), and the place of each row's among them."""
     require_columns(table, [EVENT], table_name="the file")
-    expression = patterns.matcher(event)
+    expression = naming.matcher(event)
     places, distinct = pd.factorize(table[EVENT])
     fits = [expression.match(str(name)) for name in distinct]
     if not any(fits):

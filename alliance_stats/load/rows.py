@@ -12,7 +12,7 @@ from alliance_stats.load.cells import distinct_cells, is_plain_number
 from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import Layout
 from alliance_stats.load.problems import NOTE, WARNING, Problems
-from alliance_stats.schema import SESSION, DataError, require_columns, suggest
+from alliance_stats.tables.schema import SESSION, DataError, require_columns, suggest
 
 
 def without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats import patterns
 from alliance_stats.load import checks
 from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number, places_of
 from alliance_stats.load.formats import read_file
@@ -19,7 +18,8 @@ from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.load.rows import only_wanted, without_empty, without_other_rows
 from alliance_stats.load.shape import wide_to_long
 from alliance_stats.load.text import Raw
-from alliance_stats.schema import (
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import (
     ATTENDANCE,
     DATE,
     PATIENT,
@@ -92,7 +92,7 @@ def read_raw(path: Path, layout: Layout) -> Raw:
         encoding=layout.encoding,
         sheet=layout.sheet,
         header_row=layout.header_row,
-        wanted=[*wanted, *(name for name in layout.renamed_measures().values() if not patterns.is_pattern(name))],
+        wanted=[*wanted, *(name for name in layout.renamed_measures().values() if not naming.is_pattern(name))],
         as_text=[name for role, name in layout.roles().items() if role != SESSION],
         missing_text=layout.missing_text,
     )
@@ -122,9 +122,7 @@ def _long(table: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[str]]
 def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Raw) -> pd.DataFrame:
     """Columns under the names of SESSIONS; a column of the file that is in the way gets ``_in_file`` after its name."""
     roles = {role: name for role, name in layout.roles().items() if name != role}
-    measures = {
-        new: old for new, old in layout.renamed_measures().items() if new != old and not patterns.is_pattern(old)
-    }
+    measures = {new: old for new, old in layout.renamed_measures().items() if new != old and not naming.is_pattern(old)}
     _require_named(table, [*layout.roles().values(), *measures.values()])
     renamed = {old: new for new, old in {**roles, **measures}.items()}
     if len(renamed) < len(roles) + len(measures):
@@ -188,20 +186,20 @@ def _declared(table: pd.DataFrame, layout: Layout, wide_measures: list[str]) -> 
     others = [name for name in table.columns if name not in ROLES]
     declared = {name for name in wide_measures if name not in ROLES}
     for new, old in layout.renamed_measures().items():
-        found = patterns.matching(others, new if not patterns.is_pattern(old) else old)
+        found = naming.matching(others, new if not naming.is_pattern(old) else old)
         if not found:
             raise DataError(f"measures: the file has no column {old!r}.", remedy=suggest(old, others))
         declared |= set(found)
     for name in layout.ranges:
         if name == SESSION:
             continue
-        found = patterns.matching(others, name)
+        found = naming.matching(others, name)
         if not found:
             raise DataError(f"ranges: the table has no column {name!r}.", remedy=suggest(name, others))
         declared |= set(found)
     if isinstance(layout.missing_codes, Mapping):
         for name in layout.missing_codes:
-            if not patterns.matching([*table.columns], name):
+            if not naming.matching([*table.columns], name):
                 remedy = suggest(name, [str(column) for column in table.columns])
                 raise DataError(f"missing_codes: the table has no column {name!r}.", remedy=remedy)
     return declared

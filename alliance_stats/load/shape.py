@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats import patterns
-from alliance_stats.schema import SESSION, DataError
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import SESSION, DataError
 
 Wide = str | Sequence[str] | Mapping[str, str]
 
@@ -53,16 +53,14 @@ def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tup
     named = _named(wide)
     cells: dict[str, dict[int, str]] = {}
     for name, pattern in named:
-        expression = patterns.matcher(pattern)
+        expression = naming.matcher(pattern)
         n_found = 0
         for column in table.columns:
             fit = expression.match(str(column))
             if fit is None or column in kept:
                 continue
             n_found += 1
-            groups = {
-                field: int(text) if field in patterns.NUMBERS else text for field, text in fit.groupdict().items()
-            }
+            groups = {field: int(text) if field in naming.NUMBERS else text for field, text in fit.groupdict().items()}
             measure, session = name.format(**groups), int(groups[SESSION])
             earlier = cells.setdefault(measure, {}).setdefault(session, column)
             if earlier != column:
@@ -102,10 +100,10 @@ def _named(wide: Wide) -> list[tuple[str, str]]:
     if not named:
         raise ValueError("wide names no pattern.")
     for name, pattern in named:
-        fields = patterns.fields(pattern)
+        fields = naming.fields(pattern)
         if SESSION not in fields:
             raise ValueError(f"wide: the pattern {pattern!r} must hold {{session}}.")
-        unknown = sorted(set(patterns.fields(name)) - set(fields))
+        unknown = sorted(set(naming.fields(name)) - set(fields))
         if unknown == ["measure"] and not isinstance(wide, Mapping):
             raise ValueError(
                 f"wide: name the measure of {pattern!r}, as in wide={{'alliance': {pattern!r}}} or '{{measure}}_...'."

@@ -18,7 +18,7 @@ import pandas as pd
 from alliance_stats.load.cells import extremes
 from alliance_stats.load.encodings import as_utf8
 from alliance_stats.load.records import IntArray, any_leading_zero, count_bytes, first_records, record_structure
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", ".")

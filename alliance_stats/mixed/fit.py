@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from alliance_stats.kept import Steps, record, with_step
-from alliance_stats.mixed.design import Design, build_design
-from alliance_stats.mixed.diagnosis import diagnose
-from alliance_stats.mixed.formula import parse
-from alliance_stats.mixed.model import build_model
-from alliance_stats.mixed.optimiser import minimise
+from alliance_stats.mixed.design.design import Design, build_design
+from alliance_stats.mixed.design.formula import parse
+from alliance_stats.mixed.engine.diagnosis import diagnose
+from alliance_stats.mixed.engine.model import build_model
+from alliance_stats.mixed.engine.optimiser import minimise
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.schema import PATIENT, require_choice
+from alliance_stats.tables.flow import Steps, record, with_step
+from alliance_stats.tables.schema import PATIENT, require_choice
 
 
 def fit_mixed(
@@ -53,7 +53,7 @@ def fit_mixed(
     Raises
     ------
     DataError
-        If the data cannot carry the model: see :func:`alliance_stats.mixed.design.build_design`.
+        If the data cannot carry the model: see :func:`alliance_stats.mixed.design.design.build_design`.
     ValueError
         For a formula that cannot be read, or arguments that do not fit together.
 

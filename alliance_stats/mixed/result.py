@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import fdtrc, stdtr, stdtrit
 
-from alliance_stats.mixed import effects, predict, satterthwaite, summary
-from alliance_stats.mixed.columns import INTERCEPT
-from alliance_stats.mixed.design import Design
-from alliance_stats.mixed.diagnosis import diagnose
-from alliance_stats.mixed.model import Model
-from alliance_stats.mixed.optimiser import Optimum, minimise
-from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, require_choice
+from alliance_stats.mixed.answers import effects, predict, summary
+from alliance_stats.mixed.design.columns import INTERCEPT
+from alliance_stats.mixed.design.design import Design
+from alliance_stats.mixed.engine import satterthwaite
+from alliance_stats.mixed.engine.diagnosis import diagnose
+from alliance_stats.mixed.engine.model import Model
+from alliance_stats.mixed.engine.optimiser import Optimum, minimise
+from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, require_choice
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -148,7 +149,7 @@ class MixedFit:
         require_choice(df, DF_METHODS, name="df")
         if df == "satterthwaite":
             return self.covariance.to_numpy(), self.degrees_of_freedom
-        from alliance_stats.mixed.inference import inference
+        from alliance_stats.mixed.answers.inference import inference
 
         other = inference(self, df)
         return other.covariance, other.df
@@ -231,7 +232,7 @@ class MixedFit:
         require_choice(df, DF_METHODS, name="df")
         rows = self._contrasts(contrasts)
         if df != "satterthwaite":
-            from alliance_stats.mixed.inference import inference
+            from alliance_stats.mixed.answers.inference import inference
 
             return inference(self, df).test(rows)
         beta, cov = self.coefficients.to_numpy(), self.covariance.to_numpy()

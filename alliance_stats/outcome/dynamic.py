@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from alliance_stats.mixed import MixedFit
+from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 

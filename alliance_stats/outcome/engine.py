@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed import MixedFit, fit_mixed
-from alliance_stats.schema import SESSION, DataError
+from alliance_stats.mixed.fit import fit_mixed
+from alliance_stats.mixed.result import MixedFit
+from alliance_stats.tables.schema import SESSION, DataError
 
 
 def fit_nested(

@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.kept import FLOW, in_words, record, with_step
-from alliance_stats.mixed import MixedFit
+from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.effects import t_interval, t_p_value
 from alliance_stats.outcome.engine import fit_nested
 from alliance_stats.outcome.rendering import as_html, as_text
-from alliance_stats.schema import PATIENT, PATTERNS, SESSION, THERAPIST, DataError, check_sessions, require_columns
+from alliance_stats.tables.flow import FLOW, in_words, record, with_step
+from alliance_stats.tables.schema import (
+    PATIENT,
+    PATTERNS,
+    SESSION,
+    THERAPIST,
+    DataError,
+    check_sessions,
+    require_columns,
+)
 
 TIME = "sessions_since_first"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.outcome.effects import t_interval, t_p_value
-from alliance_stats.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, DataError
+from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, DataError
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.kept import FLOW, in_words, record, with_step
-from alliance_stats.mixed import MixedFit
+from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.dynamic import dynamic_covariance
 from alliance_stats.outcome.effects import partial_correlation, t_interval, t_p_value
 from alliance_stats.outcome.engine import fit_nested
 from alliance_stats.outcome.rendering import as_html, as_text
-from alliance_stats.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
-from alliance_stats.schema import (
+from alliance_stats.tables.flow import FLOW, in_words, record, with_step
+from alliance_stats.tables.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
+from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
     THERAPIST,
@@ -25,7 +25,7 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.states import check_one_rule, require_prospective, rupture_states
+from alliance_stats.tables.states import check_one_rule, require_prospective, rupture_states
 
 CENTRES = ("patient", "detrend", "so_far")
 STATES = ("rupture_open", "repaired_before")
@@ -185,7 +185,7 @@ def fit_next_session(
 
     Examples
     --------
-    >>> from alliance_stats.simulate import simulate_study
+    >>> from alliance_stats.simulate.simulated import simulate_study
     >>> study = simulate_study(n_patients=80, n_therapists=6, seed=1)
     >>> fit = fit_next_session(study.sessions, study.events, symptom="phq9", alliance="alliance")
     >>> fit.tidy()["term"].tolist()

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.kept import FLOW, Steps, in_words, with_step
-from alliance_stats.mixed import MixedFit
+from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.effects import partial_correlation, standardised_difference, t_interval, t_p_value
 from alliance_stats.outcome.engine import fit_nested
 from alliance_stats.outcome.linear import LinearFit, fit_linear
 from alliance_stats.outcome.rendering import as_html, as_text
-from alliance_stats.schema import (
+from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
+from alliance_stats.tables.schema import (
     PATIENT,
     PATTERNS,
     THERAPIST,

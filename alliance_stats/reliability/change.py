@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.schema import DataError, numeric, require_choice, require_columns
+from alliance_stats.tables.schema import DataError, numeric, require_choice, require_columns
 
 METHODS = ("jacobson_truax", "gulliksen_lord_novick", "edwards_nunnally")
 CATEGORIES = ("recovered", "improved", "unchanged", "deteriorated")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.instruments import Instrument
+from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.reliability.keyed import keyed_answers
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]

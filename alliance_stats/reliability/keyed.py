@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats import patterns
-from alliance_stats.instruments import Instrument, as_instrument
-from alliance_stats.schema import DataError, numeric, require_columns, suggest
+from alliance_stats.instruments.catalogue import as_instrument
+from alliance_stats.instruments.instrument import Instrument
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import DataError, numeric, require_columns, suggest
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -37,7 +38,7 @@ def keyed_answers(
         If columns are missing, fewer than two items are found, or fewer than three rows are complete.
     """
     if isinstance(items, str):
-        columns = list(patterns.numbered(table.columns, items).values())
+        columns = list(naming.numbered(table.columns, items).values())
         if not columns:
             names = [str(name) for name in table.columns]
             raise DataError(f"No column fits the pattern {items!r}.", remedy=suggest(items, names))

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.instruments import Instrument
+from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.reliability.consistency import omega_total
 from alliance_stats.reliability.keyed import keyed_answers
-from alliance_stats.schema import PATIENT, DataError, check_sessions
+from alliance_stats.tables.schema import PATIENT, DataError, check_sessions
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 

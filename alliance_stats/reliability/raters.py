@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.reliability.levels import level_correlations
-from alliance_stats.schema import PATIENT, DataError, check_sessions, numeric, require_columns
+from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, numeric, require_columns
 
 if TYPE_CHECKING:
-    from alliance_stats.mixed import MixedFit
+    from alliance_stats.mixed.result import MixedFit
 
 
 def rater_icc(ratings: pd.DataFrame, *, subject: str, rater: str, score: str, level: float = 0.95) -> pd.DataFrame:
@@ -179,7 +179,7 @@ def truth_and_bias(
         truth minus it. The intercept is the directional bias (how much the judge rates above the truth), the slope
         the truth force (how far the judge follows the truth from session to session; 1 is full).
     """
-    from alliance_stats.mixed import fit_mixed  # the engine loads scipy
+    from alliance_stats.mixed.fit import fit_mixed  # the engine loads scipy
 
     table = check_sessions(sessions, [judgment, truth])
     require_columns(table, [group], table_name="sessions")

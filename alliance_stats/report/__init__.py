@@ -5,25 +5,6 @@ own, adds its tables, figures and sentences to a :class:`~alliance_stats.report.
 others.
 """
 
-from alliance_stats.report.study import Study, StudyError
-from alliance_stats.report.writing import (
-    Written,
-    check_study,
-    demo_study,
-    detect_study,
-    score_study,
-    write_report,
-    write_table,
-)
+from alliance_stats.lazy import public
 
-__all__ = [
-    "Study",
-    "StudyError",
-    "Written",
-    "check_study",
-    "demo_study",
-    "detect_study",
-    "score_study",
-    "write_report",
-    "write_table",
-]
+__getattr__, __dir__, __all__ = public(__name__)

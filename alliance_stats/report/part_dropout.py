@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout import cumulative_incidence, dropout_intervals, fit_dropout
-from alliance_stats.figures import plot_incidence, plot_terms
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.incidence import cumulative_incidence
+from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.figures.dropout import plot_incidence
+from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.numbers import count, p_value, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, keep_fit, prediction_events
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.study import StudyError, options_of
-from alliance_stats.rupture.intervals import wilson
-from alliance_stats.schema import ENDINGS
+from alliance_stats.tables.schema import ENDINGS
+from alliance_stats.tables.shares import wilson
 
 _STATES = ("none", "open", "repaired")
 

@@ -6,13 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_stats.figures import plot_terms
-from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
+from alliance_stats.figures.terms import plot_terms
+from alliance_stats.outcome.growth import fit_growth
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.report.numbers import degrees, p_value
 from alliance_stats.report.page import Format, Labels, Section
 from alliance_stats.report.reading import find_ruptures, study_rule
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.tidying import Fit, glance, tidy, variances
+from alliance_stats.tables.terms import Fit, glance, tidy, variances
 
 TERM_LABELS: Labels = {
     "term": "",

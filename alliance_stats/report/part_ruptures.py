@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
-from alliance_stats.courses import onset_aligned
-from alliance_stats.figures import plot_onset_aligned, plot_patients, plot_prevalence
+from alliance_stats.figures.courses import plot_onset_aligned, plot_prevalence
+from alliance_stats.figures.patients import plot_patients
 from alliance_stats.report.numbers import count, p_value, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_data import score_range
 from alliance_stats.report.reading import study_rule
 from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.wording import rule_in_words
-from alliance_stats.rupture import chance_level, describe_ruptures, ruptures_by_session
-from alliance_stats.schema import CENSORED, PATIENT, SESSION
+from alliance_stats.rupture.chance.chance import chance_level
+from alliance_stats.rupture.describe.courses import onset_aligned
+from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
+from alliance_stats.tables.schema import CENSORED, PATIENT, SESSION
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
 _COLUMNS = 3

@@ -9,15 +9,31 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout import dropout_intervals, fit_dropout
-from alliance_stats.load import check_file, keep, read_sessions
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.load.formats import read_file
+from alliance_stats.load.keeping import keep
+from alliance_stats.load.reading import check_file, read_sessions
 from alliance_stats.load.text import MISSING_TEXT
-from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
+from alliance_stats.outcome.growth import fit_growth
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.report.study import Study, StudyError, options_of, read_study
-from alliance_stats.rupture import RULES, Rule, chance_level, detect_ruptures
-from alliance_stats.schema import ENDING, ENDINGS, LAST_SESSION, PATIENT, DataError, numeric, require_columns, suggest
-from alliance_stats.score import score_items
+from alliance_stats.rupture.chance.chance import chance_level
+from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.members import RULES
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.score.scoring import score_items
+from alliance_stats.tables.schema import (
+    ENDING,
+    ENDINGS,
+    LAST_SESSION,
+    PATIENT,
+    DataError,
+    numeric,
+    require_columns,
+    suggest,
+)
 
 T = TypeVar("T")
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures import save_figure
+from alliance_stats.figures.saving import save_figure
 from alliance_stats.figures.style import WIDTH, styled
 from alliance_stats.report.numbers import number
 from alliance_stats.report.page import Format, Labels, Section
 from alliance_stats.report.study import Study
-from alliance_stats.schema import PATIENT, THERAPIST, DataError, generator
+from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, generator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alliance_stats.schema import DataError, suggest
+from alliance_stats.tables.schema import DataError, suggest
 
 REPEATABLE = ("keep", "score", "flip")
 """Sections that may stand several times, written ``[[score]]``."""

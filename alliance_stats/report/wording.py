@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alliance_stats.report.numbers import count
-from alliance_stats.rupture import Rule
+from alliance_stats.rupture.rules.rule import Rule
 
 _REFERENCES = {
     "previous": "the previous rated session",

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alliance_stats.instruments import Instrument
-from alliance_stats.schema import require_choice
+from alliance_stats.instruments.instrument import Instrument
+from alliance_stats.tables.schema import require_choice
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 BoolArray = np.ndarray[Any, np.dtype[np.bool_]]

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats import patterns
-from alliance_stats.instruments import Instrument, as_instrument
-from alliance_stats.schema import (
+from alliance_stats.instruments.catalogue import as_instrument
+from alliance_stats.instruments.instrument import Instrument
+from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, all_whole, plan_scoring, score_block
+from alliance_stats.score.questions import Moments, questions
+from alliance_stats.tables import naming
+from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
     DataError,
@@ -21,8 +24,6 @@ from alliance_stats.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, all_whole, plan_scoring, score_block
-from alliance_stats.score.questions import Moments, questions
 
 _LOG = logging.getLogger("alliance_stats")
 _SAID: set[str] = set()
@@ -136,7 +137,7 @@ def item_columns(
         If an item has no column, or a column has no item.
     """
     if isinstance(items, str):
-        found = patterns.numbered(sessions.columns, items)
+        found = naming.numbered(sessions.columns, items)
     elif isinstance(items, Mapping):
         found = {int(number): column for number, column in items.items()}
     else:

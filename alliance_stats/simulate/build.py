@@ -8,18 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.instruments import Instrument, as_instrument
-from alliance_stats.schema import (
-    ATTENDED,
-    CENSORED,
-    EVENTS_DTYPES,
-    LATE,
-    PATIENT,
-    REPAIRED,
-    SESSION,
-    THERAPIST,
-    UNREPAIRED,
-)
+from alliance_stats.instruments.catalogue import as_instrument
+from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.simulate.alliance import (
     NEVER,
     PAST,
@@ -37,6 +27,17 @@ from alliance_stats.simulate.observation import draw_attendance, draw_dates, dra
 from alliance_stats.simulate.study import Study, Truth
 from alliance_stats.simulate.symptoms import HIGHEST, draw_lines, draw_symptoms
 from alliance_stats.simulate.world import POINTS_SPAN, RESOLUTIONS, World
+from alliance_stats.tables.schema import (
+    ATTENDED,
+    CENSORED,
+    EVENTS_DTYPES,
+    LATE,
+    PATIENT,
+    REPAIRED,
+    SESSION,
+    THERAPIST,
+    UNREPAIRED,
+)
 
 STREAMS = ("sizes", "levels", "state", "ruptures", "symptoms", "endings", "attendance", "forms", "items", "rater")
 

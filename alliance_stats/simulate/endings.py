@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from alliance_stats.schema import COMPLETED, DROPOUT, ONGOING, TRANSFERRED
 from alliance_stats.simulate.alliance import BoolArray, Course, IntArray
 from alliance_stats.simulate.world import World
+from alliance_stats.tables.schema import COMPLETED, DROPOUT, ONGOING, TRANSFERRED
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from alliance_stats.schema import ATTENDED, CANCELLED, LATE, NO_SHOW
 from alliance_stats.simulate.alliance import BoolArray, IntArray
 from alliance_stats.simulate.world import World
+from alliance_stats.tables.schema import ATTENDED, CANCELLED, LATE, NO_SHOW
 
 Objects = np.ndarray[Any, np.dtype[np.object_]]
 Dates = np.ndarray[Any, np.dtype[np.datetime64]]

@@ -9,7 +9,7 @@ import pytest
 
 import alliance_stats as als
 from alliance_stats.cli import _Progress, main
-from alliance_stats.report import demo_study
+from alliance_stats.report.writing import demo_study
 
 STUDY = str(demo_study())
 

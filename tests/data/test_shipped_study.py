@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.schema import ATTENDANCES, ENDINGS, check_sessions
+from alliance_stats.tables.schema import ATTENDANCES, ENDINGS, check_sessions
 
 DATA = Path(__file__).parents[2] / "data"
 

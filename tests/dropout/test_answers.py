@@ -9,9 +9,10 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 import alliance_stats as als
-from alliance_stats.dropout import fit_dropout, fit_endings
+from alliance_stats.dropout.competing import fit_endings
+from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.figures.dropout import plot_hazard, plot_immortal_time, plot_incidence, plot_paths
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 mpl.use("Agg")
 FOLDER = Path(__file__).parents[1] / "reference" / "hazard"
@@ -91,7 +92,7 @@ class TestEndings:
         assert found["last_session"].tolist() == [2, 2, 1, 2]
 
     def test_comparison(self):
-        table = als.compare_endings(
+        table = als.dropout.compare_endings(
             self.SESSIONS,
             {
                 "planned": {"definition": "before_planned_end", "planned": 3},
@@ -146,7 +147,7 @@ class TestIncidence:
 class TestPaths:
     def test_discrete_by_hand(self, data):
         fit = fit_dropout(FORMULA, data)
-        path = als.predict_paths(fit, {"p": als.rupture_path(6, onset=3, x=0.0)})
+        path = als.dropout.predict_paths(fit, {"p": als.dropout.rupture_path(6, onset=3, x=0.0)})
         b = dict(zip(fit.terms, fit.coefficients, strict=True))
         hazard = 1 / (1 + np.exp(-(b["Intercept"] + b["rupture_open"] * np.array([0, 0, 1, 1, 1]))))
         np.testing.assert_allclose(path["hazard"], hazard)
@@ -161,7 +162,7 @@ class TestPaths:
     @pytest.mark.parametrize("model", ["discrete", "cox"])
     def test_endings_add_up(self, data, model):
         fits = fit_endings(FORMULA, data, model=model)
-        path = als.predict_paths(fits, {"p": als.rupture_path(20, onset=3, repaired_at=6, x=0.0)})
+        path = als.dropout.predict_paths(fits, {"p": als.dropout.rupture_path(20, onset=3, repaired_at=6, x=0.0)})
         left = path.groupby("stop")["incidence"].sum() + path.groupby("stop")["survival"].first()
         np.testing.assert_allclose(left, 1, atol=1e-12)
         for name in ("hazard", "incidence", "survival"):
@@ -170,7 +171,7 @@ class TestPaths:
 
     def test_a_model_without_covariates_is_aalen_johansen(self, data):
         fits = fit_endings("1", data[data["start"] < 15], baseline="dummies")
-        path = als.predict_paths(fits, {"all": als.rupture_path(15)})
+        path = als.dropout.predict_paths(fits, {"all": als.dropout.rupture_path(15)})
         observed = als.cumulative_incidence(data[data["start"] < 15])
         for ending in ("dropout", "completed", "transferred"):
             own = path[path["ending"] == ending].set_index("stop")["incidence"]
@@ -180,17 +181,17 @@ class TestPaths:
     def test_paths_that_make_no_sense(self, data):
         fit = fit_dropout(FORMULA, data)
         with pytest.raises(ValueError, match="cannot be repaired"):
-            als.rupture_path(9, onset=4, repaired_at=4)
+            als.dropout.rupture_path(9, onset=4, repaired_at=4)
         with pytest.raises(ValueError, match="every row must start"):
-            als.predict_paths(fit, {"gap": als.rupture_path(6, x=0.0).drop(index=2)})
+            als.dropout.predict_paths(fit, {"gap": als.dropout.rupture_path(6, x=0.0).drop(index=2)})
         with pytest.raises(DataError, match="no column 'x'"):
-            als.predict_paths(fit, {"p": als.rupture_path(6)})
+            als.dropout.predict_paths(fit, {"p": als.dropout.rupture_path(6)})
 
 
 class TestRepair:
     def test_by_hand(self, data):
         fit = fit_dropout("rupture_open + repaired_before", data)
-        found = als.repair_effect(fit, by=10, after=2, draws=20, seed=1).set_index("quantity")
+        found = als.dropout.repair_effect(fit, by=10, after=2, draws=20, seed=1).set_index("quantity")
         b = dict(zip(fit.terms, fit.coefficients, strict=True))
 
         def hazard(opened, repaired):
@@ -214,21 +215,21 @@ class TestRepair:
     @pytest.mark.parametrize("options", [{"cluster": "therapist"}, {"model": "cox"}], ids=str)
     def test_same_seed_same_answer_and_repair_helps_here(self, data, options):
         fit = fit_dropout(FORMULA, data, **options)
-        found = als.repair_effect(fit, draws=60, seed=3)
-        assert_frame_equal(found, als.repair_effect(fit, draws=60, seed=3))
+        found = als.dropout.repair_effect(fit, draws=60, seed=3)
+        assert_frame_equal(found, als.dropout.repair_effect(fit, draws=60, seed=3))
         row = found.set_index("quantity").loc["difference"]
         assert row["ci_low"] < row["estimate"] < row["ci_high"] < 0
 
     def test_a_model_without_repair_is_refused(self, data):
         with pytest.raises(ValueError, match="Repair plays no part"):
-            als.repair_effect(fit_dropout("x", data), draws=5)
+            als.dropout.repair_effect(fit_dropout("x", data), draws=5)
         with pytest.raises(ValueError, match="without random="):
-            als.repair_effect(fit_dropout(FORMULA, data, random="therapist", nodes=5), draws=5)
+            als.dropout.repair_effect(fit_dropout(FORMULA, data, random="therapist", nodes=5), draws=5)
 
 
 class TestLandmarks:
     def test_covariates_are_those_of_the_landmark(self, data):
-        found = als.landmark_intervals(data, at=[3, 6], horizon=4)
+        found = als.dropout.landmark_intervals(data, at=[3, 6], horizon=4)
         here = data[data["start"] == 3]
         own = found[found["landmark"] == 3].set_index("patient")
         assert_frame_equal(
@@ -241,31 +242,31 @@ class TestLandmarks:
         assert (own.loc[~late, "ending"] == last["ending"].reindex(own.index)[~late]).all()
 
     def test_one_model_each_and_one_for_all(self, data):
-        table = als.landmark_terms("rupture_open + x", data, at=[2, 4, 6], horizon=8)
+        table = als.dropout.landmark_terms("rupture_open + x", data, at=[2, 4, 6], horizon=8)
         assert table["landmark"].tolist() == ["2", "2", "4", "4", "6", "6", "all", "all"]
-        alone = fit_dropout("rupture_open + x", als.landmark_intervals(data, at=4, horizon=8), model="cox")
+        alone = fit_dropout("rupture_open + x", als.dropout.landmark_intervals(data, at=4, horizon=8), model="cox")
         np.testing.assert_allclose(table.loc[table["landmark"] == "4", "estimate"], alone.coefficients)
         with pytest.raises(DataError, match="Nobody is in treatment"):
-            als.landmark_intervals(data, at=99)
+            als.dropout.landmark_intervals(data, at=99)
 
 
 class TestChecks:
     def test_calibration_adds_up(self, data):
         fit = fit_dropout(FORMULA, data)
         for by in ("session", "risk"):
-            table = als.check_calibration(fit, by=by)
+            table = als.dropout.check_calibration(fit, by=by)
             total = table[table["group"] == "all"].iloc[0]
             np.testing.assert_allclose(total["expected"], total["observed"], rtol=1e-9)
             parts = table[table["group"] != "all"]
             assert parts["observed"].sum() == total["observed"]
             np.testing.assert_allclose(table.attrs["slope"], 1, atol=1e-6)
-        cox = als.check_calibration(fit_dropout(FORMULA, data, model="cox", ties="breslow"))
+        cox = als.dropout.check_calibration(fit_dropout(FORMULA, data, model="cox", ties="breslow"))
         np.testing.assert_allclose(cox["expected"], cox["observed"], rtol=1e-9)
 
     def test_calibration_of_predictions_too_extreme(self, data):
         fit = fit_dropout(FORMULA, data[data["patient"] % 2 == 0])
         rest = data[data["patient"] % 2 == 1]
-        table = als.check_calibration(fit, rest)
+        table = als.dropout.check_calibration(fit, rest)
         assert table.iloc[-1]["n"] == len(rest)
         assert table.attrs["slope"] != 1
 
@@ -283,7 +284,7 @@ class TestChecks:
         fit = fit_dropout("x", rows)
         # pairs won: 3 > 1, 3 > -2, 0 > -2, half of 3 = 3; of 6
         assert fit.coefficients[1] > 0
-        np.testing.assert_allclose(als.check_discrimination(fit)["auc"], 3.5 / 6)
+        np.testing.assert_allclose(als.dropout.check_discrimination(fit)["auc"], 3.5 / 6)
 
     def test_discrete_proportionality_finds_a_changing_effect(self):
         random = np.random.default_rng(1)
@@ -293,7 +294,7 @@ class TestChecks:
         linear = -2 + rows["z"] * 0.5 + rows["x"] * (rows["session"] - 4.5) * 0.3
         rows["ending"] = np.where(random.random(n) < 1 / (1 + np.exp(-linear)), "dropout", "")
         for model in ("discrete", "cox"):
-            found = als.check_proportionality(fit_dropout("x + z", rows, model=model)).set_index("term")
+            found = als.dropout.check_proportionality(fit_dropout("x + z", rows, model=model)).set_index("term")
             assert found.loc["x", "p_value"] < 1e-6
             assert found.loc["z", "p_value"] > 0.01
             assert found.loc["GLOBAL", "df"] == 2
@@ -318,9 +319,9 @@ class TestFigures:
 
     def test_hazard_and_paths(self, data, tmp_path):
         fit = fit_dropout(FORMULA + " + session", data)
-        assert len(plot_hazard(als.check_calibration(fit)).get_lines()) == 2
-        paths = {"repaired at 6": als.rupture_path(15, onset=4, repaired_at=6, x=0.0)}
-        table = als.predict_paths(fit, paths | {"never repaired": als.rupture_path(15, onset=4, x=0.0)})
+        assert len(plot_hazard(als.dropout.check_calibration(fit)).get_lines()) == 2
+        paths = {"repaired at 6": als.dropout.rupture_path(15, onset=4, repaired_at=6, x=0.0)}
+        table = als.dropout.predict_paths(fit, paths | {"never repaired": als.dropout.rupture_path(15, onset=4, x=0.0)})
         for show in ("incidence", "survival", "hazard"):
             ax = plot_paths(table, show=show)
             assert [text.get_text() for text in ax.get_legend().get_texts()] == list(dict.fromkeys(table["path"]))
@@ -331,9 +332,11 @@ class TestFigures:
             plot_paths(table, show="risk")
 
     def test_immortal_time(self):
-        bias = als.immortal_time_bias(n_patients=150, repetitions=12, seed=1)
+        bias = als.dropout.immortal_time_bias(n_patients=150, repetitions=12, seed=1)
         naive, lagged = bias.summary["mean_ratio"]
         assert naive < 0.5 < 0.8 < lagged < 1.25
-        assert_frame_equal(bias.estimates, als.immortal_time_bias(n_patients=150, repetitions=12, seed=1).estimates)
+        assert_frame_equal(
+            bias.estimates, als.dropout.immortal_time_bias(n_patients=150, repetitions=12, seed=1).estimates
+        )
         figure = plot_immortal_time(bias.estimates, bias.curves)
         assert len(figure.axes[1].get_lines()) == 3

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.dropout import dropout_intervals, fit_dropout, fit_endings
-from alliance_stats.schema import DataError
+from alliance_stats.dropout.competing import fit_endings
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.tables.schema import DataError
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "reference" / "hazard"
@@ -94,12 +96,12 @@ class TestTheTables:
         ]
         for fit in fits:
             terms, line = als.tidy(fit), als.glance(fit)
-            assert terms.columns[:8].tolist() == list(als.schema.TERMS_COLUMNS)
+            assert terms.columns[:8].tolist() == list(als.tables.schema.TERMS_COLUMNS)
             np.testing.assert_allclose(terms["ratio"], np.exp(terms["estimate"]))
             assert line["n_rows"].iloc[0] == len(data)
             assert line["n_events"].iloc[0] == (data["ending"] == "dropout").sum()
             assert line["converged"].iloc[0]
-            assert als.variances(fit).columns[:6].tolist() == list(als.schema.VARIANCES_COLUMNS)
+            assert als.variances(fit).columns[:6].tolist() == list(als.tables.schema.VARIANCES_COLUMNS)
             assert fit.formula in fit.summary()
             assert "<table" in fit._repr_html_()
             assert fit.predict().shape == (len(data),)
@@ -127,7 +129,7 @@ class TestTheTables:
             "rupture_open + C(session)", data[~data["session"].isin(list(fit.settings["fixed_hazards"]))]
         )
         np.testing.assert_allclose(fit.coefficients[-1], by_hand.coefficients[-1], rtol=1e-6)
-        path = als.predict_paths(fit, {"p": als.rupture_path(8)})
+        path = als.dropout.predict_paths(fit, {"p": als.dropout.rupture_path(8)})
         assert path.loc[path["start"] == 5, "hazard"].item() == 0
 
     def test_prediction_is_the_formula(self, data):

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from alliance_stats.dropout import dropout_intervals
-from alliance_stats.schema import DataError
+from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.tables.schema import DataError
 
 ENDED = ("completed", "dropout", "transferred")
 

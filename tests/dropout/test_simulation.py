@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.dropout import fit_dropout
+from alliance_stats.dropout.fit import fit_dropout
 
 TRUE = {"Intercept": -2.6, "rupture_open": 0.8, "repaired_before": -0.2, "x": 0.3}
 
@@ -118,10 +118,10 @@ def test_the_effect_of_repair_is_covered():
     for _ in range(150):
         rows = simulate(random)
         fit = fit_dropout("rupture_open + repaired_before + x", rows)
-        found = als.repair_effect(fit, draws=200, seed=random).set_index("quantity").loc["difference"]
+        found = als.dropout.repair_effect(fit, draws=200, seed=random).set_index("quantity").loc["difference"]
         # The truth for these patients: the same paths, with the true coefficients.
         true = fit.__class__(**{**vars(fit), "coefficients": np.array([TRUE[name] for name in fit.terms])})
-        target = als.repair_effect(true, draws=2, seed=0).set_index("quantity").loc["difference", "estimate"]
+        target = als.dropout.repair_effect(true, draws=2, seed=0).set_index("quantity").loc["difference", "estimate"]
         covered.append(found["ci_low"] <= target <= found["ci_high"])
     assert 0.90 <= np.mean(covered) <= 0.985
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.schema import EVENTS_COLUMNS
+from alliance_stats.tables.schema import EVENTS_COLUMNS
 
 
 def random_sessions(seed, n_patients=40, ids="text"):

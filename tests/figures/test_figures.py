@@ -96,14 +96,14 @@ def test_an_unknown_patient_is_named(ax):
 
 
 def test_onset_aligned_draws_the_table(ax):
-    course = als.onset_aligned(SESSIONS, EVENTS, score="alliance")
+    course = als.rupture.onset_aligned(SESSIONS, EVENTS, score="alliance")
     als.plot_onset_aligned(course, score="alliance", at_least=1, ax=ax)
     assert points(ax, "o") == [(-2, -0.5), (-1, 0), (0, -2.5), (1, -1.5), (4, 0.5), (5, -0.5)]
     assert "repaired (n = 1)" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
 def test_onset_aligned_says_where_too_few_patients_are_left(ax):
-    course = als.onset_aligned(SESSIONS, EVENTS, score="alliance")
+    course = als.rupture.onset_aligned(SESSIONS, EVENTS, score="alliance")
     als.plot_onset_aligned(course, score="alliance", ax=ax)
     assert points(ax, "o") == []
     assert "repaired (n = 1, too few to show)" in [text.get_text() for text in ax.get_legend().get_texts()]
@@ -141,9 +141,9 @@ def test_onset_aligned_interval_is_clustered_by_patient():
         score = 5 + rng.normal(size=6).round(2)
         frames.append(pd.DataFrame({"patient": patient, "session": range(1, 7), "alliance": score}))
         events.append(EVENTS.assign(patient=patient, onset=3, baseline=5.0))
-    once = als.onset_aligned(pd.concat(frames), pd.concat(events), score="alliance")
+    once = als.rupture.onset_aligned(pd.concat(frames), pd.concat(events), score="alliance")
     doubled = pd.concat(events + [event.assign(event=2) for event in events])
-    twice = als.onset_aligned(pd.concat(frames), doubled, score="alliance")
+    twice = als.rupture.onset_aligned(pd.concat(frames), doubled, score="alliance")
     columns = ["mean", "ci_low", "ci_high"]
     pd.testing.assert_frame_equal(once[columns], twice[columns])
     values = np.array([frame["alliance"].iloc[2] - 5.0 for frame in frames])
@@ -154,10 +154,10 @@ def test_onset_aligned_interval_is_clustered_by_patient():
 
 def test_distribution_marks_the_ends_of_the_scale(ax):
     sessions = pd.DataFrame({"patient": 1, "session": range(1, 9), "alliance": [7, 7, 7, 6.5, 6.5, 6, 5, 2.5]})
-    table = als.score_distribution(sessions, score="alliance")
+    table = als.rupture.score_distribution(sessions, score="alliance")
     assert table["n"].sum() == 8
     assert table.loc[table["value"] == 7, "share"].item() == 3 / 8
-    als.plot_distribution(table, score="alliance", floor=1, ceiling=7, ax=ax)
+    als.figures.plot_distribution(table, score="alliance", floor=1, ceiling=7, ax=ax)
     assert [text.get_text() for text in ax.texts] == ["37.5 %"]
     coloured = [bar for bar in ax.patches if bar.get_facecolor() == mpl.colors.to_rgba(COLOURS["orange"])]
     assert [bar.get_x() + bar.get_width() / 2 for bar in coloured] == [7]
@@ -166,7 +166,7 @@ def test_distribution_marks_the_ends_of_the_scale(ax):
 def test_scores_without_a_grid_fall_into_equal_bars():
     rng = np.random.default_rng(0)
     sessions = pd.DataFrame({"patient": 1, "session": range(500), "alliance": rng.normal(size=500)})
-    table = als.score_distribution(sessions, score="alliance")
+    table = als.rupture.score_distribution(sessions, score="alliance")
     assert 20 <= len(table) <= 42
     assert np.allclose(np.diff(table["low"]), 0.2)
     assert (table["high"] == table["low"] + 0.2).all()
@@ -177,13 +177,13 @@ def test_scores_without_a_grid_fall_into_equal_bars():
 @pytest.mark.parametrize("scores", [[3.0, 3.0], [np.nan, np.nan], [np.nan, 4.0]])
 def test_distribution_of_constant_or_empty_scores(ax, scores):
     sessions = pd.DataFrame({"patient": 1, "session": [1, 2], "alliance": scores})
-    table = als.score_distribution(sessions, score="alliance")
-    als.plot_distribution(table, ceiling=7, ax=ax)
+    table = als.rupture.score_distribution(sessions, score="alliance")
+    als.figures.plot_distribution(table, ceiling=7, ax=ax)
     assert table["n"].sum() == np.isfinite(scores).sum()
 
 
 def test_attendance_colours_each_cell_by_its_state(ax):
-    als.plot_attendance(
+    als.figures.plot_attendance(
         SESSIONS, score="alliance", endings=pd.DataFrame({"patient": ["b"], "ending": ["dropout"]}), ax=ax
     )
     cells = ax.images[0].get_array().filled(-1)
@@ -213,7 +213,7 @@ def test_terms_as_ratios_stand_on_a_log_axis_around_one(ax):
 def test_functions_never_change_their_tables_nor_the_settings(ax):
     sessions, events, before = SESSIONS.copy(), EVENTS.copy(), dict(mpl.rcParams)
     als.plot_patient(sessions, events, patient="a", score="alliance", ax=ax)
-    als.plot_attendance(sessions, score="alliance", ax=Figure().subplots())
+    als.figures.plot_attendance(sessions, score="alliance", ax=Figure().subplots())
     pd.testing.assert_frame_equal(sessions, SESSIONS)
     pd.testing.assert_frame_equal(events, EVENTS)
     assert dict(mpl.rcParams) == before
@@ -303,8 +303,8 @@ def test_the_multiverse_has_a_line_for_every_rule_estimated_or_not(ax):
             "ci_high": [2.0, 3.0, 0.0, np.nan],
         }
     )
-    als.plot_multiverse(table, term="x", ax=ax)
+    als.figures.plot_multiverse(table, term="x", ax=ax)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
     assert sorted(x for x, _ in points(ax, "o") + points(ax, "s")) == [-1, 1, 2]
     with pytest.raises(ValueError, match="Known: 'x'"):
-        als.plot_multiverse(table, term="z", ax=ax)
+        als.figures.plot_multiverse(table, term="z", ax=ax)

@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 import alliance_stats as als
 from alliance_stats.figures.flow import WIDTH, flow_height
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 FLOW = pd.DataFrame(
     {
@@ -30,7 +30,7 @@ FLOW = pd.DataFrame(
 def drawn(flow):
     height = flow_height(flow)
     figure = Figure(figsize=(WIDTH, height))
-    ax = als.plot_flow(flow, ax=figure.add_axes((0, 0, 1, 1)))
+    ax = als.figures.plot_flow(flow, ax=figure.add_axes((0, 0, 1, 1)))
     figure.canvas.draw()
     return ax, [" ".join(text.get_text().split()) for text in ax.texts if text.get_text()]
 
@@ -70,4 +70,4 @@ def test_counts_that_cannot_be_told_are_not_written():
 
 def test_a_table_that_is_no_flow_is_refused():
     with pytest.raises(DataError, match="'step'"):
-        als.plot_flow(pd.DataFrame({"patients": [1]}))
+        als.figures.plot_flow(pd.DataFrame({"patients": [1]}))

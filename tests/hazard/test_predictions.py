@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.dropout import check_discrimination, check_proportionality, fit_dropout, predict_paths, rupture_path
+from alliance_stats.dropout.checks import check_discrimination, check_proportionality
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.paths import predict_paths, rupture_path
 
 FOLDER = Path(__file__).parents[1] / "reference" / "hazard"
 R = json.loads((FOLDER / "reference.json").read_text())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import alliance_stats as als
-from alliance_stats.instruments import as_instrument
+from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import FACTS
 from alliance_stats.instruments.reading import KEYS
 
@@ -87,7 +87,7 @@ def test_an_unverified_key_says_so():
 def test_own_instrument(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(OWN, encoding="utf-8")
-    key = als.read_instrument(path)
+    key = als.instruments.read_instrument(path)
     assert key.subscales["b"] == (3, 4)
     assert key.max_missing == 1
     assert as_instrument(str(path)) == key
@@ -114,14 +114,14 @@ def test_mistakes_in_an_own_instrument(tmp_path, change, message):
     path = tmp_path / "mine.toml"
     path.write_text(OWN.replace(*change), encoding="utf-8")
     with pytest.raises(als.DataError, match=re.escape(message)):
-        als.read_instrument(path)
+        als.instruments.read_instrument(path)
 
 
 def test_unknown_names_and_files(tmp_path):
     with pytest.raises(als.DataError, match=r"Did you mean 'WAI-SR'"):
         as_instrument("WAI-SSR")
     with pytest.raises(als.DataError, match="no instrument file"):
-        als.read_instrument(tmp_path / "none.toml")
+        als.instruments.read_instrument(tmp_path / "none.toml")
 
 
 def test_another_range_drops_what_belongs_to_the_published_one():

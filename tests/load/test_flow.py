@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.kept import in_words, with_step
+from alliance_stats.tables.flow import in_words, with_step
 
 SHIPPED = Path(__file__).parents[2] / "data"
 
@@ -114,7 +114,7 @@ def test_dropout(intervals, model):
 
 
 def test_landmarks(sessions, intervals):
-    here = als.landmark_intervals(intervals, at=5)
+    here = als.dropout.landmark_intervals(intervals, at=5)
     last = here.attrs["flow"][-1]
     assert last["step"] == "in treatment at the landmark"
     assert last["patients"] == last["sessions"] == len(here)

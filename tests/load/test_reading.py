@@ -286,7 +286,7 @@ def test_merging_reports_what_did_not_match():
         "patients_only_first": ["b"],
         "patients_only_second": ["c"],
     }
-    alone = als.unmatched_ratings(first, second)
+    alone = als.load.unmatched_ratings(first, second)
     assert alone["only_in"].tolist() == ["first", "first", "second"]
     with pytest.raises(als.DataError, match="No patient and session stands in both"):
         als.merge_ratings(first, second.assign(session=9))
@@ -365,26 +365,26 @@ REPEATING = """record_id,redcap_repeat_instrument,redcap_repeat_instance,therapi
 def test_redcap_longitudinal(tmp_path):
     path = tmp_path / "export.csv"
     path.write_text(LONGITUDINAL, encoding="utf-8")
-    got = als.read_redcap(path, event="session_{session}_arm_{arm}", therapist="therapist")
+    got = als.load.read_redcap(path, event="session_{session}_arm_{arm}", therapist="therapist")
     assert got[["patient", "session", "wai"]].to_numpy().tolist() == [[1, 1, 5], [1, 2, 4], [2, 1, 6]]
     assert got["therapist"].tolist() == ["anna", "anna", "ben"]
     assert "wai_complete" not in got
     assert "3 row(s) are no sessions" in str(got.attrs["report"]["notes"])
     with pytest.raises(als.DataError, match="No event fits"):
-        als.read_redcap(path, event="visit_{session}")
+        als.load.read_redcap(path, event="visit_{session}")
 
 
 def test_redcap_repeating(tmp_path):
     path = tmp_path / "export.csv"
     path.write_text(REPEATING, encoding="utf-8")
-    got = als.read_redcap(path, instruments=["alliance", "symptoms"], therapist="therapist")
+    got = als.load.read_redcap(path, instruments=["alliance", "symptoms"], therapist="therapist")
     assert got[["patient", "session"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
     assert np.allclose(got["phq"], [12, np.nan, np.nan, 9], equal_nan=True)
     assert got["therapist"].tolist() == ["anna", "anna", "ben", "ben"]
     with pytest.raises(als.DataError, match="no repeating instrument 'aliance'"):
-        als.read_redcap(path, instruments="aliance")
+        als.load.read_redcap(path, instruments="aliance")
     with pytest.raises(ValueError, match="event="):
-        als.read_redcap(path)
+        als.load.read_redcap(path)
 
 
 def test_redcap_instruments_that_repeat_in_several_events(tmp_path):
@@ -397,15 +397,15 @@ def test_redcap_instruments_that_repeat_in_several_events(tmp_path):
         "1,booster_arm_1,session,1,a@b.org,,3\n"
     )
     with pytest.raises(als.DataError, match=r"repeat in 2 events.*event='treatment_arm_1'"):
-        als.read_redcap(path, instruments="session")
-    got = als.read_redcap(path, instruments="session", event="treatment_arm_{arm}", therapist="ther")
+        als.load.read_redcap(path, instruments="session")
+    got = als.load.read_redcap(path, instruments="session", event="treatment_arm_{arm}", therapist="ther")
     assert got["wai"].tolist() == [5, 4]
     assert got["therapist"].tolist() == ["anna", "anna"]
     assert "redcap_survey_identifier" not in got
     with pytest.raises(als.DataError, match="No event fits 'tretment_arm_1'"):
-        als.read_redcap(path, instruments="session", event="tretment_arm_1")
+        als.load.read_redcap(path, instruments="session", event="tretment_arm_1")
     with pytest.raises(ValueError, match=r"must hold \{session\}"):
-        als.read_redcap(path, event="treatment_arm_1")
+        als.load.read_redcap(path, event="treatment_arm_1")
 
 
 @pytest.mark.parametrize(("content", "session", "argument"), [
@@ -434,12 +434,12 @@ def test_codebook_by_hand():
     assert (row["share_floor"], row["share_ceiling"]) == (0.25, 0.5)
     # Means 7 and 2: between 2 x 2.5^2 + 2 x 2.5^2 = 25, within (1 + 1) / 2 = 1, n0 = 2: (25 - 1) / 2 = 12; 12 / 13
     assert row["share_between"] == pytest.approx(12 / 13)
-    facts = als.describe_study(table, ["wai"]).set_index("fact")
+    facts = als.load.describe_study(table, ["wai"]).set_index("fact")
     assert facts.loc["session numbers left out per patient", "maximum"] == 1
     assert facts.loc["days between neighbouring sessions", "median"] == 7
     assert facts.loc["therapists per patient", "maximum"] == 2
     assert facts.loc["sessions with wai per patient", "minimum"] == 2
-    patterns = als.missing_patterns(table, ["wai"])
+    patterns = als.load.missing_patterns(table, ["wai"])
     assert patterns["sessions"].tolist() == [4, 1]
 
 
@@ -448,18 +448,18 @@ def test_pseudonyms_are_stable_across_files_and_formats():
     key = "a secret that is long"
     numbers = pd.DataFrame({"patient": [7, 8], "therapist": [7, 7], "session": [1, 1]})
     text = pd.DataFrame({"patient": ["8", "7"], "session": [1, 1]})
-    first, second = als.pseudonymise(numbers, key=key), als.pseudonymise(text, key=key)
+    first, second = als.load.pseudonymise(numbers, key=key), als.load.pseudonymise(text, key=key)
     assert first["patient"].tolist() == second["patient"].tolist()[::-1]
     assert first["patient"].iloc[0].split("-")[1] != first["therapist"].iloc[0].split("-")[1]
-    assert als.pseudonymise(numbers, key=key + "!")["patient"].tolist() != first["patient"].tolist()
+    assert als.load.pseudonymise(numbers, key=key + "!")["patient"].tolist() != first["patient"].tolist()
     assert numbers["patient"].tolist() == [7, 8]
     with pytest.raises(ValueError, match="16 or more"):
-        als.pseudonymise(numbers, key="short")
+        als.load.pseudonymise(numbers, key="short")
 
 
 def test_dates_move_together():
     table = pd.DataFrame({"patient": [1, 1, 2], "date": pd.to_datetime(["2024-01-01", "2024-01-08", "2024-01-01"])})
-    got = als.pseudonymise(table, key="a secret that is long", shift_dates=True)
+    got = als.load.pseudonymise(table, key="a secret that is long", shift_dates=True)
     assert (got["date"].diff().iloc[1]).days == 7
     assert (got["date"] - table["date"]).abs().max() <= pd.Timedelta(days=182)
 
@@ -467,9 +467,9 @@ def test_dates_move_together():
 def test_nothing_that_could_hold_an_id_stays_in_attrs(tmp_path):
     got = read(tmp_path, "id,sess,wai\nanna,1,5\nAnna,1,4\n")
     assert "anna" in str(got.attrs)
-    assert "anna" not in str(als.pseudonymise(got, key="a secret that is long").attrs)
+    assert "anna" not in str(als.load.pseudonymise(got, key="a secret that is long").attrs)
 
 
 def test_missing_ids_stay_missing():
     table = pd.DataFrame({"patient": ["a", "b"], "therapist": ["t", None]})
-    assert als.pseudonymise(table, key="a secret that is long")["therapist"].isna().tolist() == [False, True]
+    assert als.load.pseudonymise(table, key="a secret that is long")["therapist"].isna().tolist() == [False, True]

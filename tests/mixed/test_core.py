@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed import fit_mixed, icc
-from alliance_stats.mixed.formula import parse
-from alliance_stats.schema import DataError
+from alliance_stats.mixed.answers.shares import icc
+from alliance_stats.mixed.design.formula import parse
+from alliance_stats.mixed.fit import fit_mixed
+from alliance_stats.tables.schema import DataError
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 TINY = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})

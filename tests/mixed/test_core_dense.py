@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed import fit_mixed
-from alliance_stats.mixed.design import build_design
-from alliance_stats.mixed.effects import outer_of_row
-from alliance_stats.mixed.formula import parse
-from alliance_stats.mixed.model import build_model
-from alliance_stats.mixed.user_parameters import user_deviance, user_vector
+from alliance_stats.mixed.answers.effects import outer_of_row
+from alliance_stats.mixed.design.design import build_design
+from alliance_stats.mixed.design.formula import parse
+from alliance_stats.mixed.engine.model import build_model
+from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
+from alliance_stats.mixed.fit import fit_mixed
 
 STRUCTURES = {
     "intercept": "y ~ t + x + (1 | patient)",

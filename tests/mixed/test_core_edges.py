@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from alliance_stats.mixed import fit_mixed
-from alliance_stats.schema import DataError
+from alliance_stats.mixed.fit import fit_mixed
+from alliance_stats.tables.schema import DataError
 
 
 def study(seed, *, patients=30, sessions=8, sd=(3.0, 0.3), correlation=0.0, sigma=1.0, therapists=6, tau=1.0, single=0):

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed.design import build_design
-from alliance_stats.mixed.formula import parse
-from alliance_stats.mixed.model import build_model
-from alliance_stats.mixed.optimiser import minimise
-from alliance_stats.mixed.residual import whiten
-from alliance_stats.mixed.start import start_values
-from alliance_stats.mixed.thinned import thinned
+from alliance_stats.mixed.design.design import build_design
+from alliance_stats.mixed.design.formula import parse
+from alliance_stats.mixed.engine.model import build_model
+from alliance_stats.mixed.engine.optimiser import minimise
+from alliance_stats.mixed.engine.residual import whiten
+from alliance_stats.mixed.engine.start import start_values
+from alliance_stats.mixed.engine.thinned import thinned
 
 PATIENTS = 17_000
 TWO_LEVELS = "y ~ t + x + (1 + t | patient)"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed import fit_mixed
+from alliance_stats.mixed.fit import fit_mixed
 
 PATIENTS, SESSIONS, THERAPISTS, STUDIES = 40, 12, 8, 2000
 TRUTH = {"Intercept": 16.0, "session": -0.45, "within": 0.0, "between": -0.9}

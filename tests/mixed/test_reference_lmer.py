@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed import fit_mixed
+from alliance_stats.mixed.fit import fit_mixed
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "tests" / "reference" / "mixed"

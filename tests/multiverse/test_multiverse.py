@@ -77,7 +77,7 @@ def test_a_specification_without_an_estimate_keeps_its_row(study):
         targets=["past baseline"],
     )
     assert table.loc[0, ["rule", "status"]].tolist() == ["never", "no rupture found"]
-    summary = als.summarise_multiverse(table)
+    summary = als.multiverse.summarise_multiverse(table)
     assert (summary["n_specifications"] == 2).all()
     assert (summary["n_estimated"] == 1).all()
     assert (summary["same_sign"] == 1).all()
@@ -95,7 +95,7 @@ def test_summary_by_hand():
         }
     )
     others = ["prospective", "ci_low", "ci_high", "r", "n_rows", "n_ruptures", "n_repaired", "n_patients_with_rupture"]
-    summary = als.summarise_multiverse(table.assign(**dict.fromkeys(others, 0.0))).iloc[0]
+    summary = als.multiverse.summarise_multiverse(table.assign(**dict.fromkeys(others, 0.0))).iloc[0]
     assert summary["n_specifications"] == 4
     assert summary["n_estimated"] == 3
     assert (summary["median"], summary["lowest"], summary["highest"]) == (1.0, -1.0, 2.0)

@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
+from alliance_stats.outcome.growth import fit_growth
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.patterns import fit_outcome
 
 LINEAR = {
     "bounded": False,

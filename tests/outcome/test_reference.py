@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.outcome import fit_growth, fit_next_session, fit_outcome
+from alliance_stats.outcome.growth import fit_growth
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.patterns import fit_outcome
 
 FOLDER = Path(__file__).parents[1] / "reference" / "outcome"
 R = json.loads((FOLDER / "outcome.json").read_text(encoding="utf-8"))

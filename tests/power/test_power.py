@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.outcome import fit_next_session
+from alliance_stats.outcome.next_session import fit_next_session
 
 SMALL = {"n_patients": 25, "n_therapists": 4, "n_sessions": 8, "sessions_sd": 2}
 

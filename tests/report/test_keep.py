@@ -6,7 +6,7 @@ import pytest
 from alliance_stats.cli import main
 from alliance_stats.report.reading import keep_rows, open_study, read_and_score, read_endings
 from alliance_stats.report.study import StudyError
-from alliance_stats.schema import DataError
+from alliance_stats.tables.schema import DataError
 
 HEAD = """
 [read]

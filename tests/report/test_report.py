@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 
 from alliance_stats.cli import main
-from alliance_stats.report import StudyError, demo_study
 from alliance_stats.report import numbers as printing
 from alliance_stats.report.folder import whole_folder
 from alliance_stats.report.page import Section, page
+from alliance_stats.report.study import StudyError
+from alliance_stats.report.writing import demo_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,13 @@
+from alliance_stats.dropout.bias import immortal_time_bias as immortal_time_bias
+from alliance_stats.dropout.checks import check_calibration as check_calibration
+from alliance_stats.dropout.checks import check_discrimination as check_discrimination
+from alliance_stats.dropout.checks import check_proportionality as check_proportionality
+from alliance_stats.dropout.competing import EndingsFit as EndingsFit
+from alliance_stats.dropout.competing import fit_endings as fit_endings
+from alliance_stats.dropout.definitions import compare_endings as compare_endings
+from alliance_stats.dropout.landmark import landmark_intervals as landmark_intervals
+from alliance_stats.dropout.landmark import landmark_terms as landmark_terms
+from alliance_stats.dropout.paths import predict_paths as predict_paths
+from alliance_stats.dropout.paths import rupture_path as rupture_path
+from alliance_stats.dropout.repair import repair_effect as repair_effect
+from alliance_stats.dropout.result import HazardFit as HazardFit

@@ -1,0 +1,71 @@
+"""Outcomes drawn from a fitted model: new random effects, new residuals, the same design."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from alliance_stats.mixed.answers.effects import outer_of_row
+from alliance_stats.tables.schema import Seed, generator
+
+if TYPE_CHECKING:
+    from alliance_stats.mixed.result import MixedFit
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def simulate_outcomes(fit: MixedFit, *, draws: int, seed: Seed) -> Iterator[FloatArray]:
+    """Outcomes under the fitted model, one (n,) array a draw, in the order of ``fit.design.kept``.
+
+    Parameters
+    ----------
+    fit : MixedFit
+    draws : int
+    seed : int or Generator
+
+    Yields
+    ------
+    (n,) array
+        In the user's units; hand it to :meth:`MixedFit.refit`.
+    """
+    random = generator(seed)
+    design = fit.design
+    mean = fit.optimum.deviance.beta @ design.x * design.y_scale + design.y_centre
+    columns = design.user_effects()
+    inner = design.grouping.inner_of_row()
+    roots = [_root(cov) for cov in fit.covariances]
+    for _ in range(draws):
+        y = mean + _noise(fit, random)
+        for block, root in zip(design.blocks, roots):
+            levels = design.grouping.n_outer if block.outer else design.grouping.n_inner
+            effect = random.standard_normal((levels, len(root))) @ root.T
+            rows = outer_of_row(fit) if block.outer else inner
+            y = y + np.einsum("nq,nq->n", columns[:, list(block.columns)], effect[rows])
+        yield y
+
+
+def _noise(fit: MixedFit, random: np.random.Generator) -> FloatArray:
+    """Residuals: independent, or an autoregression over each group's times."""
+    design = fit.design
+    z = random.standard_normal(design.n)
+    if fit.model.pairs is not None and design.time is not None:
+        first = np.zeros(design.n, dtype=bool)
+        first[design.grouping.starts] = True
+        gap = np.where(first, 1.0, np.diff(design.time, prepend=design.time[0]))
+        rho = float(fit.rho or 0.0)
+        carry = np.where(first, 0.0, np.power(rho, gap))
+        z *= np.sqrt((1 - carry) * (1 + carry))
+        position = np.arange(design.n) - np.repeat(design.grouping.starts, design.grouping.counts)
+        for k in range(1, int(design.grouping.counts.max())):
+            rows = np.flatnonzero(position == k)
+            z[rows] += carry[rows] * z[rows - 1]
+    if design.weights is not None:
+        z = z / np.sqrt(design.weights)
+    return np.asarray(z * np.sqrt(fit.residual_variance))
+
+
+def _root(cov: FloatArray) -> FloatArray:
+    values, vectors = np.linalg.eigh(cov)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

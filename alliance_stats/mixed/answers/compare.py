@@ -1,0 +1,184 @@
+"""Likelihood-ratio tests of nested mixed models, with the null distribution that a boundary demands.
+
+A variance tested against zero lies on the boundary of its range, so the statistic is not chi-squared (Self & Liang
+1987, J Am Stat Assoc 82, 605-610). With one new variance it is an even mixture of chi-squared distributions with d - 1
+and d degrees of freedom, d counting its covariances too (Stram & Lee 1994, Biometrics 50, 1171-1177). With several new
+variances the weights depend on the design; the same mixture then bounds the p value from above, and the parametric
+bootstrap gives it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtrc
+
+from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
+from alliance_stats.tables.schema import Seed, generator
+
+if TYPE_CHECKING:
+    from alliance_stats.mixed.result import MixedFit
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def compare(smaller: MixedFit, larger: MixedFit, *, draws: int = 0, seed: Seed | None = None) -> pd.DataFrame:
+    """Likelihood-ratio test of two nested models of the same rows.
+
+    Parameters
+    ----------
+    smaller, larger : MixedFit
+        The smaller one must be a special case of the larger. Where their fixed parts differ both are refitted by ML.
+    draws : int
+        Outcomes simulated under the smaller model for a parametric-bootstrap p value; 0 for none.
+    seed : int or Generator
+        Needed with `draws`.
+
+    Returns
+    -------
+    DataFrame
+        One row per model: ``model, n_parameters, log_likelihood, aic, bic, statistic, df, p_value, null, criterion``
+        (the test in the row of the larger), and with `draws` ``p_bootstrap`` and ``draws`` (those that converged).
+
+    Raises
+    ------
+    ValueError
+        If the fits differ in rows or outcome, or are not nested.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> from alliance_stats import fit_mixed
+    >>> y = [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]
+    >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "t": [0, 1, 2] * 4, "y": y})
+    >>> table = compare(fit_mixed("y ~ 1 + (1 | g)", data), fit_mixed("y ~ t + (1 | g)", data))
+    >>> table[["model", "statistic", "p_value", "null", "criterion"]].round(4)
+                 model  statistic  p_value     null criterion
+    0  y ~ 1 + (1 | g)        NaN      NaN                 ML
+    1  y ~ t + (1 | g)     9.7902   0.0018  chi2(1)        ML
+    """
+    _check_same_rows(smaller, larger)
+    if smaller.n_parameters > larger.n_parameters:
+        raise ValueError(
+            f"{smaller.formula!r} has more parameters than {larger.formula!r}: give the smaller model first."
+        )
+    more_fixed = larger.design.p - smaller.design.p
+    fixed_differ = set(smaller.terms) != set(larger.terms)
+    if fixed_differ:
+        _check_nested_columns(smaller, larger)
+    if fixed_differ or smaller.reml != larger.reml:
+        smaller, larger = smaller.with_criterion(reml=False), larger.with_criterion(reml=False)
+    new = _new_parameters(smaller, larger)
+    d = len(new) + more_fixed
+    if d <= 0:
+        raise ValueError(
+            f"{larger.formula!r} has no parameter more than {smaller.formula!r}: there is nothing to test."
+        )
+    on_boundary = sum(_starts_at_boundary(name, larger.correlation) for name in new)
+    # Optimisers agree to about 1e-9 of deviance: less than nothing is nothing.
+    statistic = max(2 * (larger.log_likelihood - smaller.log_likelihood), 0.0)
+    p_value, null = _reference(statistic, d, on_boundary)
+    table = pd.DataFrame(
+        {
+            "model": [fit.formula for fit in (smaller, larger)],
+            "n_parameters": [fit.n_parameters for fit in (smaller, larger)],
+            "log_likelihood": [fit.log_likelihood for fit in (smaller, larger)],
+            "aic": [float(fit.glance()["aic"].iloc[0]) for fit in (smaller, larger)],
+            "bic": [float(fit.glance()["bic"].iloc[0]) for fit in (smaller, larger)],
+            "statistic": [np.nan, statistic],
+            "df": [np.nan, float(d)],
+            "p_value": [np.nan, p_value],
+            "null": ["", null],
+            "criterion": ["REML" if larger.reml else "ML"] * 2,
+        }
+    )
+    if not draws:
+        return table
+    if seed is None:
+        raise ValueError("A bootstrap draws at random: give seed=.")
+    simulated = bootstrap_statistics(smaller, larger, draws=draws, seed=seed)
+    p_bootstrap = (1 + int(np.sum(simulated >= statistic - 1e-9))) / (1 + len(simulated))
+    return table.assign(p_bootstrap=[np.nan, p_bootstrap], draws=[0, len(simulated)])
+
+
+def bootstrap_statistics(smaller: MixedFit, larger: MixedFit, *, draws: int, seed: Seed) -> FloatArray:
+    """Likelihood-ratio statistics of outcomes simulated under the smaller model; those of fits that converged."""
+    random = generator(seed)
+    back = np.empty(smaller.design.n, dtype=np.int64)
+    back[np.argsort(smaller.design.kept, kind="stable")] = np.arange(smaller.design.n)
+    order = np.argsort(np.argsort(larger.design.kept, kind="stable"), kind="stable")
+    by_rows = np.argsort(smaller.design.kept, kind="stable")
+    found = []
+    for y in simulate_outcomes(smaller, draws=draws, seed=random):
+        small, large = smaller.refit(y), larger.refit(y[by_rows][order])
+        if small.optimum.converged and large.optimum.converged:
+            found.append(max(2 * (large.log_likelihood - small.log_likelihood), 0.0))
+    return np.array(found)
+
+
+def _reference(statistic: float, d: int, on_boundary: int) -> tuple[float, str]:
+    """P value and name of the null distribution."""
+    if not on_boundary:
+        return float(chdtrc(d, statistic)), f"chi2({d})"
+    upper = float(chdtrc(d - 1, statistic)) if d > 1 else float(statistic <= 0)
+    name = f"chi2({d - 1}):chi2({d})"
+    p_value = (upper + float(chdtrc(d, statistic))) / 2
+    return p_value, name if on_boundary == 1 else f"at most {name}"
+
+
+def _starts_at_boundary(name: tuple[str, frozenset[str]], correlation: str | None) -> bool:
+    group, terms = name
+    if group == "residual":
+        return correlation == "car1"  # phi > 0; the rho of AR(1) may be negative
+    return len(terms) == 1
+
+
+def _parameters(fit: MixedFit) -> set[tuple[str, frozenset[str]]]:
+    return {
+        (parameter.group, frozenset({parameter.term, parameter.term_2} - {""})) for parameter in fit.model.parameters
+    }
+
+
+def _new_parameters(smaller: MixedFit, larger: MixedFit) -> set[tuple[str, frozenset[str]]]:
+    less, more = _parameters(smaller), _parameters(larger)
+    if not less <= more:
+        group, terms = sorted(less - more, key=str)[0]
+        raise ValueError(
+            f"The models are not nested: {smaller.formula!r} has the variance parameter "
+            f"({' and '.join(sorted(terms))} | {group}), which {larger.formula!r} has not."
+        )
+    if smaller.correlation is not None and smaller.correlation != larger.correlation:
+        raise ValueError(
+            f"The models are not nested: correlation={smaller.correlation!r} and {larger.correlation!r}. Compare AIC."
+        )
+    return more - less
+
+
+def _check_same_rows(smaller: MixedFit, larger: MixedFit) -> None:
+    one, two = smaller.design, larger.design
+    first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
+    if not np.array_equal(one.kept[first], two.kept[second]):
+        raise ValueError(
+            f"The models use different rows ({one.n} and {two.n}): drop the rows that miss a predictor of the larger "
+            "model before fitting both."
+        )
+    y, other = one.user_outcome()[first], two.user_outcome()[second]
+    if not np.allclose(y, other, rtol=1e-9, atol=1e-9 * one.y_scale):
+        raise ValueError("The models have different outcomes.")
+
+
+def _check_nested_columns(smaller: MixedFit, larger: MixedFit) -> None:
+    """Every fixed column of the smaller model must be a combination of the larger one's."""
+    first = np.argsort(smaller.design.kept, kind="stable")
+    second = np.argsort(larger.design.kept, kind="stable")
+    few, many = smaller.design.x[:, first], larger.design.x[:, second]
+    solution = np.linalg.lstsq(many @ many.T, many @ few.T, rcond=None)[0]
+    left = few - solution.T @ many
+    share = np.sqrt(np.mean(left**2, axis=1) / np.maximum(np.mean(few**2, axis=1), 1e-300))
+    if (share > 1e-6).any():
+        name = smaller.terms[int(np.argmax(share))]
+        raise ValueError(
+            f"The models are not nested: {larger.formula!r} cannot make the fixed term {name!r}. Compare AIC."
+        )

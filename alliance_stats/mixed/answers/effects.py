@@ -1,0 +1,146 @@
+"""Random effects, fitted values and residuals of a fitted model, in the user's units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed.design.design import Block
+from alliance_stats.mixed.engine.model import Model
+from alliance_stats.mixed.engine.small import sandwich
+from alliance_stats.tables.schema import require_choice
+
+if TYPE_CHECKING:
+    from alliance_stats.mixed.result import MixedFit
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+POPULATION = "population"
+
+
+def block_covariance(
+    model: Model, block: Block, inner: FloatArray, outer: FloatArray | None, residual_variance: float
+) -> FloatArray:
+    """The covariance matrix of a block in the user's units, from D and T in internal ones."""
+    chosen = list(block.columns)
+    back = model.design.effect_map[np.ix_(chosen, chosen)]
+    if block.outer and outer is not None:
+        places = [model.outer_columns.index(column) for column in chosen]
+        cov = outer[np.ix_(places, places)]
+    else:
+        cov = inner[np.ix_(chosen, chosen)]
+    return np.asarray(back @ cov @ back.T * residual_variance)
+
+
+def modes(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
+    """Conditional modes in internal units: (a, m) of the inner factor and (r, J) of the outer one."""
+    model, deviance = fit.model, fit.optimum.deviance
+    inner, outer, _ = model.matrices(fit.optimum.theta)
+    weight = np.append(-deviance.beta, 1.0)
+    b = inner @ np.einsum("akm,k->am", deviance.evaluation.inner_cross, weight)
+    if outer is None or deviance.evaluation.level is None:
+        return b, None
+    return b, outer @ np.einsum("rkj,k->rj", deviance.evaluation.level.cross, weight)
+
+
+def conditional_covariances(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
+    """Var(b_i | y), (a, a, m), and Var(c_j | y), (r, r, J), in units of sigma^2 (internal)."""
+    evaluation = fit.optimum.deviance.evaluation
+    inner, _, _ = fit.model.matrices(fit.optimum.theta)
+    level, a = evaluation.level, len(inner)
+    full = evaluation.gram[:a, :a] if level is None else level.condition(evaluation.gram)
+    held = inner[:, :, None] - sandwich(inner, full)
+    return held, None if level is None else level.cov
+
+
+def random_effects(fit: MixedFit) -> dict[str, pd.DataFrame]:
+    """One table per grouping factor, sorted by level."""
+    design = fit.design
+    b, c = modes(fit)
+    cov_b, cov_c = conditional_covariances(fit)
+    tables: dict[str, pd.DataFrame] = {}
+    for factor in dict.fromkeys(block.factor for block in design.blocks):
+        outer = factor == design.outer_factor
+        labels = design.grouping.outer_labels if outer else design.grouping.labels
+        columns: dict[str, FloatArray] = {}
+        for block in design.blocks:
+            if block.factor != factor:
+                continue
+            chosen = list(block.columns)
+            back = design.effect_map[np.ix_(chosen, chosen)] * design.y_scale
+            if outer and c is not None and cov_c is not None:
+                places = [fit.model.outer_columns.index(column) for column in chosen]
+                mode, cov = c[places], cov_c[np.ix_(places, places)]
+            else:
+                mode, cov = b[chosen], cov_b[np.ix_(chosen, chosen)]
+            mode = back @ mode
+            variance = np.einsum("ab,bcm,ac->am", back, cov, back) * fit.optimum.deviance.sigma2
+            for place, name in enumerate(block.names):
+                columns[name] = mode[place]
+                columns[f"{name}_sd"] = np.sqrt(np.maximum(variance[place], 0.0))
+        tables[factor] = _sorted(pd.DataFrame(columns, index=pd.Index(labels, name=factor)))
+    return tables
+
+
+def _sorted(table: pd.DataFrame) -> pd.DataFrame:
+    try:
+        return table.sort_index()
+    except TypeError:  # labels of several kinds have no order; as text they have
+        return table.sort_index(key=lambda labels: labels.astype(str))
+
+
+def _row_values(fit: MixedFit, level: str | None) -> FloatArray:
+    """Fitted values in the order used, user's units."""
+    design = fit.design
+    level = design.inner_factor if level is None else level
+    known = [POPULATION, design.inner_factor, *([design.outer_factor] if design.outer_factor else [])]
+    require_choice(level, known, name="level")
+    value = fit.optimum.deviance.beta @ design.x
+    if level != POPULATION:
+        b, c = modes(fit)
+        if level == design.inner_factor:
+            at = design.grouping.inner_of_row()
+            value = value + np.einsum("an,an->n", design.effects, b[:, at])
+        if c is not None:
+            chosen = design.effects[list(fit.model.outer_columns)]
+            value = value + np.einsum("rn,rn->n", chosen, c[:, outer_of_row(fit)])
+    return value * design.y_scale + design.y_centre
+
+
+def outer_of_row(fit: MixedFit) -> Any:
+    """The outer level of each row, in the order used."""
+    grouping = fit.design.grouping
+    if grouping.outer_of_row is not None:
+        return grouping.outer_of_row
+    return np.repeat(grouping.outer_of_inner(), grouping.counts)
+
+
+def as_series(fit: MixedFit, values: FloatArray, name: str) -> pd.Series:
+    """Values in the order used as a Series over the rows used, in the order and with the index of the data."""
+    order = np.argsort(fit.design.kept, kind="stable")
+    return pd.Series(values[order], index=fit.design.index[fit.design.kept[order]], name=name)
+
+
+def fitted(fit: MixedFit, level: str | None) -> pd.Series:
+    """Fitted values of the rows used."""
+    return as_series(fit, _row_values(fit, level), "fitted")
+
+
+def residuals(fit: MixedFit, kind: str, level: str | None) -> pd.Series:
+    """Residuals of the rows used."""
+    design = fit.design
+    left = design.user_outcome() - _row_values(fit, level)
+    if kind != "raw":
+        left = left / np.sqrt(fit.residual_variance)
+        if design.weights is not None:
+            left = left * np.sqrt(design.weights)
+    if kind == "normalised" and fit.model.pairs is not None and design.time is not None:
+        rho = fit.model.matrices(fit.optimum.theta)[2]
+        first = np.zeros(design.n, dtype=bool)
+        first[design.grouping.starts] = True
+        gap = np.diff(design.time, prepend=design.time[0] - 1) / fit.model.pairs.unit
+        s = np.where(first, 0.0, np.power(rho, np.where(first, 1.0, gap)))
+        left = (left - s * np.roll(left, 1)) / np.sqrt((1 - s) * (1 + s))
+    return as_series(fit, left, f"{kind}_residual")

@@ -1,0 +1,183 @@
+"""Model columns from a one-sided formula: by formulaic, with a short cut for plain numeric columns.
+
+Most models of this field name numeric columns only (``session + alliance_within``); their columns are taken as they
+are, which spares formulaic's fixed cost of some milliseconds a formula and its copies of large data.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed.design.formula import one_sided, variables_of
+from alliance_stats.tables.schema import DataError, numeric
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+INTERCEPT = "Intercept"
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """How the columns of a one-sided formula are made, so that new data give the same columns.
+
+    Attributes
+    ----------
+    side : str
+        The formula.
+    names : tuple of str
+        The column names as formulaic writes them; the intercept is ``Intercept``.
+    terms : tuple of (str, tuple of int)
+        Each term and the positions of its columns.
+    spec : formulaic ModelSpec or None
+        None where every factor is a plain numeric column.
+    """
+
+    side: str
+    names: tuple[str, ...]
+    terms: tuple[tuple[str, tuple[int, ...]], ...]
+    spec: Any = None
+
+    @property
+    def intercept(self) -> int | None:
+        """The position of the intercept, if there is one."""
+        return self.names.index(INTERCEPT) if INTERCEPT in self.names else None
+
+
+def plan_columns(
+    side: str, data: pd.DataFrame, *, ready: dict[str, FloatArray] | None = None
+) -> tuple[ColumnPlan, list[FloatArray]]:
+    """The columns of `side` over the rows of `data` (which has no missing values), and the plan to repeat them.
+
+    Parameters
+    ----------
+    side : str
+        A one-sided formula.
+    data : DataFrame
+    ready : dict, optional
+        Columns of these rows made already, by name.
+
+    Returns
+    -------
+    plan : ColumnPlan
+    columns : list of (n,) float arrays
+        One per name; the intercept is a column of ones.
+
+    Raises
+    ------
+    DataError
+        If a column is not finite everywhere, or the formula has no columns.
+    """
+    formula = one_sided(side)
+    if all(_plain_number(data, factor) for term in formula for factor in term.factors):
+        names = tuple(INTERCEPT if str(term) == "1" else str(term) for term in formula)
+        terms = tuple((name, (position,)) for position, name in enumerate(names))
+        plan = ColumnPlan(side, names, terms)
+    else:
+        spec = _model_spec(side, data)
+        terms = tuple(
+            (INTERCEPT if str(term) == "1" else str(term), tuple(positions))
+            for term, positions in spec.term_indices.items()
+        )
+        plan = ColumnPlan(side, tuple(spec.column_names), terms, spec)
+    return plan, columns_of(plan, data, ready=ready)
+
+
+def columns_of(plan: ColumnPlan, data: pd.DataFrame, *, ready: dict[str, FloatArray] | None = None) -> list[FloatArray]:
+    """The columns of a plan over other rows."""
+    made = ready or {}
+    if plan.spec is None:
+        terms = zip(plan.names, one_sided(plan.side))
+        columns = [made[name] if name in made else _product(term, data) for name, term in terms]
+    else:
+        matrix = _evaluate(plan.spec, plan.side, data)
+        columns = [matrix[name].to_numpy(dtype=np.float64) for name in plan.names]
+    for name, column in zip(plan.names, columns):
+        if name not in made and name != INTERCEPT and len(column) and not np.isfinite(column.sum()):
+            bad = np.flatnonzero(~np.isfinite(column))
+            if len(bad):
+                raise DataError(
+                    f"The model column {name!r} is not a finite number in {len(bad)} row(s).",
+                    row=data.index[bad[0]],
+                    remedy="Correct the values, or choose a transform that is defined for them.",
+                )
+    return columns
+
+
+def _plain_number(data: pd.DataFrame, factor: Any) -> bool:
+    kind = factor.eval_method.value
+    if kind == "literal":
+        return str(factor.expr) == "1"
+    if kind != "lookup" or factor.expr not in data:
+        return False
+    dtype = data[factor.expr].dtype
+    return bool(pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype))
+
+
+def _product(term: Any, data: pd.DataFrame) -> FloatArray:
+    names = [factor.expr for factor in term.factors if factor.eval_method.value == "lookup"]
+    if not names:
+        return np.broadcast_to(1.0, len(data))
+    column = numeric(data, names[0])
+    for name in names[1:]:
+        column = column * numeric(data, name)
+    return column
+
+
+def _model_spec(side: str, data: pd.DataFrame) -> Any:
+    return _evaluate(one_sided(side), side, data).model_spec
+
+
+def _evaluate(formula: Any, side: str, data: pd.DataFrame) -> Any:
+    from formulaic.errors import DataMismatchWarning, FactorEvaluationError, FormulaMaterializationError
+
+    table = _plain_types(side, data)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DataMismatchWarning)  # a level never seen: an answer, not a warning
+            matrix = formula.get_model_matrix(table, na_action="ignore", output="pandas", context={"np": np})
+    except DataMismatchWarning as error:
+        levels = str(error).split("{")[-1].split("}")[0]
+        raise DataError(
+            f"A categorical column holds levels that the fit has not seen: {levels}.",
+            remedy="Predict for the levels of the fit.",
+        ) from error
+    except (FactorEvaluationError, FormulaMaterializationError) as error:
+        raise DataError(
+            f"The formula could not be evaluated: {error}", remedy="Check the names and transforms."
+        ) from error
+    if len(matrix) != len(data):
+        raise DataError(
+            "A transform in the formula changed the number of rows.", remedy="Use transforms that keep rows."
+        )
+    return matrix
+
+
+def _plain_types(side: str, data: pd.DataFrame) -> pd.DataFrame:
+    """The needed columns in types formulaic knows: numbers as float64, truth values and text as categories in use."""
+    table = data[list(variables_of(side))]
+    replaced: dict[str, Any] = {}
+    for name in table:
+        column = table[name]
+        if pd.api.types.is_bool_dtype(column.dtype):
+            replaced[str(name)] = column.astype(object)
+        elif isinstance(column.dtype, pd.CategoricalDtype):
+            replaced[str(name)] = column.cat.remove_unused_categories()
+        elif pd.api.types.is_integer_dtype(column.dtype):
+            replaced[str(name)] = column.astype("int64")
+        elif pd.api.types.is_numeric_dtype(column.dtype) or _holds_numbers(column):
+            replaced[str(name)] = numeric(table, str(name))
+    return table.assign(**replaced) if replaced else table
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """Whether an object column holds numbers only (as tables built from lists of objects do)."""
+    kinds = ("integer", "floating", "mixed-integer-float", "decimal")
+    return column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in kinds
+
+
+__all__ = ["INTERCEPT", "ColumnPlan", "columns_of", "plan_columns", "variables_of"]

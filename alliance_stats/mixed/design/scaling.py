@@ -1,0 +1,131 @@
+"""Centring, scaling and aliasing of model columns, and the way back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from alliance_stats.mixed.design.columns import INTERCEPT
+from alliance_stats.tables.schema import DataError
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+ALIAS_TOLERANCE = 1e-7
+"""A column is aliased where less than this share of its norm is left beside the columns before it (as R's ``lm``)."""
+
+_BLOCK = 32_768
+"""Rows at a time: what is computed of them on the way stays in a processor's cache."""
+
+
+def scaled(
+    columns: list[FloatArray],
+    names: tuple[str, ...],
+    centred: list[bool],
+    *,
+    done: dict[str, tuple[FloatArray, float, float]] | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square.
+
+    `done` holds columns already centred and scaled, with centre and scale, by name.
+    """
+    n = len(columns[0]) if columns else 0
+    out = np.empty((len(columns), n))
+    centre, scale = np.zeros(len(columns)), np.ones(len(columns))
+    for position, (name, column) in enumerate(zip(names, columns)):
+        if name == INTERCEPT:
+            out[position] = 1.0
+            continue
+        if done and name in done and centred[position]:
+            out[position], centre[position], scale[position] = done[name]
+            continue
+        if centred[position]:
+            centre[position] = column.mean()
+        root = math.sqrt(_sum_of_squares(column, centre[position]) / n)
+        # A column that is constant but for rounding has nothing to scale by.
+        if root <= 1e-15 * abs(centre[position]):
+            root = 0.0
+        scale[position] = root
+        for first in range(0, n, _BLOCK):
+            block = out[position, first : first + _BLOCK]
+            np.subtract(column[first : first + _BLOCK], centre[position], out=block)
+            block *= 1 / root if root > 0 else 0.0
+    return out, centre, scale
+
+
+def _sum_of_squares(column: FloatArray, centre: float) -> float:
+    total = 0.0
+    for first in range(0, len(column), _BLOCK):
+        block = column[first : first + _BLOCK] - centre
+        total += float(block @ block)
+    return total
+
+
+def back_map(centre: FloatArray, scale: FloatArray, intercept: int | None) -> FloatArray:
+    """M with ``columns_user M = columns``: a column over its scale, less its centre times the intercept."""
+    safe = np.where(scale > 0, scale, 1.0)
+    back = np.diag(1 / safe)
+    if intercept is not None:
+        others = np.arange(len(scale)) != intercept
+        back[intercept, others] = -centre[others] / safe[others]
+    return back
+
+
+def without_aliased(
+    names: tuple[str, ...], columns: list[FloatArray], doubtful: set[int], drop: bool
+) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...]]:
+    """Find fixed columns that are combinations of those before them; drop or refuse them."""
+    kept: list[int] = []
+    aliased: list[str] = []
+    for position in range(len(columns)):
+        if position in doubtful and _is_aliased(columns, kept, position):
+            partners = _partners(columns, names, kept, position)
+            if not drop:
+                raise DataError(
+                    f"The fixed term {names[position]!r} is a combination of {partners or 'nothing (it is zero)'}: the "
+                    "design is rank-deficient.",
+                    remedy="Remove the term, or fit with drop_aliased=True.",
+                )
+            aliased.append(names[position])
+        else:
+            kept.append(position)
+    if not aliased:
+        return names, columns, ()
+    return tuple(names[k] for k in kept), [columns[k] for k in kept], tuple(aliased)
+
+
+def suspects(x: FloatArray, scale: FloatArray, names: tuple[str, ...]) -> set[int]:
+    """Columns whose pivot in the Cholesky factor of the correlations is small: worth a look on the rows."""
+    first = int(names[:1] == (INTERCEPT,))  # beside it the others are centred, so that it takes nothing from them
+    gram = x[first:] @ x[first:].T / max(x.shape[1], 1)
+    found = set(np.flatnonzero(scale == 0).tolist())
+    for position in range(len(gram)):
+        pivot = gram[position, position]
+        if pivot < 1e-8:
+            found.add(position + first)
+        else:
+            gram = gram - np.outer(gram[:, position], gram[position]) / pivot
+    return found
+
+
+def _is_aliased(columns: list[FloatArray], kept: list[int], position: int) -> bool:
+    column = columns[position]
+    norm = float(np.linalg.norm(column))
+    if not kept or norm == 0:
+        return norm == 0
+    basis = np.linalg.qr(np.column_stack([columns[k] for k in kept]))[0]
+    left = column - basis @ (basis.T @ column)
+    left -= basis @ (basis.T @ left)
+    about_mean = float(np.linalg.norm(column - column.mean())) or norm
+    return float(np.linalg.norm(left)) < max(ALIAS_TOLERANCE * about_mean, 1e-13 * norm)
+
+
+def _partners(columns: list[FloatArray], names: tuple[str, ...], kept: list[int], position: int) -> str:
+    if not kept:
+        return ""
+    basis = np.column_stack([columns[k] for k in kept])
+    size = np.linalg.norm(basis, axis=0)
+    weight = np.linalg.lstsq(basis / size, columns[position], rcond=None)[0]
+    large = np.abs(weight) > 1e-6 * max(np.abs(weight).max(), 1e-300)
+    return ", ".join(repr(names[k]) for k, use in zip(kept, large) if use and np.abs(weight).max() > 0)

@@ -1,0 +1,1 @@
+"""From arrays to estimates: the likelihood, its derivatives, the optimiser, Satterthwaite's degrees of freedom."""

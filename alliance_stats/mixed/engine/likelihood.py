@@ -1,0 +1,270 @@
+"""log|V| and W'V^-1 W with their derivatives, from the groups' summaries (Bates et al. 2015, section 3, by groups).
+
+Notation, in units of the residual variance: group i has y_i = X_i beta + A_i (b_i + c_j) + e_i with b_i ~ N(0, D),
+c_j ~ N(0, T) shared by the groups of outer level j (T acts on the columns `outer` of A), e_i ~ N(0, R_i); K = A'R^-1 A.
+
+    G = A'V1^-1 A = (K^-1 + D)^-1 = (I + K D)^-1 K            V1: without the outer level
+    w = A'V1^-1 W = G B + (I + K D)^-1 h                      W = A B + E, h = A'R^-1 E
+    W'V1^-1 W = E'R^-1 E + B'w + h'(B - D w)
+    log|V1|   = log|R| + log|I + K D|
+
+The outer level adds, with S = sum of G and F = sum of w over its groups (rows `outer`), P = T (I + S T)^-1:
+
+    W'V^-1 W = W'V1^-1 W - F'P F,   log|V| = log|V1| + log|I + S T|,   A'V^-1 W = w - G[:, outer] P F.
+
+Derivatives use A'V^-1 A and A'V^-1 W only: d(W'V^-1 W) = -W'V^-1 dV V^-1 W, d log|V| = tr(V^-1 dV).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alliance_stats.mixed.engine.crossed import Crossed, CrossedSpec
+from alliance_stats.mixed.engine.nested import Nested, NestedSpec
+from alliance_stats.mixed.engine.products import Products
+from alliance_stats.mixed.engine.residual import Change, Whitened
+from alliance_stats.mixed.engine.small import apply, pair_table, paired, posterior, times
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Directions:
+    """The variance parameters as directions of D and T.
+
+    Attributes
+    ----------
+    keys : tuple of (kind, i, j)
+        ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", 0, 0)``.
+    inner, outer : (parameters, a, a), (parameters, r, r) arrays
+        Ones at (i, j) and (j, i) of the parameter's own matrix.
+    """
+
+    keys: tuple[tuple[str, int, int], ...]
+    inner: FloatArray
+    outer: FloatArray
+
+
+@dataclass(frozen=True)
+class Curvature:
+    """Derivatives with respect to the variance parameters.
+
+    Attributes
+    ----------
+    log_det : (parameters,) array
+        d log|V|.
+    cross : (parameters, k, k) array
+        d W'V^-1 W.
+    information : (parameters, parameters) array or None
+        tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one outer level and some of
+        the residual parameter's: it steers the search, nothing that is reported.
+    """
+
+    log_det: FloatArray
+    cross: FloatArray
+    information: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """log|V|, W'V^-1 W and, where asked for, their derivatives; per group what predictions need.
+
+    Attributes
+    ----------
+    log_det : float
+    cross : (k, k) array
+        W'V^-1 W.
+    curvature : Curvature or None
+    inner_cross : (a, k, m) array
+        A'V^-1 W of every group.
+    gram : (extended a, extended a, m) array
+        A'V1^-1 A of every group: without the outer level.
+    level : Nested, Crossed or None
+        The outer level.
+    """
+
+    log_det: float
+    cross: FloatArray
+    curvature: Curvature | None
+    inner_cross: FloatArray
+    gram: FloatArray
+    level: Nested | Crossed | None
+
+
+def evaluate(
+    white: Whitened,
+    products: Products,
+    cov: FloatArray,
+    outer_cov: FloatArray | None,
+    spec: NestedSpec | CrossedSpec | None,
+    *,
+    directions: Directions | None = None,
+    change: Change | None = None,
+    information: bool = True,
+) -> Evaluation:
+    """Evaluate one or two levels.
+
+    Columns of W that are columns of A (`products.same`) have B = I and E = 0: their part of w is one of G.
+
+    Parameters
+    ----------
+    white : Whitened
+        The residual's structure.
+    products : Products
+        B; with a crossed outer factor A has that factor's slots as further columns.
+    cov, outer_cov : (a, a), (r, r) arrays
+        D (zero rows for effects of the outer factor only) and T.
+    spec : NestedSpec, CrossedSpec or None
+        The outer level.
+    directions : Directions, optional
+        Derivatives are formed where given.
+    change : Change, optional
+        The residual parameter's derivative.
+    information : bool
+        Whether to form the expected information as well.
+    """
+    a, same, coef = len(cov), products.same, products.coef
+    size, gram = posterior(white.gram, white.det, cov)
+    cross = np.empty((products.k, products.k))
+    w = np.empty((len(gram), products.k, gram.shape[-1]))
+    for j, effect in same:
+        w[:, j] = gram[:, effect]
+    if white.cross is None:
+        seen = times(gram, coef)
+        left = white.total + paired(coef, seen)
+    else:
+        pulled = coef.copy()
+        pulled[:a] -= apply(cov, white.cross[:a])
+        seen = times(gram, pulled)
+        seen += white.cross
+        reach = coef.copy()
+        reach[:a] -= apply(cov, seen[:a])
+        left = white.total + paired(coef, seen) + paired(white.cross, reach)
+    w[:, products.moving_columns] = seen
+    cross[products.moving_block] = left
+    if same:
+        sums = w.sum(axis=-1)
+        for j, effect in same:
+            cross[j] = cross[:, j] = sums[effect]
+    log_det = white.log_det + float(np.log(size).sum())
+    level: Nested | Crossed | None = None
+    if spec is not None and outer_cov is not None:
+        level = spec.level_at(gram, w, outer_cov)
+        log_det += float(level.log_det)
+        cross -= level.reduction
+        w = level.adjust(w)
+    cross = (cross + cross.T) / 2
+    curvature = None
+    if directions is not None:
+        curvature = _curvature(directions, products, cov, gram, w, level, change, information)
+    return Evaluation(log_det, cross, curvature, w, gram, level)
+
+
+def _curvature(
+    directions: Directions,
+    products: Products,
+    cov: FloatArray,
+    gram: FloatArray,
+    w: FloatArray,
+    level: Nested | Crossed | None,
+    change: Change | None,
+    information: bool,
+) -> Curvature:
+    k, a, count = products.k, len(cov), len(directions.keys)
+    log_det, cross = np.zeros(count), np.zeros((count, k, k))
+    full = gram if level is None else level.condition(gram)
+    steer = _information(directions, full[:a, :a], level) if information else None
+    sums, by_effect = full.sum(axis=-1), _cross_table(w[:a])
+    outer_sums = outer_effect = None
+    if level is not None:
+        outer_sums, outer_effect = level.full.sum(axis=-1), _cross_table(level.cross)
+    for number, (kind, i, j) in enumerate(directions.keys):
+        if kind == "residual":
+            assert change is not None
+            log_det[number], cross[number] = _residual_derivative(
+                change, directions, number, products, cov, gram, w, level, steer
+            )
+            continue
+        total, table = (sums, by_effect) if kind == "inner" else (outer_sums, outer_effect)
+        assert total is not None
+        assert table is not None
+        log_det[number] = total[i, j] * (1.0 if i == j else 2.0)
+        cross[number] = -table[i, :, j] if i == j else -(table[i, :, j] + table[j, :, i])
+    return Curvature(log_det, cross, steer)
+
+
+def _cross_table(w: FloatArray) -> FloatArray:
+    """T[i, u, j, v] = sum over groups of w_iu w_jv."""
+    flat = w.reshape(-1, w.shape[-1])
+    return np.asarray(flat @ flat.T).reshape(*w.shape[:2], *w.shape[:2])
+
+
+def _residual_derivative(
+    change: Change,
+    directions: Directions,
+    number: int,
+    products: Products,
+    cov: FloatArray,
+    gram: FloatArray,
+    w: FloatArray,
+    level: Nested | Crossed | None,
+    steer: FloatArray | None,
+) -> tuple[float, FloatArray]:
+    """The derivatives by rho of log|V| and W'V^-1 W; its row of the information is added to `steer`.
+
+    With V^-1 W = R^-1 (E + A c), c = B - D w - (outer effects), and the conditional covariance Psi of b + c: without an
+    outer level Psi = D L, L = I - G D, and A'V^-1 dR V^-1 A = -L (A'dR^-1 A) L'.
+    """
+    a = len(cov)
+    lever = -apply(cov, gram[:a, :a])  # L'
+    for i in range(a):
+        lever[i, i] += 1.0
+    held = times(lever.transpose(1, 0, 2), change.gram[:a, :a])
+    spread = apply(cov, held)  # Psi A'dR^-1 A
+    log_det = change.log_det + sum(float(spread[i, i].sum()) for i in range(a))
+    reach = -apply(cov, w[:a])
+    if len(gram) > a:
+        reach = np.concatenate([reach, np.zeros((len(gram) - a, *w.shape[1:]))])
+    for j, effect in products.same:
+        reach[effect, j] += 1.0
+    reach[:, products.moving_columns] += products.coef
+    if level is not None:
+        level.take_modes(reach)
+        further = np.zeros_like(gram)
+        level.add_spread(further, cov)
+        log_det += float(np.vdot(further, change.gram))
+    cross = paired(reach, times(change.gram, reach))
+    moving = products.moving_columns
+    cross[products.moving_block] += change.total
+    if change.cross is not None:
+        mixed = paired(reach, change.cross)
+        cross[:, moving] += mixed
+        cross[moving] += mixed.T
+    if steer is not None:
+        seen = paired(held.transpose(1, 0, 2), lever)
+        row = -directions.inner.reshape(len(steer), -1) @ seen.ravel() / 2
+        steer[number] += row
+        steer[:, number] += row
+        steer[number, number] = change.information - float(np.vdot(spread, spread.transpose(1, 0, 2))) / 2
+    return log_det, cross
+
+
+def _information(directions: Directions, full: FloatArray, level: Nested | Crossed | None) -> FloatArray:
+    """Half the sum of tr(dD g dD' g) over groups and outer levels, g = A'V^-1 A and U'V^-1 U."""
+    count = len(directions.keys)
+    inner = directions.inner.reshape(count, -1)
+    out = inner @ _by_pairs(pair_table(full)) @ inner.T
+    if level is not None:
+        outer = directions.outer.reshape(count, -1)
+        both = inner @ _by_pairs(level.between(), split=True) @ outer.T
+        out += outer @ _by_pairs(level.information()) @ outer.T + both + both.T
+    return np.asarray(out / 2)
+
+
+def _by_pairs(table: FloatArray, *, split: bool = False) -> FloatArray:
+    """T[p, u, q, v] (or, split, [p, q, u, v]) as a matrix with rows (p, q) and columns (u, v)."""
+    ordered = table if split else table.transpose(0, 2, 1, 3)
+    return ordered.reshape(ordered.shape[0] * ordered.shape[1], -1)

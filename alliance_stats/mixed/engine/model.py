@@ -1,0 +1,288 @@
+"""One model's deviance as a function of its variance parameters: from design and products to numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dtrtri
+
+from alliance_stats.mixed.design.design import Design
+from alliance_stats.mixed.engine.crossed import CrossedSpec, crossed_spec, slot_columns
+from alliance_stats.mixed.engine.likelihood import Curvature, Directions, Evaluation, evaluate
+from alliance_stats.mixed.engine.nested import NestedSpec
+from alliance_stats.mixed.engine.pairs import Pairs, build_pairs
+from alliance_stats.mixed.engine.products import Products, build_products, with_outcome
+from alliance_stats.mixed.engine.residual import whiten
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A variance parameter.
+
+    Attributes
+    ----------
+    kind : {"inner", "outer", "residual"}
+    i, j : int
+        Row and column (i >= j) in D over all effect columns, or in T over the outer factor's effects.
+    group, term, term_2 : str
+        As they stand in the table of variances.
+    """
+
+    kind: str
+    i: int
+    j: int
+    group: str
+    term: str
+    term_2: str = ""
+
+
+@dataclass(frozen=True)
+class Deviance:
+    """The criterion at one value of the variance parameters, in internal units.
+
+    Attributes
+    ----------
+    value : float
+        -2 log-likelihood (ML) or -2 log restricted likelihood, in the user's units, sigma^2 profiled out.
+    beta : (p,) array
+    sigma2 : float
+    unscaled : (p, p) array
+        (X'V^-1 X)^-1, so that cov(beta) = sigma2 * unscaled.
+    gradient : (parameters,) array or None
+    information : (parameters, parameters) array or None
+        Half the expected Hessian, sigma^2 profiled out.
+    evaluation : Evaluation
+    """
+
+    value: float
+    beta: FloatArray
+    sigma2: float
+    unscaled: FloatArray
+    gradient: FloatArray | None
+    information: FloatArray | None
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Model:
+    """A mixed model ready to be evaluated.
+
+    Attributes
+    ----------
+    design : Design
+    products : Products
+    pairs : Pairs or None
+        Serial correlation.
+    correlation : None, "ar1" or "car1"
+    reml : bool
+    spec : NestedSpec, CrossedSpec or None
+        The outer level.
+    share : float
+        The share of the design's rows that the products are of.
+    """
+
+    design: Design
+    products: Products
+    pairs: Pairs | None
+    correlation: str | None
+    reml: bool
+    spec: NestedSpec | CrossedSpec | None
+    share: float = 1.0
+
+    # -- parameters -------------------------------------------------------------------------------------------
+    @cached_property
+    def outer_columns(self) -> tuple[int, ...]:
+        """The effect columns of the outer factor."""
+        return outer_columns(self.design)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The variance parameters but sigma^2: D by blocks, T by blocks, then the residual's."""
+        found = []
+        for block in self.design.blocks:
+            position = {column: self.outer_columns.index(column) if block.outer else column for column in block.columns}
+            for s, low in enumerate(block.columns):
+                for t, high in enumerate(block.columns[s:], start=s):
+                    pair = sorted((position[low], position[high]), reverse=True)
+                    found.append(
+                        Parameter(
+                            "outer" if block.outer else "inner",
+                            pair[0],
+                            pair[1],
+                            block.factor,
+                            block.names[s],
+                            block.names[t] if t > s else "",
+                        )
+                    )
+        found.sort(key=lambda parameter: parameter.kind == "outer")
+        if self.pairs is not None:
+            found.append(Parameter("residual", 0, 0, "residual", "rho"))
+        return tuple(found)
+
+    @cached_property
+    def _keys(self) -> tuple[tuple[str, int, int], ...]:
+        return tuple((parameter.kind, parameter.i, parameter.j) for parameter in self.parameters)
+
+    @cached_property
+    def directions(self) -> Directions:
+        """The derivatives of D and T in every parameter."""
+        a, r, count = len(self.design.effects), len(self.outer_columns), len(self._keys)
+        inner, outer = np.zeros((count, a, a)), np.zeros((count, r, r))
+        for number, (kind, i, j) in enumerate(self._keys):
+            if kind != "residual":
+                target = inner if kind == "inner" else outer
+                target[number, i, j] = target[number, j, i] = 1.0
+        return Directions(self._keys, inner, outer)
+
+    def matrices(self, theta: FloatArray) -> tuple[FloatArray, FloatArray | None, float]:
+        """D, T and rho from the vector of parameters (relative to sigma^2, internal units)."""
+        a, r = len(self.design.effects), len(self.outer_columns)
+        inner, outer, rho = np.zeros((a, a)), np.zeros((r, r)), 0.0
+        for value, (kind, i, j) in zip(theta.tolist(), self._keys):
+            if kind == "residual":
+                rho = value
+            else:
+                target = inner if kind == "inner" else outer
+                target[i, j] = target[j, i] = value
+        return inner, (outer if r else None), rho
+
+    def vector(self, inner: FloatArray, outer: FloatArray | None, rho: float) -> FloatArray:
+        """The vector of parameters from D, T and rho."""
+        out = []
+        for kind, i, j in self._keys:
+            if kind == "residual":
+                out.append(rho)
+            else:
+                out.append(inner[i, j] if kind == "inner" or outer is None else outer[i, j])
+        return np.array(out)
+
+    # -- the criterion ----------------------------------------------------------------------------------------
+    def evaluate(self, theta: FloatArray, *, derivatives: bool = True, information: bool = True) -> Evaluation:
+        """log|V| and W'V^-1 W (unit sigma^2) at `theta`."""
+        inner, outer, rho = self.matrices(theta)
+        white, change = whiten(self.products, self.pairs, rho, derivative=derivatives)
+        return evaluate(
+            white,
+            self.products,
+            inner,
+            outer,
+            self.spec,
+            directions=self.directions if derivatives else None,
+            change=change,
+            information=information,
+        )
+
+    @property
+    def freedom(self) -> float:
+        """The divisor of sigma^2: n - p with REML, n with ML."""
+        n = self.design.n * self.share
+        return n - self.design.p if self.reml else n
+
+    @cached_property
+    def offset(self) -> float:
+        """What maps the internal criterion to the user's units: the log scales of y and, with REML, of X."""
+        change = 2 * self.freedom * np.log(self.design.y_scale)
+        if self.reml:
+            change -= 2 * np.linalg.slogdet(self.design.x_map)[1]
+        return float(change)
+
+    def deviance(self, theta: FloatArray, *, derivatives: bool = True) -> Deviance:
+        """The criterion with sigma^2 profiled out, its gradient and expected information."""
+        evaluation = self.evaluate(theta, derivatives=derivatives)
+        beta, rss, unscaled, log_xx = _solve(evaluation.cross)
+        nu = self.freedom
+        sigma2 = rss / nu
+        value = evaluation.log_det + nu * (1 + LOG_2PI + np.log(sigma2)) + self.offset
+        if self.reml:
+            value += log_xx
+        gradient = information = None
+        if evaluation.curvature is not None:
+            gradient, _ = self._score(evaluation.curvature, beta, unscaled, sigma2, nu * sigma2)
+            information = self._profiled_information(evaluation.curvature)
+        return Deviance(float(value), beta, float(sigma2), unscaled, gradient, information, evaluation)
+
+    def full_gradient(self, theta: FloatArray, sigma2: float) -> tuple[float, FloatArray, FloatArray, FloatArray]:
+        """The unprofiled criterion at (theta, sigma^2): value, gradient (sigma^2 last), unscaled, d(X'V^-1 X).
+
+        The last is (parameters, p, p), in units of sigma^2.
+        """
+        evaluation = self.evaluate(theta, information=False)
+        beta, rss, unscaled, log_xx = _solve(evaluation.cross)
+        nu = self.freedom
+        value = evaluation.log_det + nu * (LOG_2PI + np.log(sigma2)) + rss / sigma2 + self.offset
+        if self.reml:
+            value += log_xx
+        assert evaluation.curvature is not None
+        score, change = self._score(evaluation.curvature, beta, unscaled, sigma2, rss)
+        last = nu / sigma2 - rss / sigma2**2
+        return float(value), np.append(score, last), unscaled, change
+
+    def _score(
+        self, curvature: Curvature, beta: FloatArray, unscaled: FloatArray, sigma2: float, rss: float
+    ) -> tuple[FloatArray, FloatArray]:
+        residual = np.append(-beta, 1.0)
+        change = curvature.cross[:, :-1, :-1]
+        score = curvature.log_det + curvature.cross @ residual @ residual / sigma2
+        if self.reml:
+            score = score + np.einsum("kij,ij->k", change, unscaled)
+        return score, change
+
+    def _profiled_information(self, curvature: Curvature) -> FloatArray:
+        assert curvature.information is not None
+        tied = np.outer(curvature.log_det, curvature.log_det) / (2 * self.design.n * self.share)
+        return np.asarray(curvature.information - tied)
+
+    def with_outcome(self, y: FloatArray) -> Model:
+        """The same model for another outcome, given in the user's units and in the order used."""
+        design = self.design
+        centre = float(y.mean()) if design.y_centre else 0.0
+        scaled = y - centre
+        scale = float(np.sqrt(scaled @ scaled / len(y))) or 1.0
+        changed = replace(design, y=scaled / scale, y_centre=centre, y_scale=scale)
+        products = with_outcome(self.products, changed)
+        return replace(self, design=changed, products=products, pairs=_pairs(changed, products, self.correlation))
+
+
+def outer_columns(design: Design) -> tuple[int, ...]:
+    """The effect columns of the outer factor."""
+    return tuple(sorted(column for block in design.blocks if block.outer for column in block.columns))
+
+
+def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model:
+    """Reduce the rows of a design once."""
+    grouping, columns = design.grouping, outer_columns(design)
+    spec: NestedSpec | CrossedSpec | None = None
+    extra = None
+    if grouping.crossed:
+        spec = crossed_spec(grouping, len(design.effects), len(columns))
+        extra = slot_columns(spec, grouping, design.effects[list(columns)])
+    elif grouping.outer_starts is not None:
+        counts = np.diff(grouping.outer_starts, append=grouping.n_inner)
+        spec = NestedSpec(columns, grouping.outer_starts, counts)
+    products = build_products(design, extra)
+    return Model(design, products, _pairs(design, products, correlation), correlation, reml, spec)
+
+
+def _pairs(design: Design, products: Products, correlation: str | None) -> Pairs | None:
+    if correlation is None or design.time is None:
+        return None
+    return build_pairs(products, design.time, continuous=correlation == "car1")
+
+
+def _solve(cross: FloatArray) -> tuple[FloatArray, float, FloatArray, float]:
+    """beta, residual sum of squares, (X'V^-1 X)^-1 and log|X'V^-1 X| from W'V^-1 W."""
+    root, failed = dpotrf(cross, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("W'V^-1 W is not positive definite")
+    p = len(cross) - 1
+    half = root[p, :p]
+    inverse = dtrtri(root[:p, :p], lower=1)[0] if p else np.empty((0, 0))
+    log_xx = float(2 * np.log(root.diagonal()[:p]).sum())
+    return np.asarray(half @ inverse), float(root[p, p] ** 2), np.asarray(inverse.T @ inverse), log_xx

@@ -1,0 +1,143 @@
+"""Satterthwaite degrees of freedom for contrasts of the fixed effects (Fai & Cornelius 1996; Kuznetsova et al. 2017).
+
+df = 2 (c'Vc)^2 / (g'A g) with V the covariance of the fixed effects, g the gradient of c'Vc in the variance parameters
+and A their asymptotic covariance: twice the inverse Hessian of the deviance (sigma^2 not profiled out), which is formed
+by central differences of the analytic gradient. Where a covariance matrix is singular the Hessian is taken along the
+boundary, over a square root of the matrix, as lmerTest does over lme4's Cholesky factor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from alliance_stats.mixed.engine.model import Model
+from alliance_stats.mixed.engine.optimiser import Optimum, covariance_blocks, gradient_matrix
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+_STEP = 1e-3
+"""Difference step, in standard errors of the parameter: truncation and rounding both near 1e-6 of the Hessian."""
+
+
+@dataclass(frozen=True)
+class VarianceCurvature:
+    """What degrees of freedom need, in internal units.
+
+    Attributes
+    ----------
+    hessian : (parameters + 1, parameters + 1) array
+        Of the deviance in (theta, sigma^2).
+    covariance : (parameters + 1, parameters + 1) array
+        A, the asymptotic covariance of (theta, sigma^2) along the boundary where there is one.
+    unscaled : (p, p) array
+        (X'V^-1 X)^-1.
+    change : (parameters, p, p) array
+        d (X'V^-1 X).
+    sigma2 : float
+    """
+
+    hessian: FloatArray
+    covariance: FloatArray
+    unscaled: FloatArray
+    change: FloatArray
+    sigma2: float
+
+
+def variance_curvature(model: Model, optimum: Optimum) -> VarianceCurvature:
+    """Hessian and asymptotic covariance of the variance parameters at the optimum."""
+    theta, sigma2 = optimum.theta, optimum.deviance.sigma2
+    count = len(theta)
+    curvature, unscaled = optimum.deviance.evaluation.curvature, optimum.deviance.unscaled
+    assert curvature is not None
+    assert optimum.deviance.gradient is not None
+    assert optimum.deviance.information is not None
+    gradient, change = optimum.deviance.gradient, curvature.cross[:, :-1, :-1]
+    error = 1 / np.sqrt(np.maximum(np.diag(optimum.deviance.information), 1e-300))
+    hessian = np.zeros((count + 1, count + 1))
+    for k in range(count):
+        if k in optimum.held:
+            continue
+        step = _STEP * error[k]
+        if model.parameters[k].kind == "residual":
+            step = min(step, 0.1 * min(1 - abs(theta[k]), abs(theta[k]) or 1.0))
+        ends = []
+        for sign in (1.0, -1.0):
+            moved = theta.copy()
+            moved[k] += sign * step
+            ends.append(model.full_gradient(moved, sigma2)[1])
+        hessian[k] = (ends[0] - ends[1]) / (2 * step)
+    nu = model.freedom
+    hessian[count, :count] = hessian[:count, count]
+    hessian[count, count] = nu / sigma2**2  # rss = nu sigma^2 at the optimum
+    hessian = (hessian + hessian.T) / 2
+    covariance = _boundary_covariance(model, optimum, hessian, gradient)
+    return VarianceCurvature(hessian, covariance, unscaled, change, sigma2)
+
+
+def _boundary_covariance(model: Model, optimum: Optimum, hessian: FloatArray, gradient: FloatArray) -> FloatArray:
+    """2 H^-1, along the boundary: over a square root of every singular block."""
+    if not optimum.boundary and not optimum.held:
+        return 2 * _positive_inverse(hessian)
+    blocks = covariance_blocks(model)
+    count = len(hessian)
+    columns: list[FloatArray] = []
+    bends: list[tuple[int, FloatArray]] = []
+    inside = set(range(count)) - set(optimum.held)
+    for number in optimum.boundary:
+        indices = blocks[number]
+        inside -= set(indices.ravel().tolist())
+        values, vectors = np.linalg.eigh(optimum.theta[indices])
+        kept = values > 1e-7 * max(values[-1], 1e-2)
+        root = vectors[:, kept] * np.sqrt(values[kept])
+        q, rank = root.shape
+        bend = 2 * np.kron(gradient_matrix(gradient, indices), np.eye(rank))
+        bends.append((len(columns), np.asarray(bend)))
+        for i in range(q):
+            for c in range(rank):
+                column = np.zeros(count)
+                for j in range(q):
+                    column[indices[i, j]] += root[j, c] * (2.0 if i == j else 1.0)
+                columns.append(column)
+    columns += [np.eye(count)[k] for k in sorted(inside)]
+    jacobian = np.array(columns).T
+    curved = jacobian.T @ hessian @ jacobian
+    for at, bend in bends:
+        size = len(bend)
+        curved[at : at + size, at : at + size] += bend
+    return np.asarray(jacobian @ (2 * _positive_inverse(curved)) @ jacobian.T)
+
+
+def _positive_inverse(matrix: FloatArray) -> FloatArray:
+    """The inverse over the positive eigenvalues, parameters scaled to unit diagonal first."""
+    scale = np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-300))
+    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
+    good = values > 1e-8 * max(values[-1], 1e-300)
+    part = vectors[:, good]
+    return np.asarray((part / values[good]) @ part.T / np.outer(scale, scale))
+
+
+def contrast_df(curvature: VarianceCurvature, contrasts: FloatArray) -> FloatArray:
+    """Degrees of freedom of each row of `contrasts` (rows, p), in internal units."""
+    reach = contrasts @ curvature.unscaled
+    size = np.einsum("ri,ri->r", reach, contrasts)
+    slope = -curvature.sigma2 * np.einsum("ri,kij,rj->rk", reach, curvature.change, reach)
+    slope = np.column_stack([slope, size])
+    spread = np.einsum("rk,kl,rl->r", slope, curvature.covariance, slope)
+    variance = curvature.sigma2 * size
+    return np.asarray(np.divide(2 * variance**2, spread, out=np.full(len(spread), np.inf), where=spread > 0))
+
+
+def joint_df(df: FloatArray) -> float:
+    """Denominator df of an F test from those of its orthogonal one-df contrasts (as ``lmerTest::contestMD``)."""
+    q = len(df)
+    if q == 1:
+        return float(df[0])
+    if np.ptp(df) < 1e-8 * df.max():
+        return float(df.mean())
+    if (df <= 2).any():
+        return 2.0
+    expected = float(np.sum(df / (df - 2)))
+    return 2 * expected / (expected - q)

@@ -1,0 +1,13 @@
+from alliance_stats.reliability.change import clinical_change as clinical_change
+from alliance_stats.reliability.change import clinical_cutoffs as clinical_cutoffs
+from alliance_stats.reliability.change import reliable_change_points as reliable_change_points
+from alliance_stats.reliability.change import standard_error_of_measurement as standard_error_of_measurement
+from alliance_stats.reliability.consistency import item_reliability as item_reliability
+from alliance_stats.reliability.consistency import item_statistics as item_statistics
+from alliance_stats.reliability.levels import level_correlations as level_correlations
+from alliance_stats.reliability.levels import level_omega as level_omega
+from alliance_stats.reliability.raters import rater_agreement as rater_agreement
+from alliance_stats.reliability.raters import rater_icc as rater_icc
+from alliance_stats.reliability.raters import truth_and_bias as truth_and_bias
+from alliance_stats.reliability.sessions import session_components as session_components
+from alliance_stats.reliability.sessions import session_reliability as session_reliability

@@ -1,0 +1,166 @@
+"""Estimates of alliance without ruptures: draws are made to resemble the data where ruptures do not show; arrays only.
+
+The parameters of module ``null`` are matched, by simulation, on the robust statistics of that module
+(robust indirect inference: Gourieroux, Monfort & Renault 1993; Genton & Ronchetti 2003). The draws go through the same
+screen as the data, which keeps the estimates consistent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores, part_of, statistics
+from alliance_stats.rupture.rules.series import FloatArray
+
+FIT_RATINGS = 120_000
+"""About so many simulated ratings serve one evaluation of the fit."""
+MOST_DRAWS = 60
+"""Draws that are enough for one evaluation of the fit, and to learn how much the statistics vary over studies."""
+ROUNDS = 3
+"""At most so often the statistics are weighted anew, by how much they vary where the last search ended."""
+SCATTER = 2.5
+"""Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
+
+LOW = np.array([1e-6, -0.4, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2, 0.0])
+HIGH = np.array([np.inf, 0.95, 1.0, 0.8, np.inf, np.inf, np.inf, 3.0, 4.0])
+
+
+class NullFit(NamedTuple):
+    """Estimated parameters (9,), a root (9, 9) of their covariance, and what to be wary of."""
+
+    parameters: FloatArray
+    root: FloatArray
+    warnings: list[str]
+
+    def around(self, draws: int, rng: np.random.Generator) -> FloatArray:
+        """Parameters (9, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
+        moved = self.parameters[:, None] + SCATTER * self.root @ rng.standard_normal((len(self.parameters), draws))
+        moved[0] = np.maximum(moved[0], 0.3 * self.parameters[0])
+        clipped: FloatArray = np.clip(moved, LOW[:, None], HIGH[:, None])
+        return clipped
+
+    def exact(self) -> NullFit:
+        """The same estimate, from which draws do not scatter."""
+        return self._replace(root=np.zeros_like(self.root))
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What a search brings together, and what holds those parameters of which the data say little.
+
+    Attributes
+    ----------
+    target, variance : (k,) arrays
+        The statistics of the data, and their variance over studies.
+    usual, loose : (9,) arrays
+        Ordinary values of the parameters, and how far from them is still ordinary (a normal penalty).
+    steps : (9,) array
+        Changes of the parameters that can be told from none.
+    """
+
+    target: FloatArray
+    variance: FloatArray
+    usual: FloatArray
+    loose: FloatArray
+    steps: FloatArray
+
+    def loss(self, mean: FloatArray, parameters: FloatArray) -> float:
+        """How far draws with the statistics `mean` are from the data, and the parameters from ordinary ones."""
+        away = np.sum((self.target - mean) ** 2 / self.variance)
+        return float(away + np.sum(((parameters - self.usual) / self.loose) ** 2))
+
+    def information(self, jacobian: FloatArray) -> FloatArray:
+        """What data and penalty tell about the parameters, (9, 9)."""
+        told: FloatArray = jacobian.T @ (jacobian / self.variance[:, None]) + np.diag(1.0 / self.loose**2)
+        return told
+
+    def move(self, mean: FloatArray, parameters: FloatArray, jacobian: FloatArray) -> FloatArray:
+        """The step to where the loss would be least if the statistics were linear in the parameters."""
+        gradient = jacobian.T @ ((self.target - mean) / self.variance) - (parameters - self.usual) / self.loose**2
+        return np.asarray(np.linalg.lstsq(self.information(jacobian), gradient, rcond=None)[0], dtype=np.float64)
+
+    def root(self, jacobian: FloatArray) -> FloatArray:
+        """A root (9, 9) of the covariance of the estimates."""
+        values, vectors = np.linalg.eigh(self.information(jacobian) * np.outer(self.steps, self.steps))
+        root: FloatArray = self.steps[:, None] * vectors / np.sqrt(np.maximum(values, 1e-6))
+        return root
+
+
+def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
+    """Parameters whose draws resemble the data in the statistics, and how sure they are.
+
+    A penalised Gauss-Newton search with common random numbers. Weights are the inverse variances of the statistics over
+    draws, taken anew where each search ends: what never happens at the first guess (a score at the floor, say) would
+    otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values (ar .2,
+    noise .3, spread .3, no trend, bounds felt over .3 SD).
+    """
+    series, scale = frame.series, frame.scale
+    usual = np.array([1.1 * scale, 0.2, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3])
+    nothing = np.zeros((len(usual), len(usual)))
+    if scale <= 0:
+        still = np.array([1e-6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        return NullFit(still, nothing, ["No patient's scores vary: there is nothing to estimate."])
+    if len(frame.lags) < 2:
+        text = "Too few ratings to estimate the null: ordinary values of autocorrelation and noise were taken."
+        return NullFit(usual, nothing, [text])
+    few = f"Only {series.n_patients} patients with ratings: the estimated null is rough."
+    n = len(series.score)
+    draws = int(np.clip(FIT_RATINGS // n, 2, MOST_DRAWS))
+    normals = draw_normals(frame, draws, rng)
+    part, part_normals = frame, normals
+    if draws < MOST_DRAWS:
+        part = part_of(frame, FIT_RATINGS // MOST_DRAWS)
+        part_normals = draw_normals(part, MOST_DRAWS, rng)
+    target = statistics(frame, series.score[:, None])[:, 0]
+    loose = np.array([np.inf, 0.7, 0.4, 0.3, np.inf, 0.1 * scale, np.inf, 0.5, 1.0])
+    steps = np.array([0.1 * scale, 0.15, 0.15, 0.15, 0.02 * scale, 0.02 * scale, 0.1 * scale, 0.1, 0.3])
+
+    def mean_at(parameters: FloatArray) -> FloatArray:
+        mean: FloatArray = statistics(frame, draw_scores(frame, parameters, normals)).mean(axis=1)
+        return mean
+
+    guess = np.clip(usual, LOW, HIGH)
+    for _ in range(ROUNDS):
+        simulated = statistics(part, draw_scores(part, guess, part_normals))
+        variance = simulated.var(axis=1, ddof=1) * (len(part.series.score) / n)
+        variance += 1.0 / n**2  # one rating more or less at a bound is no surprise
+        matching = Matching(target, variance, usual, loose, steps)
+        before = guess
+        guess, jacobian = _search(mean_at, matching, before)
+        if np.max(np.abs(guess - before) / steps) < 0.3:
+            break
+    simulated_too = np.sqrt(1.0 + 1.0 / draws)  # the draws that the data were matched with have an error of their own
+    return NullFit(guess, simulated_too * matching.root(jacobian), [few] if series.n_patients < 20 else [])
+
+
+def _search(
+    mean_at: Callable[[FloatArray], FloatArray], matching: Matching, guess: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Where the loss is least, from `guess` on, and the derivatives of the statistics there (Broyden's updates)."""
+    steps, lowest = matching.steps, np.maximum(LOW, [0.3 * guess[0], *LOW[1:]])
+    mean = mean_at(guess)
+    inward = np.where(guess + steps > HIGH, -steps, steps)
+    jacobian = np.column_stack([(mean_at(guess + step) - mean) / step.sum() for step in np.diag(inward)])
+    best = matching.loss(mean, guess)
+    for _ in range(8):
+        move = matching.move(mean, guess, jacobian)
+        improved = False
+        for shrink in (1.0, 0.5, 0.2):
+            trial = np.clip(guess + shrink * move, lowest, HIGH)
+            change = trial - guess
+            at_trial = mean_at(trial)
+            if change @ change > 0:
+                missed = at_trial - mean - jacobian @ change
+                jacobian += np.outer(missed, change / steps**2) / np.sum(change**2 / steps**2)
+            found = matching.loss(at_trial, trial)
+            if found < best:
+                improved, gain = True, best - found
+                guess, mean, best = trial, at_trial, found
+                break
+        if not improved or gain < 0.01:
+            break
+    return guess, jacobian

@@ -1,0 +1,270 @@
+"""How common ruptures are, in whom they could have been found at all, and over how many sessions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.rupture.rules.criterion import CANNOT_FIRE, NOT_RATED, Judged, cannot_fire, judge
+from alliance_stats.rupture.rules.detect import rule_of, source_of
+from alliance_stats.rupture.rules.members import as_rule
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.rupture.rules.series import BoolArray, IntArray, Roll, Series, read_series
+from alliance_stats.tables.schema import (
+    CENSORED,
+    PATIENT,
+    REPAIRED,
+    STATUSES,
+    UNREPAIRED,
+    DataError,
+    plain,
+    require_columns,
+)
+from alliance_stats.tables.shares import clustered_share, normal_quantile, wilson
+
+
+class Study(NamedTuple):
+    """Sessions and the events in them, brought together: the positions of events among patients and ratings."""
+
+    series: Series
+    roll: Roll
+    events: pd.DataFrame
+    owner: IntArray  # position of each event's patient in roll.ids
+    onset: IntArray  # the rating of each onset
+    closed: IntArray  # the first rating after each event
+    judged: Judged | None
+
+
+def describe_ruptures(
+    sessions: pd.DataFrame,
+    events: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    score: str | None = None,
+    rule: str | Rule | None = None,
+) -> pd.DataFrame:
+    """Prevalence of rupture and repair per patient and per session, with exposure and the cases that cannot show one.
+
+    Parameters
+    ----------
+    sessions, events : DataFrame
+        SESSIONS and the EVENTS detected in them.
+    level : float
+        Coverage of the intervals: Wilson's for shares of patients; for shares of sessions and of ruptures the same
+        with an effective number of units that allows for patients differing (:func:`clustered_share`).
+    score, rule : optional
+        What the events were detected on and by, where the events do not tell.
+
+    Returns
+    -------
+    DataFrame
+        One row per quantity: ``quantity``, ``count``, ``of`` (what the count is out of, in ``unit``), ``estimate``
+        (count / of), ``ci_low``, ``ci_high``, ``unit`` (``patients``, ``sessions``, ``ruptures``). Where the rule is
+        not known the "cannot fire" rows are missing and every rated session counts as at risk.
+
+    Notes
+    -----
+    A session is at risk if it is rated, the rule can judge it and no rupture is open. A count of ruptures means
+    little without the count expected by chance alone: :func:`~alliance_stats.chance_level`.
+    """
+    normal_quantile(level)
+    study = bring_together(sessions, events, score=score, rule=rule)
+    series, roll = study.series, study.roll
+    n_patients, n_rated = len(roll.ids), series.n_patients
+    per_patient = _counts(study, n_patients)
+    ruptures, decided = per_patient["ruptures"], per_patient[REPAIRED] + per_patient[UNREPAIRED]
+    rows: list[dict[str, Any]] = []
+
+    def patients(quantity: str, count: int, of: int) -> None:
+        share = count / of if of else float("nan")
+        low, high = wilson(share, of, level=level)
+        rows.append(_row(quantity, count, of, share, low, high, "patients"))
+
+    def clustered(quantity: str, part: Any, whole: Any, unit: str) -> None:
+        rows.append(_row(quantity, int(part.sum()), int(whole.sum()), *clustered_share(part, whole, level=level), unit))
+
+    patients("patients with a rating", n_rated, n_patients)
+    if study.judged is not None:
+        reason = cannot_fire(study.judged)
+        able = int((reason == 0).sum())
+        patients("patients in whom the rule can fire", able, n_patients)
+        patients("cannot fire: not rated", n_patients - n_rated, n_patients)
+        for code in range(NOT_RATED + 1, len(CANNOT_FIRE)):
+            patients(f"cannot fire: {CANNOT_FIRE[code]}", int((reason == code).sum()), n_patients)
+    patients("patients with a rupture", int((ruptures > 0).sum()), n_rated)
+    if study.judged is not None:
+        patients("patients with a rupture, of those in whom the rule can fire", int((ruptures > 0).sum()), able)
+    patients("patients with a repaired rupture", int((per_patient[REPAIRED] > 0).sum()), n_rated)
+    risk = at_risk(study)
+    exposed = np.zeros(n_patients)
+    exposed[roll.rated] = series.total(risk)
+    rated = np.zeros(n_patients)
+    rated[roll.rated] = series.length
+    open_sessions = np.zeros(n_patients)
+    open_sessions[roll.rated] = series.total(open_ratings(study))
+    clustered("onsets per session at risk", ruptures, exposed, "sessions")
+    clustered("onsets per rated session", ruptures, rated, "sessions")
+    clustered("rated sessions in an open rupture", open_sessions, rated, "sessions")
+    clustered("rated sessions at risk", exposed, rated, "sessions")
+    clustered("ruptures repaired, of those decided", per_patient[REPAIRED], decided, "ruptures")
+    for status in STATUSES:
+        clustered(f"ruptures {status}", per_patient[status], ruptures, "ruptures")
+    return pd.DataFrame(rows)
+
+
+def ruptures_by_session(
+    sessions: pd.DataFrame,
+    events: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    score: str | None = None,
+    rule: str | Rule | None = None,
+) -> pd.DataFrame:
+    """Prevalence by session number, as :func:`describe_ruptures` counts it.
+
+    Returns
+    -------
+    DataFrame
+        One row per session number with a rating: ``session``, ``n_rated``, ``n_at_risk``, ``n_onsets``, ``onset_rate``
+        (of those at risk) with ``ci_low`` and ``ci_high`` (Wilson; each patient counts once per session number),
+        ``n_open``, ``open_rate`` (of those rated).
+    """
+    normal_quantile(level)
+    study = bring_together(sessions, events, score=score, rule=rule)
+    number, inverse = np.unique(study.series.session, return_inverse=True)
+
+    def count(mask: BoolArray) -> IntArray:
+        return np.bincount(inverse[mask], minlength=len(number))
+
+    rated = np.bincount(inverse, minlength=len(number))
+    risk, n_open = count(at_risk(study)), count(open_ratings(study))
+    onsets = np.bincount(inverse[study.onset], minlength=len(number))
+    rate = np.divide(onsets, risk, out=np.full(len(number), np.nan), where=risk > 0)
+    bounds = [wilson(share, n, level=level) for share, n in zip(rate, risk, strict=True)]
+    return pd.DataFrame(
+        {
+            "session": number,
+            "n_rated": rated,
+            "n_at_risk": risk,
+            "n_onsets": onsets,
+            "onset_rate": rate,
+            "ci_low": [low for low, _ in bounds],
+            "ci_high": [high for _, high in bounds],
+            "n_open": n_open,
+            "open_rate": n_open / rated,
+        }
+    )
+
+
+def bring_together(
+    sessions: pd.DataFrame, events: pd.DataFrame, *, score: str | None, rule: str | Rule | None = None
+) -> Study:
+    """Check that events belong to these sessions, and find their ratings.
+
+    Raises
+    ------
+    DataError
+        If an event's patient is not in the sessions, or its onset is not a rated session of the score.
+    """
+    require_columns(events, [PATIENT, "onset", "repaired_at", "status"], table_name="events")
+    score = source_of(events, score=score)
+    series, roll = read_series(sessions, score)
+    owner = pd.Index(roll.ids).get_indexer(pd.Index(events[PATIENT]))
+    if (owner < 0).any():
+        first = events.iloc[int(np.flatnonzero(owner < 0)[0])]
+        raise DataError(
+            "An event's patient is not in the sessions.",
+            remedy="Pass the sessions in which the events were detected, ids of the same type.",
+            patient=first[PATIENT],
+        )
+    onset = _rating_of(series, roll, owner, events["onset"].to_numpy(dtype=np.int64))
+    if (onset < 0).any():
+        first = events.iloc[int(np.flatnonzero(onset < 0)[0])]
+        raise DataError(
+            f"An event begins at a session without a rating of {score!r}.",
+            remedy="Pass the sessions in which the events were detected.",
+            patient=first[PATIENT],
+            session=plain(first["onset"]),
+        )
+    found = as_rule(rule) if rule is not None else rule_of(events)
+    closed = _closed(series, roll, events, owner, onset, found)
+    return Study(series, roll, events, owner, onset, closed, None if found is None else judge(series, found))
+
+
+def open_ratings(study: Study) -> BoolArray:
+    """The ratings that belong to a rupture: from the onset until it is repaired, given up or therapy ends."""
+    change = np.zeros(len(study.series.score) + 1, dtype=np.int64)
+    np.add.at(change, study.onset, 1)
+    np.add.at(change, study.closed, -1)
+    inside: BoolArray = np.cumsum(change[:-1]) > 0
+    return inside
+
+
+def at_risk(study: Study) -> BoolArray:
+    """The ratings at which a rupture could begin: judgeable, and none open (an onset itself was at risk)."""
+    risk = ~open_ratings(study)
+    risk[study.onset] = True
+    if study.judged is not None:
+        reason = cannot_fire(study.judged)
+        risk &= study.judged.judgeable & study.series.spread(reason == 0)
+    return risk
+
+
+def _closed(
+    series: Series, roll: Roll, events: pd.DataFrame, owner: IntArray, onset: IntArray, rule: Rule | None
+) -> IntArray:
+    """One past the last rating at which each rupture was open: until repair, window's end, next onset or the end."""
+    who = np.searchsorted(roll.rated, owner)
+    stop = series.stop[who]
+    last = np.full(len(onset), np.iinfo(np.int64).max // 4)
+    if rule is not None and rule.window is not None:
+        last = series.session[onset] + rule.window
+    repaired = events["repaired_at"].to_numpy(dtype=np.float64, na_value=np.nan)
+    last = np.where(np.isnan(repaired), last, repaired - 1).astype(np.int64)
+    order = np.lexsort((onset, who))
+    following = np.full(len(onset), np.iinfo(np.int64).max // 4)
+    ordered, patient = onset[order], who[order]
+    same = patient[1:] == patient[:-1]
+    following[order[:-1][same]] = ordered[1:][same]
+    span = int(series.session.max(initial=0)) - int(series.session.min(initial=0)) + 2
+    low = int(series.session.min(initial=0))
+    key = series.owner * span + (series.session - low)
+    bound = np.searchsorted(key, who * span + np.clip(last - low, 0, span - 1), side="right")
+    closed: IntArray = np.minimum(np.minimum(bound, stop), following)
+    return closed
+
+
+def _rating_of(series: Series, roll: Roll, owner: IntArray, session: IntArray) -> IntArray:
+    """The rating of each (patient, session), -1 where there is none."""
+    if not len(series.score):
+        return np.full(len(owner), -1)
+    low, high = int(series.session.min()), int(series.session.max())
+    span = high - low + 1
+    who = np.clip(np.searchsorted(roll.rated, owner), 0, len(roll.rated) - 1)
+    key = series.owner * span + (series.session - low)
+    wanted = who * span + np.clip(session - low, 0, span - 1)
+    found = np.clip(np.searchsorted(key, wanted), 0, len(key) - 1)
+    valid = (key[found] == wanted) & (series.session[found] == session) & (roll.rated[who] == owner)
+    return np.where(valid, found, -1)
+
+
+def _counts(study: Study, n_patients: int) -> dict[str, IntArray]:
+    status = study.events["status"].to_numpy(dtype=object)
+    counts = {"ruptures": np.bincount(study.owner, minlength=n_patients)}
+    for name in (REPAIRED, UNREPAIRED, CENSORED):
+        counts[name] = np.bincount(study.owner[status == name], minlength=n_patients)
+    return counts
+
+
+def _row(quantity: str, count: int, of: int, estimate: float, low: float, high: float, unit: str) -> dict[str, Any]:
+    return {
+        "quantity": quantity,
+        "count": count,
+        "of": of,
+        "estimate": estimate,
+        "ci_low": low,
+        "ci_high": high,
+        "unit": unit,
+    }

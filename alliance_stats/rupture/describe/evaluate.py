@@ -1,0 +1,157 @@
+"""How well detected ruptures agree with the true ones, where the truth is known: simulated studies, coded sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_columns
+from alliance_stats.tables.shares import clustered_share, normal_quantile
+
+COLUMNS = ("quantity", "count", "of", "estimate", "ci_low", "ci_high", "unit")
+
+
+def evaluate_detection(
+    events: pd.DataFrame,
+    truth: pd.DataFrame,
+    *,
+    margin: int = 1,
+    sessions: pd.DataFrame | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Compare detected with true ruptures by their onsets.
+
+    A detected and a true rupture of the same patient match if their onsets lie at most `margin` session numbers apart.
+    Matching is one to one and as complete as possible.
+
+    Parameters
+    ----------
+    events : DataFrame
+        EVENTS of any detector: ``patient`` and ``onset``.
+    truth : DataFrame
+        The true ruptures: ``patient`` and ``onset``.
+    margin : int
+        Session numbers by which an onset may be off.
+    sessions : DataFrame, optional
+        SESSIONS of the study. Only with it are the patients known who have neither true nor detected ruptures, and so
+        the rate of false alarms.
+    level : float
+        Coverage of the intervals, in (0, 1). Patients are the units of sampling.
+
+    Returns
+    -------
+    DataFrame
+        ``quantity, count, of, estimate, ci_low, ci_high, unit``, NaN where there is nothing to count:
+        ``sensitivity`` (true ruptures found), ``precision`` (detected ones that are true), ``f1``,
+        ``timing_bias`` and ``timing_error`` (detected minus true onset of matched pairs, as it is and absolute),
+        ``patients_found`` (patients with a rupture in whom any is detected) and, with `sessions`, ``false_alarm``
+        (patients without a rupture in whom any is detected) and ``false_per_100_sessions`` (detected ruptures that
+        match none).
+
+    Raises
+    ------
+    DataError
+        If a table lacks a column or an onset, or names a patient who is not in `sessions`.
+
+    Examples
+    --------
+    >>> truth = pd.DataFrame({"patient": [1, 1, 2], "onset": [4, 9, 5]})
+    >>> events = pd.DataFrame({"patient": [1, 1, 3], "onset": [5, 12, 6]})
+    >>> table = evaluate_detection(events, truth).set_index("quantity")
+    >>> table.loc[["sensitivity", "precision", "timing_bias"], ["count", "of", "estimate"]].round(2)
+                 count  of  estimate
+    quantity
+    sensitivity      1   3      0.33
+    precision        1   3      0.33
+    timing_bias      1   1      1.00
+    """
+    if not isinstance(margin, int | np.integer) or isinstance(margin, bool) or margin < 0:
+        raise ValueError(f"margin={margin!r} must be a whole number of at least 0.")
+    normal_quantile(level)
+    found, true = _onsets(events, "events"), _onsets(truth, "truth")
+    ids = [found[PATIENT], true[PATIENT]]
+    n_sessions: Any = None
+    if sessions is not None:
+        table = check_sessions(sessions)
+        n_sessions = table.groupby(PATIENT, sort=True).size()
+        for name, part in (("events", found), ("truth", true)):
+            unknown = ~part[PATIENT].isin(n_sessions.index)
+            if unknown.any():
+                raise DataError(
+                    f"{name} has a patient who is not in sessions.",
+                    remedy="Give the sessions of the whole study.",
+                    patient=part.loc[unknown, PATIENT].iloc[0],
+                )
+        ids = [*ids, pd.Series(n_sessions.index)]
+    # An empty table has no say in the type of the ids (pandas 2 warns that this is going to change).
+    code, patients = pd.factorize(pd.concat([part for part in ids if len(part)] or ids, ignore_index=True))
+    of_found, of_true = code[: len(found)], code[len(found) : len(found) + len(true)]
+    pairs = match_onsets(of_found, found["onset"].to_numpy(), of_true, true["onset"].to_numpy(), margin=int(margin))
+    n = len(patients)
+    hits = np.bincount(of_true[pairs[:, 1]], minlength=n)
+    n_found, n_true = np.bincount(of_found, minlength=n), np.bincount(of_true, minlength=n)
+    lag = (found["onset"].to_numpy()[pairs[:, 0]] - true["onset"].to_numpy()[pairs[:, 1]]).astype(np.float64)
+    has = n_true > 0
+    rows = [
+        _share("sensitivity", hits, n_true, level, "of true ruptures"),
+        _share("precision", hits, n_found, level, "of detected ruptures"),
+        _share("f1", 2 * hits, n_found + n_true, level, "harmonic mean of the two"),
+        _mean("timing_bias", lag, level),
+        _mean("timing_error", np.abs(lag), level),
+        _share("patients_found", (n_found > 0) & has, has, level, "of patients with a rupture"),
+    ]
+    if n_sessions is not None:
+        rows.append(_share("false_alarm", (n_found > 0) & ~has, ~has, level, "of patients without a rupture"))
+        length = pd.Series(n_sessions).reindex(patients).to_numpy()
+        per_session = list(_share("", n_found - hits, length, level, "per 100 sessions"))
+        per_session[3:6] = [100 * value for value in per_session[3:6]]
+        rows.append(("false_per_100_sessions", *per_session[1:]))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def match_onsets(owner: Any, onset: Any, true_owner: Any, true_onset: Any, *, margin: int) -> np.ndarray[Any, Any]:
+    """The largest one-to-one matching of onsets at most `margin` apart within an owner: (m, 2) positions.
+
+    Both sides in time order, each true onset takes the earliest detected one still free and near enough; for intervals
+    of one length this greedy choice is the largest matching.
+    """
+    order, true_order = np.lexsort((onset, owner)), np.lexsort((true_onset, true_owner))
+    pairs, free = [], 0
+    for j in true_order:
+        key = (true_owner[j], true_onset[j] - margin)
+        while free < len(order) and (owner[order[free]], onset[order[free]]) < key:
+            free += 1
+        if free == len(order):
+            break
+        i = order[free]
+        if owner[i] == true_owner[j] and onset[i] <= true_onset[j] + margin:
+            pairs.append((i, j))
+            free += 1
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def _onsets(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    require_columns(table, [PATIENT, "onset"], table_name=name)
+    part = table[[PATIENT, "onset"]].reset_index(drop=True)
+    missing = part.isna().any(axis=1)
+    if missing.any():
+        first = int(np.flatnonzero(missing)[0])
+        raise DataError(f"{name} has a row without patient or onset.", remedy="Remove the row.", row=table.index[first])
+    if len(part) and not pd.api.types.is_numeric_dtype(part["onset"].dtype):
+        raise DataError(f"'onset' of {name} must hold session numbers.", remedy="Convert the column to numbers.")
+    return part.assign(onset=part["onset"].to_numpy(dtype=np.float64))
+
+
+def _share(quantity: str, part: Any, whole: Any, level: float, unit: str) -> tuple[Any, ...]:
+    estimate, low, high = clustered_share(part, whole, level=level)
+    return quantity, int(np.sum(part)), int(np.sum(whole)), estimate, low, high, unit
+
+
+def _mean(quantity: str, values: Any, level: float) -> tuple[Any, ...]:
+    n = len(values)
+    if not n:
+        return quantity, 0, 0, np.nan, np.nan, np.nan, "sessions"
+    half = normal_quantile(level) * float(values.std(ddof=1)) / np.sqrt(n) if n > 1 else np.nan
+    return quantity, n, n, float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, "sessions"

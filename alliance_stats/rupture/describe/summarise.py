@@ -1,0 +1,170 @@
+"""One row per patient: how long, how it ended, which ruptures, and the measures before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.rupture.describe.describe import bring_together
+from alliance_stats.rupture.rules.criterion import CANNOT_FIRE, NOT_RATED, cannot_fire
+from alliance_stats.rupture.rules.detect import source_of
+from alliance_stats.rupture.rules.series import IntArray
+from alliance_stats.tables.flow import carried
+from alliance_stats.tables.schema import (
+    ENDING,
+    ENDINGS,
+    PATIENT,
+    PATTERNS,
+    STATUSES,
+    THERAPIST,
+    DataError,
+    check_sessions,
+    require_columns,
+    suggest,
+)
+
+
+def summarise_patients(
+    sessions: pd.DataFrame,
+    events: pd.DataFrame,
+    *,
+    endings: pd.DataFrame | None = None,
+    measures: Iterable[str] = (),
+    score: str | None = None,
+) -> pd.DataFrame:
+    """PATIENTS: one row per patient of the sessions, sorted by patient.
+
+    Parameters
+    ----------
+    sessions, events : DataFrame
+        SESSIONS and the EVENTS detected in them.
+    endings : DataFrame, optional
+        ``patient``, ``ending`` (completed, dropout, transferred, ongoing). Patients not in it have a missing ending.
+    measures : iterable of str
+        Columns of `sessions` for which the first and the last rated value are wanted.
+    score : str, optional
+        The score the events were detected on, where the events do not tell.
+
+    Returns
+    -------
+    DataFrame
+        ``patient``, ``therapist`` (the one of most sessions, the earlier of equals; missing without that column),
+        ``n_sessions`` (rows), ``n_rated`` (of the score), ``ending``, ``n_ruptures``, ``n_repaired``, ``n_unrepaired``,
+        ``n_censored``, ``pattern`` (``none``; ``repaired``: every decided rupture was; ``unrepaired``: none was;
+        ``mixed``; ``censored``: none decided yet), ``cannot_fire`` (why the rule could not have found a rupture in this
+        patient, empty where it could; missing if the events do not tell their rule), ``n_therapists``, and for each
+        measure ``<measure>_pre``, ``<measure>_post``, ``n_<measure>``.
+
+    Notes
+    -----
+    ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a
+    repair needs later sessions. Models of dropout and of the next session take the state known at the time instead.
+    """
+    measures = list(measures)
+    source = source_of(events, score=score)
+    table = check_sessions(sessions, [source, *measures])
+    study = bring_together(table, events, score=source)
+    n = len(study.roll.ids)
+    codes = np.repeat(np.arange(n), study.roll.n_rows)
+    n_rated = np.zeros(n, dtype=np.int64)
+    n_rated[study.roll.rated] = study.series.length
+    status = events["status"].to_numpy(dtype=object)
+    of_status = [np.bincount(study.owner[status == name], minlength=n) for name in STATUSES]
+    n_ruptures = np.bincount(study.owner, minlength=n)
+    columns: dict[str, Any] = {
+        PATIENT: study.roll.ids,
+        THERAPIST: _main_therapist(table, codes, n),
+        "n_sessions": study.roll.n_rows,
+        "n_rated": n_rated,
+        ENDING: _endings(endings, study.roll.ids),
+        "n_ruptures": n_ruptures,
+        **{f"n_{name}": count for name, count in zip(STATUSES, of_status, strict=True)},
+        "pattern": pd.Series(_pattern(n_ruptures, of_status[0], of_status[1]), dtype=object),
+    }
+    columns["cannot_fire"] = pd.Series(np.full(n, None, dtype=object), dtype=object)
+    if study.judged is not None:
+        reason = np.full(n, NOT_RATED)
+        reason[study.roll.rated] = cannot_fire(study.judged)
+        columns["cannot_fire"] = pd.Series(np.array(CANNOT_FIRE, dtype=object)[reason], dtype=object)
+    if THERAPIST in table:
+        columns["n_therapists"] = table.groupby(codes)[THERAPIST].nunique().to_numpy()
+    for measure in measures:
+        columns.update(_before_and_after(table, measure, codes, n))
+    patients = pd.DataFrame(columns)
+    patients.attrs.update(carried(sessions))
+    return patients
+
+
+def _pattern(n_ruptures: IntArray, n_repaired: IntArray, n_unrepaired: IntArray) -> Any:
+    none, repaired, unrepaired, mixed, censored = PATTERNS
+    conditions = [
+        n_ruptures == 0,
+        n_repaired + n_unrepaired == 0,
+        n_unrepaired == 0,
+        n_repaired == 0,
+    ]
+    return np.select(conditions, [none, censored, repaired, unrepaired], default=mixed).astype(object)
+
+
+def _main_therapist(table: pd.DataFrame, codes: IntArray, n: int) -> Any:
+    """The therapist of most of a patient's sessions, the earlier one of equals."""
+    if THERAPIST not in table:
+        return pd.Series(np.full(n, None, dtype=object), dtype=object)
+    known = table[THERAPIST].notna().to_numpy()
+    who = pd.factorize(table[THERAPIST])[0]
+    pairs = pd.DataFrame({"patient": codes, "who": who, "row": np.arange(len(table))})[known]
+    counted = pairs.groupby(["patient", "who"], sort=False)["row"].agg(["size", "min"]).reset_index()
+    counted = counted.sort_values(["patient", "size", "min"], ascending=[True, False, True])
+    main = counted.drop_duplicates("patient")
+    row = np.full(n, -1)
+    row[main["patient"]] = main["min"]
+    therapist = table[THERAPIST].iloc[np.maximum(row, 0)].reset_index(drop=True)
+    return therapist.where(row >= 0) if (row < 0).any() else therapist
+
+
+def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> pd.Series:
+    if endings is None:
+        return pd.Series(np.full(len(ids), None, dtype=object), dtype=object)
+    require_columns(endings, [PATIENT, ENDING], table_name="endings")
+    twice = endings[PATIENT].duplicated()
+    if twice.any():
+        raise DataError(
+            "A patient stands twice in endings.",
+            remedy="Keep one row per patient.",
+            row=endings.index[int(np.flatnonzero(twice)[0])],
+            patient=endings[PATIENT][twice.to_numpy()].iloc[0],
+        )
+    given = endings[ENDING].dropna()
+    unknown = given[~given.isin(ENDINGS)]
+    if len(unknown):
+        first = unknown.index[0]
+        raise DataError(
+            f"An ending is not one of {', '.join(ENDINGS)}.",
+            remedy=suggest(str(unknown.iloc[0]), ENDINGS),
+            row=first,
+            value=unknown.iloc[0],
+        )
+    found = pd.Index(endings[PATIENT]).get_indexer(pd.Index(ids))
+    if len(endings) and (found < 0).all():
+        raise DataError(
+            "No patient of the sessions is in endings.",
+            remedy="Give both tables the same ids, of the same type.",
+            patient=ids.iloc[0],
+        )
+    values = endings[ENDING].astype(object).where(endings[ENDING].notna(), None).tolist()
+    return pd.Series([values[row] if row >= 0 else None for row in found], dtype=object)
+
+
+def _before_and_after(table: pd.DataFrame, measure: str, codes: IntArray, n: int) -> dict[str, Any]:
+    values = table[measure].to_numpy()
+    rated = np.flatnonzero(~np.isnan(values))
+    count = np.bincount(codes[rated], minlength=n)
+    stop = np.cumsum(count)
+    pre, post = np.full(n, np.nan), np.full(n, np.nan)
+    some = count > 0
+    pre[some] = values[rated[(stop - count)[some]]]
+    post[some] = values[rated[stop[some] - 1]]
+    return {f"{measure}_pre": pre, f"{measure}_post": post, f"n_{measure}": count}

@@ -1,0 +1,199 @@
+"""Drawing what the scores do not show: what lies beyond a bound, and which ruptures there were (Gibbs sampling)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from alliance_stats.rupture.latent.scan import (
+    DEPTH_WEIGHTS,
+    Bools,
+    Courses,
+    Floats,
+    Ints,
+    LatentParameters,
+    Patterns,
+    Problem,
+    multiply,
+    residual,
+    shared_by,
+    whole_problem,
+    window_prior,
+)
+
+
+def imputed(
+    parameters: LatentParameters,
+    observed: Courses,
+    current: Courses,
+    found: Patterns,
+    rng: np.random.Generator,
+    *,
+    sweeps: int,
+    with_ruptures: bool,
+    longest: int,
+) -> Courses:
+    """`observed` with the scores at a bound replaced by draws of what lies beyond, given everything else.
+
+    Data augmentation (Tanner & Wong, 1987): the patient's variance, the rupture (if any), then each bounded score.
+    """
+    shared = shared_by(parameters, found, longest)
+    beyond = Bounds.of(parameters, observed)
+    series, shift = current, np.zeros_like(observed.score)
+    for _ in range(sweeps):
+        values = residual(parameters, series) + shift
+        uniform = rng.random((len(values), 1 + values.shape[1]))
+        values = gibbs_sweep(parameters, values, shift, beyond, shared.precision, found.of, observed.n_rated, uniform)
+        values -= shift
+        series = replace(series, score=np.where(beyond.any, values + observed.score - beyond.centred, observed.score))
+        if with_ruptures:
+            problem = whole_problem(parameters, series, found, longest, shared=shared)
+            size = problem.sizes[found.of]
+            window, depth = _drawn_rupture(problem, residual(parameters, series), size, np.ones_like(size), rng)
+            shift = depth[:, None] * _indicator(problem, window)
+    return series
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where scores stand at a bound, and the bound measured from the patients' mean course."""
+
+    at_floor: Bools
+    at_ceiling: Bools
+    centred: Floats
+
+    @classmethod
+    def of(cls, parameters: LatentParameters, series: Courses) -> Bounds:
+        """The bounds of `parameters` applied to `series`."""
+        rated = series.rated
+        at_ceiling = rated & (series.score >= parameters.ceiling)
+        return cls(rated & (series.score <= parameters.floor), at_ceiling, residual(parameters, series))
+
+    @property
+    def any(self) -> Bools:
+        """Where a score stands at either bound."""
+        return self.at_floor | self.at_ceiling
+
+    def take(self, rows: object, n_positions: int) -> Bounds:
+        """Some patients and the first positions."""
+        return Bounds(
+            self.at_floor[rows, :n_positions],  # type: ignore[index]
+            self.at_ceiling[rows, :n_positions],  # type: ignore[index]
+            self.centred[rows, :n_positions],  # type: ignore[index]
+        )
+
+
+def gibbs_sweep(
+    parameters: LatentParameters,
+    values: Floats,
+    shift: Floats,
+    beyond: Bounds,
+    precision: Floats,
+    of: Ints,
+    n_rated: Ints,
+    uniform: Floats,
+) -> Floats:
+    """One Gibbs sweep: each patient's variance, then each bounded score from its truncated normal.
+
+    `values` are residuals with any rupture (`shift`) taken out; `uniform` holds one draw for the variance in column 0
+    and one for each position after it, so that a draw belongs to a patient and position whatever the other data are.
+    """
+    from scipy.special import chdtri, ndtr, ndtri
+
+    values = values.copy()
+    square = (multiply(precision, of, values) * values).sum(axis=1)
+    degrees = parameters.within_sd_df + n_rated
+    spread = parameters.within_sd_df * parameters.within_sd**2 + square
+    sd = np.sqrt(spread / chdtri(degrees, np.clip(uniform[:, 0], 1e-12, 1 - 1e-12)))
+    for t in np.flatnonzero(beyond.any.any(axis=0)):
+        rows = np.flatnonzero(beyond.any[:, t])
+        sign = np.where(beyond.at_ceiling[rows, t], 1.0, -1.0)
+        line = precision[of[rows], t]
+        own = line[:, t]
+        mean = values[rows, t] - (line * values[rows]).sum(axis=1) / own
+        spread_here = sd[rows] / np.sqrt(own)
+        least = np.minimum(sign * (beyond.centred[rows, t] + shift[rows, t] - mean) / spread_here, 8.0)
+        tail = ndtr(-least) * uniform[rows, 1 + t]
+        draw = np.maximum(-ndtri(np.clip(tail, 1e-300, 1 - 1e-16)), least)
+        values[rows, t] = mean + sign * spread_here * draw
+    return values
+
+
+def _drawn_rupture(
+    problem: Problem, values: Floats, size: Floats, allowed: Floats, rng: np.random.Generator
+) -> tuple[Ints, Floats]:
+    """For each patient a window (-1: none) and its depth, drawn from the posterior given residuals `values`.
+
+    `allowed` (n, W) multiplies the prior odds.
+    """
+    weighted = multiply(problem.precision, problem.of, values)
+    square = (weighted * values).sum(axis=1)
+    weight = problem.factors(weighted, square, size) * problem.prior[problem.of] * allowed
+    running = np.cumsum(weight, axis=1)
+    target = rng.random(len(weight)) * (1.0 + running[:, -1]) - 1.0
+    window = np.minimum((running < target[:, None]).sum(axis=1), weight.shape[1] - 1)
+    inside = _indicator(problem, window)
+    slope, rows = (inside * weighted).sum(axis=1), np.arange(len(weight))
+    change = 2 * np.outer(slope, problem.depths) + np.outer(size[rows, window], problem.depths**2)
+    power = -0.5 * (problem.degrees + problem.n_rated)[:, None]
+    log_factor = power * np.log1p(change / (problem.scale + square)[:, None]) + np.log(DEPTH_WEIGHTS)
+    gumbel = -np.log(-np.log(rng.random(log_factor.shape)))
+    depth = problem.depths[np.argmax(log_factor + gumbel, axis=1)]
+    return np.where(target >= 0, window, -1), depth
+
+
+def _indicator(problem: Problem, window: Ints) -> Floats:
+    """1 over the rated sessions of each patient's window, (n, T); 0 everywhere for -1."""
+    position = np.arange(problem.weighted.shape[1])
+    start, stop = problem.candidates.start[window], problem.candidates.stop[window]
+    inside = (position >= start[:, None]) & (position < stop[:, None]) & (position < problem.n_rated[:, None])
+    return (inside & (window >= 0)[:, None]).astype(np.float64)
+
+
+def update_rates(
+    parameters: LatentParameters,
+    series: Courses,
+    found: Patterns,
+    longest: int,
+    rng: np.random.Generator,
+    *,
+    sweeps: int = 100,
+    most: int = 4,
+) -> LatentParameters:
+    """Onset and repair rates with up to `most` ruptures per series, where the likelihood above allows for one.
+
+    Stochastic expectation-maximisation: each of the patient's slots for a rupture is drawn anew (collapsed Gibbs
+    sampling) given what the others hold; the rates follow from the counts of the second half of the sweeps.
+    """
+    gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
+    gap[:, : parameters.min_ratings - 1] = 0.0  # no rupture can begin there
+    problem = whole_problem(parameters, series, found, longest)
+    size, values = problem.sizes[found.of], residual(parameters, series)
+    start, stop, is_open = problem.candidates
+    held = np.full((most, len(values)), -1, dtype=np.int64)
+    shift = np.zeros((most, *values.shape))
+    history = []
+    for sweep in range(sweeps):
+        slot = sweep % most
+        others = [j for j in range(most) if j != slot]
+        allowed = np.ones_like(size)
+        for j in others:
+            taken, k = held[j] >= 0, held[j]
+            allowed[taken[:, None] & (start <= stop[k][:, None]) & (stop >= start[k][:, None])] = 0.0
+        allowed /= (most - (held[others] >= 0).sum(axis=0))[:, None]
+        held[slot], depth = _drawn_rupture(problem, values + shift[others].sum(axis=0), size, allowed, rng)
+        shift[slot] = depth[:, None] * _indicator(problem, held[slot])
+        open_now = shift.sum(axis=0)[:, :-1] > 0
+        n_onsets = float((held >= 0).sum())
+        n_repairs = float(((held >= 0) & ~is_open[held]).sum())
+        history.append((n_onsets, float((gap * ~open_now).sum()), n_repairs, float((gap * open_now).sum())))
+        recent = np.mean(history[-max(4, len(history) // 2) :], axis=0)
+        onsets, at_risk, repairs, open_time = recent + np.array([1.0, 20.0, 2.0, 5.0])  # a weak prior
+        parameters = replace(
+            parameters,
+            onset_rate=float(min(onsets / at_risk, 0.5)),
+            repair_rate=float(np.clip(repairs / open_time, 0.01, 0.98)),
+        )
+        problem = replace(problem, prior=window_prior(parameters, found, problem.candidates))
+    return parameters

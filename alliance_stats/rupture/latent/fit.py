@@ -1,0 +1,275 @@
+"""Estimating the latent model: penalised maximum likelihood; scores at the scale's bounds are drawn from their tail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from alliance_stats.rupture.latent.draws import imputed, update_rates
+from alliance_stats.rupture.latent.scan import (
+    Courses,
+    Floats,
+    LatentParameters,
+    Patterns,
+    Shared,
+    patterns,
+    shared_by,
+    single_odds,
+    whole_problem,
+    window_prior,
+)
+
+FIT_PATIENTS = 1500
+"""More patients than this add nothing to the estimates that matters; as many are taken, evenly spaced."""
+
+LONGEST_AUTOCORRELATION = 0.95
+PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak normal penalty, worth one patient or less
+    "autocorrelation": (-0.8, 1.0),
+    "state_share": (0.0, 1.0),
+    "trend_sd": (-3.5, 1.5),
+    "within_sd_df": (2.0, 1.5),
+    "onset_rate": (-3.2, 1.0),
+    "repair_rate": (-0.5, 1.0),
+    "depth": (0.6, 0.5),
+    "depth_cv": (-1.2, 0.3),
+}
+CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd")
+"""What the covariance depends on, in units of the within-patient variance as the optimiser has them."""
+COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend")
+STEP = 1e-8
+"""Of the forward differences on the optimiser's scale."""
+RATES = ("onset_rate", "repair_rate")
+RUPTURES = (*RATES, "depth", "depth_cv")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Parameters with the log-likelihoods that say whether ruptures are needed.
+
+    Attributes
+    ----------
+    parameters : LatentParameters
+    log_likelihood, log_likelihood_null : float
+        Of the model with ruptures, and of the same model without any.
+    mirror : float
+        z value for falls against *rises* of the same kind: noise with heavy tails lends itself to both.
+    n_patients : int
+        Patients the estimates rest on.
+    converged : bool
+    """
+
+    parameters: LatentParameters
+    log_likelihood: float
+    log_likelihood_null: float
+    mirror: float
+    n_patients: int
+    converged: bool
+
+
+def estimate(
+    series: Courses, *, floor: float, ceiling: float, longest: int, seed: int, min_ratings: int = 2
+) -> Estimate:
+    """Fit the model to series of at least two ratings each."""
+    sample = _sample(series)
+    start = replace(starting_values(sample, floor=floor, ceiling=ceiling), min_ratings=min_ratings)
+    unit, found = start.within_sd, patterns(sample)
+    complete, parameters = sample, start
+    at_bound = (sample.rated & ((sample.score <= floor) | (sample.score >= ceiling))).any()
+    rng = np.random.default_rng(seed)
+    rounds = (8, 8) if at_bound else ()
+    for r, iterations in enumerate(rounds):
+        complete = imputed(parameters, sample, complete, found, rng, sweeps=12, with_ruptures=r > 0, longest=longest)
+        parameters, _, _ = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, iterations, longest)
+    if at_bound:
+        complete = imputed(parameters, sample, complete, found, rng, sweeps=12, with_ruptures=True, longest=longest)
+    elif len(sample.n_rated) > 600:  # most of the way on fewer patients
+        part = _sample(sample, 400)
+        parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
+    parameters, height, converged = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, 40, longest)
+    null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, 40, 0)
+    mirrored = mirror_statistic(null, complete, unit, longest)
+    part = _sample(complete, 800)
+    parameters = update_rates(parameters, part, patterns(part), longest, rng)
+    return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
+
+
+def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentParameters:
+    """Rough values from medians, to start from; patients mostly at a bound say nothing about spread."""
+    rated = series.rated
+    scores, times = series.score[rated], series.time[rated]
+    inside = rated & (series.score > floor) & (series.score < ceiling)
+    free = (inside.sum(axis=1) >= 0.8 * series.n_rated) & (series.n_rated >= 3)
+    use = free if free.sum() >= 5 else series.n_rated >= 2
+    count = series.n_rated[use]
+    mean = series.score[use].sum(axis=1) / count
+    squares = (np.where(rated[use], series.score[use] - mean[:, None], 0.0) ** 2).sum(axis=1)
+    within = float(np.sqrt(squares.sum() / max((count - 1).sum(), 1)))
+    within = within if within > 0 else float(scores.std()) or 1.0
+    every_mean = series.score.sum(axis=1) / series.n_rated
+    between = float(every_mean.std()) if len(every_mean) > 1 else within
+    return LatentParameters(
+        onset_rate=0.04,
+        repair_rate=0.4,
+        depth=1.7 * within,
+        depth_cv=0.3,
+        autocorrelation=0.3,
+        state_share=0.5,
+        within_sd=0.9 * within,
+        within_sd_df=10.0,
+        level=float(np.median(scores)),
+        level_sd=max(between, 0.2 * within),
+        trend=0.0,
+        trend_sd=0.03 * within,
+        centre=float(np.median(times)),
+        floor=floor,
+        ceiling=ceiling,
+    )
+
+
+def heights_of(
+    parameters: LatentParameters, series: Courses, found: Patterns, longest: int, *, shared: Shared | None = None
+) -> Floats:
+    """Log-likelihood of each patient: no rupture or one window; with ``longest=0`` no rupture at all.
+
+    `shared` is ``shared_by(parameters, found, max(longest, 1))``, if at hand.
+    """
+    from scipy.special import gammaln
+
+    shared = shared_by(parameters, found, max(longest, 1)) if shared is None else shared
+    problem = whole_problem(parameters, series, found, max(longest, 1), shared=shared)
+    diagonal = np.diagonal(shared.factor, axis1=1, axis2=2)
+    log_root = np.log(np.where(diagonal > 0, diagonal, 1.0)).sum(axis=1)[found.of]
+    degrees, n = parameters.within_sd_df, series.n_rated
+    half = (degrees + n) / 2
+    log_density = gammaln(half) - gammaln(degrees / 2) + log_root - n / 2 * np.log(np.pi * problem.scale)
+    log_density = log_density - half * np.log1p(problem.square / problem.scale)
+    if longest > 0:
+        weight, _ = single_odds(problem)
+        log_density += np.log1p(weight.sum(axis=1)) - np.log1p(problem.prior.sum(axis=1))[found.of]
+    return np.asarray(log_density)
+
+
+def _maximise(
+    start: LatentParameters,
+    series: Courses,
+    found: Patterns,
+    free: tuple[str, ...],
+    unit: float,
+    iterations: int,
+    longest: int,
+) -> tuple[LatentParameters, float, bool]:
+    """Maximise the penalised likelihood over the parameters named in `free`."""
+    from scipy.optimize import minimize
+
+    n = len(series.n_rated)
+
+    def loss(vector: Floats, shared: Shared | None = None) -> float:
+        parameters = _unpack(start, vector, free, unit)
+        penalty = sum(
+            0.5 * ((value - PENALTY[name][0]) / PENALTY[name][1]) ** 2
+            for name, value in zip(free, vector)
+            if name in PENALTY
+        )
+        return float(penalty - heights_of(parameters, series, found, longest, shared=shared).sum()) / n - at_start
+
+    def loss_and_gradient(vector: Floats) -> tuple[float, Floats]:
+        shared = shared_by(_unpack(start, vector, free, unit), found, max(longest, 1))
+        here, gradient = loss(vector, shared), np.zeros(len(vector))
+        for k, (name, (_, high)) in enumerate(zip(free, limits)):
+            step = STEP if high is None or vector[k] + STEP <= high else -STEP
+            moved = vector.copy()
+            moved[k] += step
+            kept: Shared | None = shared
+            if name in CORRELATION:
+                kept = None
+            elif name in RATES:
+                prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
+                kept = shared._replace(prior=prior)
+            gradient[k] = (loss(moved, kept) - here) / step
+        return here, gradient
+
+    first = np.array([_to_line(name, getattr(start, name), unit, start) for name in free])
+    at_start = 0.0
+    at_start = loss(first)  # so that the tolerance does not depend on the score's unit
+    limits = [_LIMITS.get(name, (None, None)) for name in free]
+    options: Any = {"maxiter": iterations, "ftol": 5e-6 if longest else 1e-8, "gtol": 1e-4 if longest else 1e-6}
+    result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
+    best = _unpack(start, result.x, free, unit)
+    return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
+
+
+_LIMITS: dict[str, tuple[float | None, float | None]] = {
+    "autocorrelation": (-6.0, 6.0),
+    "state_share": (-6.0, 6.0),
+    "level_sd": (-4.0, 6.0),
+    "trend_sd": (-9.0, 2.0),
+    "within_sd": (-6.0, 4.0),
+    "within_sd_df": (-4.0, 7.0),
+    "onset_rate": (-8.0, 0.0),
+    "repair_rate": (-5.0, 5.0),
+    "depth": (-1.5, 2.5),
+    "depth_cv": (-3.0, 0.3),
+}
+
+
+def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> float:
+    """A parameter on the scale it is optimised on, where every real number is allowed."""
+    if name == "autocorrelation":
+        value = value / LONGEST_AUTOCORRELATION
+    if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):
+        return float(np.log(value / (1 - value)))
+    if name in ("level_sd", "trend_sd", "depth"):
+        return float(np.log(value / other.within_sd))
+    if name == "within_sd":
+        return float(np.log(value / unit))
+    if name == "within_sd_df":
+        return float(np.log(value - 2))
+    if name == "depth_cv":
+        return float(np.log(value))
+    return (value - other.level) / unit if name == "level" else value / unit
+
+
+def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit: float) -> LatentParameters:
+    """The parameters that a point of the optimiser stands for; those not free stay as in `start`."""
+    line = dict(zip(free, (float(value) for value in vector)))
+    value: dict[str, Any] = {}
+    sd = unit * float(np.exp(line["within_sd"])) if "within_sd" in line else start.within_sd
+    for name, x in line.items():
+        if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):
+            value[name] = float(1 / (1 + np.exp(-x))) * (LONGEST_AUTOCORRELATION if name == "autocorrelation" else 1.0)
+        elif name in ("level_sd", "trend_sd", "depth"):
+            value[name] = sd * float(np.exp(x))
+        elif name == "within_sd":
+            value[name] = sd
+        elif name == "within_sd_df":
+            value[name] = 2 + float(np.exp(x))
+        elif name == "depth_cv":
+            value[name] = float(np.exp(x))
+        else:
+            value[name] = x * unit + (start.level if name == "level" else 0.0)
+    return replace(start, **value)
+
+
+def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longest: int) -> float:
+    """Whether falls explain more than rises of the same kind would: a z value (Vuong, 1989).
+
+    Both models start from the parameters fitted without ruptures and free those of the ruptures alone; noise with heavy
+    tails lends itself to either, ruptures to falls only.
+    """
+    part = _sample(series, 500)
+    turned = replace(part, score=np.where(part.rated, 2 * null.level - part.score, 0.0))
+    found = patterns(part)
+    heights = []
+    for values, trend in ((part, null.trend), (turned, -null.trend)):
+        best, _, _ = _maximise(replace(null, trend=trend), values, found, RUPTURES, unit, 15, longest)
+        heights.append(heights_of(best, values, found, longest))
+    gain = heights[0] - heights[1]
+    return float(gain.sum() / max(np.sqrt(len(gain)) * gain.std(), 1e-12))
+
+
+def _sample(series: Courses, size: int = FIT_PATIENTS) -> Courses:
+    """At most `size` patients, evenly spaced."""
+    n = len(series.n_rated)
+    return series if n <= size else series.take(np.linspace(0, n - 1, size).round().astype(np.int64))

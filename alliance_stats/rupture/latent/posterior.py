@@ -1,0 +1,222 @@
+"""From parameters and series to P(in rupture): smoothed by the whole series, or filtered by the sessions so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from alliance_stats.rupture.latent.draws import Bounds, gibbs_sweep
+from alliance_stats.rupture.latent.scan import (
+    Courses,
+    Floats,
+    Ints,
+    LatentParameters,
+    Patterns,
+    Problem,
+    multiply,
+    patterns,
+    problem_of,
+    residual,
+    rupture_odds,
+    whitening,
+)
+
+PAIRS = 2
+"""Best single windows that are combined with every other one; a third changed no result by more than a hundredth."""
+DRAWS = 6
+"""Draws of the scores beyond a bound, over which the evidence of a series with such scores is averaged."""
+CHUNK = 1_500_000
+"""Windows (or squared positions) times series worked on at a time."""
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the model says of each series; (n,) or padded (n, T) arrays, 0 beyond the last rating.
+
+    Attributes
+    ----------
+    smoothed, filtered : (n, T)
+        P(a rupture is open), given all ratings; given those up to the session.
+    begun : (n, T)
+        P(a rupture begins here), given all ratings.
+    evidence : (n,)
+        Natural log of the weight of all hypotheses over that of no rupture, given all ratings.
+    evidence_so_far : (n, T)
+        The same given the ratings up to the session.
+    baseline, baseline_so_far : (n, T)
+        The level the patient would have without a rupture: posterior mean of level and trend, in points; given all
+        ratings, and given those up to the session.
+    own_sd : (n,)
+        Posterior root mean square of the patient's within SD, in points.
+    residual : (n, T)
+        One-step prediction errors in units of `own_sd`, ruptures left in.
+    """
+
+    smoothed: Floats
+    filtered: Floats
+    begun: Floats
+    evidence: Floats
+    evidence_so_far: Floats
+    baseline: Floats
+    baseline_so_far: Floats
+    own_sd: Floats
+    residual: Floats
+
+
+def posterior(parameters: LatentParameters, series: Courses, *, longest: int, seed: int) -> Posterior:
+    """P(in rupture) of every series; `longest` caps the rated sessions of a rupture that ends within the series."""
+    n, n_positions = series.score.shape
+    wide = (n, n_positions)
+    result = Posterior(*(np.zeros(n if name in _PER_PATIENT else wide) for name in _NAMES))
+    step = max(1, CHUNK // (n_positions * min(2 * longest, n_positions)))
+    for number, low in enumerate(range(0, n, step)):
+        rows = np.arange(low, min(low + step, n))
+        beyond = Bounds.of(parameters, series.take(rows)).any.any(axis=1)
+        for some, draws in ((rows[~beyond], 1), (rows[beyond], DRAWS)):
+            if len(some):
+                uniform = _Uniform(seed, number, len(rows), some - low)
+                _fill(result, some, _of_block(parameters, series.take(some), longest, draws, uniform))
+    return result
+
+
+_NAMES = (
+    "smoothed",
+    "filtered",
+    "begun",
+    "evidence",
+    "evidence_so_far",
+    "baseline",
+    "baseline_so_far",
+    "own_sd",
+    "residual",
+)
+_PER_PATIENT = ("evidence", "own_sd")
+
+
+def _fill(result: Posterior, rows: Ints, part: Posterior) -> None:
+    """Write the posterior of some series into the whole."""
+    for name in _NAMES:
+        values = getattr(part, name)
+        if values.ndim == 1:
+            getattr(result, name)[rows] = values
+        else:
+            getattr(result, name)[rows, : values.shape[1]] = values
+
+
+@dataclass(frozen=True)
+class _Uniform:
+    """Uniform numbers that belong to a patient and a step: ratings to come, or other patients' bounds, move none."""
+
+    seed: int
+    block: int
+    n_rows: int
+    rows: Ints
+
+    def __call__(self, step: int, draws: int, sweeps: int, n_positions: int) -> Floats:
+        """(sweeps, rows x draws, 1 + n_positions) numbers."""
+        rng = np.random.default_rng([self.seed, self.block, step])
+        numbers = rng.random((self.n_rows, draws, sweeps, 1 + n_positions))[self.rows]
+        return np.moveaxis(numbers.reshape(-1, sweeps, 1 + n_positions), 1, 0)
+
+
+def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws: int, uniform: _Uniform) -> Posterior:
+    """One pass through the sessions for the filter, and one look at the whole for the smoother."""
+    series = series.take(np.repeat(np.arange(len(series.n_rated)), draws))
+    n, n_positions = series.score.shape
+    found, beyond = patterns(series), Bounds.of(parameters, series)
+    factor, values = whitening(parameters, found), residual(parameters, series)
+    precision = np.zeros((len(factor), n_positions, n_positions))
+    filtered, so_far = np.zeros((n // draws, n_positions)), np.zeros((n // draws, n_positions))
+    reference = np.zeros_like(so_far)
+    for t in range(n_positions):
+        precision[:, : t + 1, : t + 1] += factor[:, t, : t + 1, None] * factor[:, t, None, : t + 1]
+        active = np.flatnonzero(series.n_rated > t)
+        so_far_known = precision[:, : t + 1, : t + 1]
+        if draws > 1:
+            numbers = uniform(t, draws, 2, t + 1)[:, active]
+            some = beyond.take(active, t + 1)
+            values[active, : t + 1] = _beyond_bounds(
+                parameters, values[active, : t + 1], some, so_far_known, found.of[active], t + 1, numbers
+            )
+        if t == 0:
+            continue
+        seen = Patterns(found.time[:, : t + 1], np.minimum(found.n_rated, t + 1), found.of[active])
+        problem = problem_of(parameters, so_far_known, seen, values[active, : t + 1], longest)
+        odds = rupture_odds(problem, pairs=PAIRS)
+        total = odds.total.reshape(-1, draws).mean(axis=1)
+        last = odds.windows[:, problem.candidates.is_open].sum(axis=1).reshape(-1, draws).mean(axis=1)
+        patients = active[::draws] // draws
+        filtered[patients, t], so_far[patients, t] = last / total, np.log(total)
+        chance = np.repeat(filtered[patients, : t + 1], draws, axis=0)
+        level = _level(parameters, series.time[active, : t + 1], problem, chance)[:, -1]
+        reference[patients, t] = level.reshape(-1, draws).mean(axis=1)
+    if draws > 1:
+        numbers = uniform(n_positions, draws, 8, n_positions)
+        values = _beyond_bounds(parameters, values, beyond, precision, found.of, series.n_rated, numbers)
+    problem = problem_of(parameters, precision, found, values, longest)
+    odds = rupture_odds(problem, pairs=PAIRS)
+    total = odds.total.reshape(-1, draws).mean(axis=1)
+    by_session = [
+        np.where(series.rated[::draws], sums.reshape(-1, draws, n_positions).mean(axis=1) / total[:, None], 0.0)
+        for sums in (
+            odds.covered(problem.candidates, n_positions),
+            odds.begun(problem.candidates, n_positions),
+        )
+    ]
+    smoothed, begun = by_session
+    chance = np.repeat(smoothed, draws, axis=0)
+    level = _level(parameters, series.time, problem, chance)
+    own_sd = _own_sd(parameters, values, problem, chance)
+    errors = multiply(factor, found.of, values) / own_sd[:, None]
+    return Posterior(
+        smoothed=smoothed,
+        filtered=filtered,
+        begun=begun,
+        evidence=np.log(total),
+        evidence_so_far=so_far,
+        baseline=level.reshape(-1, draws, n_positions).mean(axis=1),
+        baseline_so_far=reference,
+        own_sd=np.sqrt((own_sd**2).reshape(-1, draws).mean(axis=1)),
+        residual=errors[::draws],
+    )
+
+
+def _beyond_bounds(
+    parameters: LatentParameters,
+    values: Floats,
+    beyond: Bounds,
+    precision: Floats,
+    of: Ints,
+    n_rated: Ints | int,
+    numbers: Floats,
+) -> Floats:
+    """Gibbs sweeps over the scores at a bound as if there were no rupture.
+
+    The Bayes factor of a window given the recorded scores is the mean, over draws from the model *without* rupture, of
+    its Bayes factor given the drawn scores; so these draws are the right ones to average over.
+    """
+    none, rated = np.zeros_like(values), np.broadcast_to(np.asarray(n_rated), len(values))
+    for uniform in numbers:
+        values = gibbs_sweep(parameters, values, none, beyond, precision, of, rated, uniform)
+    return values
+
+
+def _level(parameters: LatentParameters, time: Floats, problem: Problem, chance: Floats) -> Floats:
+    """Level and trend of each series, (n, T): posterior means once the expected falls are put back."""
+    weighted = problem.weighted + parameters.depth * multiply(problem.precision, problem.of, chance)
+    time = time - parameters.centre
+    level_ratio = (parameters.level_sd / parameters.within_sd) ** 2
+    trend_ratio = (parameters.trend_sd / parameters.within_sd) ** 2
+    own = level_ratio * weighted.sum(axis=1, keepdims=True)
+    own = own + trend_ratio * time * (time * weighted).sum(axis=1, keepdims=True)
+    level = parameters.level + parameters.trend * time + own
+    return np.asarray(np.clip(level, parameters.floor, parameters.ceiling))
+
+
+def _own_sd(parameters: LatentParameters, values: Floats, problem: Problem, chance: Floats) -> Floats:
+    """Posterior root mean square of each patient's within SD, (n,), expected falls put back."""
+    mended = values + parameters.depth * chance
+    square = (mended * multiply(problem.precision, problem.of, mended)).sum(axis=1)
+    degrees = parameters.within_sd_df
+    return np.asarray(np.sqrt((degrees * parameters.within_sd**2 + square) / (degrees + problem.n_rated - 2)))

@@ -1,0 +1,281 @@
+"""What the latent detector returns: probabilities, events at a chosen rate of false alarms, and an account in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
+from alliance_stats.rupture.latent.posterior import Posterior, posterior
+from alliance_stats.rupture.latent.scan import Bools, Courses, Floats, Ints, LatentParameters
+from alliance_stats.tables.schema import CENSORED, EVENTS_COLUMNS, PATIENT, REPAIRED, empty_events, require_choice
+
+VERSIONS = ("smoothed", "filtered")
+RATES = ("patient", "session")
+SUPPORTED, AMBIGUOUS, ABSENT, UNTESTED = "supported", "ambiguous", "none", "untested"
+
+
+@dataclass(frozen=True, eq=False)
+class LatentRuptures:
+    """What :func:`detect_latent` found.
+
+    Attributes
+    ----------
+    probabilities : DataFrame
+        One row per row of SESSIONS, sorted: ``patient``, ``session``, the score, ``p_smoothed`` and ``p_filtered``
+        (probability that a rupture is open, given all the patient's ratings, and given those so far), ``p_onset`` (that
+        one begins here, given all), ``baseline`` (the score expected without a rupture) and ``evidence_smoothed``,
+        ``evidence_filtered`` (natural log of the odds that the patient has, or has had, any rupture, plus one). NaN
+        where the session has no score, or the patient too few for a rupture to begin (fewer than three, by default).
+    parameters : LatentParameters
+        Rates of onset and repair, depth, autocorrelation and the rest, in points and sessions.
+    verdict : str
+        ``supported``: ruptures improve the fit by BIC, and falls explain more than rises would.
+        ``ambiguous``: rises of the same kind explain as much, as noise with heavy tails would have it.
+        ``none``: the data do not support ruptures. ``untested``: the parameters were given.
+    diagnostics : DataFrame
+        ``quantity``, ``value``, ``meaning``: the fit, the tests behind `verdict`, and what was left out.
+    """
+
+    score: str
+    probabilities: pd.DataFrame
+    parameters: LatentParameters
+    verdict: str
+    diagnostics: pd.DataFrame
+    _courses: Courses = field(repr=False)
+    _posterior: Posterior = field(repr=False)
+    _rows: Ints = field(repr=False)
+    _longest: int = field(repr=False)
+    _seed: int = field(repr=False)
+
+    @property
+    def supported(self) -> bool:
+        """Whether the data support ruptures."""
+        return self.verdict == SUPPORTED
+
+    def events(
+        self,
+        *,
+        false_alarm: float = 0.05,
+        per: str = "patient",
+        version: str = "smoothed",
+        session_probability: float = 0.3,
+        even_if_unsupported: bool = False,
+    ) -> pd.DataFrame:
+        """Ruptures at a chosen rate of false alarms.
+
+        A session is flagged if the patient's evidence for any rupture exceeds a threshold and, given that there is one,
+        it is open at the session with more than `session_probability`; neighbouring flagged sessions make one rupture.
+        The threshold is the one that series simulated without ruptures exceed at the rate `false_alarm`: simulated from
+        the fitted model at the patients' own sessions, with bounds, and with noise as heavy-tailed as the observed
+        upward errors.
+
+        Parameters
+        ----------
+        false_alarm : float
+            Share of patients without a rupture (or of their sessions) that may be flagged, in (0, 1).
+        per : {"patient", "session"}
+            What `false_alarm` counts.
+        version : {"smoothed", "filtered"}
+            ``filtered`` uses no later session and may feed models that look ahead.
+        session_probability : float
+            In [0, 1), given that the patient has a rupture: lower finds more sessions of a flagged patient, with less
+            precision.
+        even_if_unsupported : bool
+            Give events even where `verdict` is "none"; they are then what chance gives.
+
+        Returns
+        -------
+        DataFrame
+            EVENTS. ``baseline`` is the expected score at onset without rupture, ``repaired_at`` the first rated session
+            after the last flagged one, ``drop_units`` the drop in typical within-patient SD. ``attrs`` hold ``rule``,
+            ``score``, ``prospective``, ``false_alarm``, ``threshold`` and ``verdict``.
+        """
+        require_choice(version, VERSIONS, name="version")
+        threshold = self.threshold(
+            false_alarm=false_alarm, per=per, version=version, session_probability=session_probability
+        )
+        if self.verdict == ABSENT and not even_if_unsupported:
+            flagged = np.zeros_like(self._courses.rated)
+        else:
+            flagged = statistic(self._posterior, self._courses, version, session_probability) > threshold
+        events = self._table(flagged, version)
+        events.attrs.update(
+            rule=f"latent_{version}",
+            score=self.score,
+            prospective=version == "filtered",
+            false_alarm=false_alarm,
+            per=per,
+            threshold=threshold,
+            verdict=self.verdict,
+        )
+        return events
+
+    def threshold(
+        self,
+        *,
+        false_alarm: float = 0.05,
+        per: str = "patient",
+        version: str = "smoothed",
+        session_probability: float = 0.3,
+    ) -> float:
+        """The log evidence that series without ruptures exceed at the rate `false_alarm`."""
+        require_choice(version, VERSIONS, name="version")
+        require_choice(per, RATES, name="per")
+        if not 0 < false_alarm < 1:
+            raise ValueError(f"false_alarm={false_alarm!r} must lie between 0 and 1.")
+        if not 0 <= session_probability < 1:
+            raise ValueError(f"session_probability={session_probability!r} must be at least 0 and below 1.")
+        found, courses, _ = self._null
+        values = statistic(found, courses, version, session_probability)
+        values = values.max(axis=1) if per == "patient" else values[courses.rated]
+        limit = float(np.quantile(values, 1 - false_alarm, method="higher"))
+        return max(limit, 0.0)
+
+    @property
+    def noise_df(self) -> float:
+        """Degrees of freedom of the noise behind :meth:`threshold`: infinite if its tails are normal."""
+        return self._null[2]
+
+    @cached_property
+    def _null(self) -> tuple[Posterior, Courses, float]:
+        """Series without ruptures, what the model says of them, and the tails of their noise."""
+        observed = tail_ratio(self._posterior, self._courses)
+        noise_df, wanted = np.inf, 1.0
+        for _ in range(3):
+            rng = np.random.default_rng([self._seed, 7])
+            courses = null_courses(self.parameters, self._courses, noise_df=noise_df, rng=rng)
+            found = posterior(self.parameters, courses, longest=self._longest, seed=self._seed)
+            wanted *= observed / tail_ratio(found, courses)
+            heavier = noise_tails(wanted)
+            if not heavier < 0.9 * noise_df:
+                break
+            noise_df = heavier
+        return found, courses, noise_df
+
+    def _table(self, flagged: Bools, version: str) -> pd.DataFrame:
+        courses, found = self._courses, self._posterior
+        patients = self.probabilities[PATIENT]
+        if not flagged.any():
+            return empty_events(patients)
+        before = np.zeros_like(flagged)
+        before[:, 1:] = flagged[:, :-1]
+        owner, onset = np.nonzero(flagged & ~before)
+        after = np.zeros_like(flagged)
+        after[:, :-1] = flagged[:, 1:]
+        last = np.nonzero(flagged & ~after)[1]
+        position = np.arange(flagged.shape[1])
+        inside = (position >= onset[:, None]) & (position <= last[:, None])
+        nadir = np.where(inside, courses.score[owner], np.inf).argmin(axis=1)
+        repaired = last + 1 < courses.n_rated[owner]
+        end = np.where(repaired, last + 1, last)
+        level = (found.baseline if version == "smoothed" else found.baseline_so_far)[owner, onset]
+        session = courses.time.astype(np.int64)
+        event = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
+        drop = level - courses.score[owner, nadir]
+        columns = {
+            PATIENT: patients.iloc[self._rows[owner]].reset_index(drop=True),
+            "event": event.astype(np.int64),
+            "onset": session[owner, onset],
+            "nadir": session[owner, nadir],
+            "repaired_at": pd.array(np.where(repaired, session[owner, end], 0), dtype="Int64"),
+            "status": pd.Series(np.where(repaired, REPAIRED, CENSORED), dtype=object),
+            "baseline": level,
+            "nadir_score": courses.score[owner, nadir],
+            "repair_score": np.where(repaired, courses.score[owner, end], np.nan),
+            "drop": drop,
+            "drop_units": drop / self.parameters.within_sd,
+            "sessions_to_repair": pd.array(session[owner, end] - session[owner, onset], dtype="Int64"),
+            "score": pd.Series([self.score] * len(owner), dtype=object),
+            "rule": pd.Series([f"latent_{version}"] * len(owner), dtype=object),
+        }
+        table = pd.DataFrame(columns, columns=list(EVENTS_COLUMNS))
+        table.loc[~repaired, ["repaired_at", "sessions_to_repair"]] = pd.NA
+        return table
+
+    def tidy_parameters(self) -> pd.DataFrame:
+        """The estimates as a table: ``parameter``, ``value``, ``unit``, ``meaning``."""
+        rows = [(name, getattr(self.parameters, name), unit, meaning) for name, unit, meaning in _PARAMETERS]
+        return pd.DataFrame(rows, columns=["parameter", "value", "unit", "meaning"])
+
+    def summary(self) -> str:
+        """A short account in words and numbers."""
+        p = self.parameters
+        n = int((self._courses.n_rated > p.min_ratings).sum())
+        ratings = int(self._courses.n_rated.sum())
+        lines = [
+            f"Latent ruptures in {self.score!r}: {n} patients, {ratings} ratings",
+            f"  {_VERDICTS[self.verdict]}",
+        ]
+        if self.verdict != ABSENT:
+            lines += [
+                f"  onset {p.onset_rate:.3f} per session without rupture, mean length {p.mean_length:.1f} sessions",
+                f"  depth {p.depth:.2f} points = {p.depth / p.within_sd:.1f} within-patient SD",
+            ]
+        lines += [
+            f"  within-patient SD {p.within_sd:.2f} points, between {p.level_sd:.2f}; autocorrelation of the true "
+            f"fluctuation {p.autocorrelation:.2f}, its share of the within-patient variance {p.state_share:.2f}"
+        ]
+        if np.isfinite(p.ceiling) or np.isfinite(p.floor):
+            lines += [f"  scores at {p.floor:g} or {p.ceiling:g} were read as 'this or beyond'"]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        import html
+
+        text = html.escape(self.summary())
+        return f"<pre>{text}</pre>{self.tidy_parameters().to_html(index=False)}{self.diagnostics.to_html(index=False)}"
+
+
+_VERDICTS = {
+    SUPPORTED: "The data support ruptures.",
+    AMBIGUOUS: "Some scores fall far, but others rise as far: ruptures cannot be told from heavy-tailed noise.",
+    ABSENT: "No ruptures here: the data do not support them.",
+    UNTESTED: "Parameters were given; whether these data support ruptures was not tested.",
+}
+
+_PARAMETERS = (
+    ("onset_rate", "per session", "chance that a rupture begins where none is open"),
+    ("repair_rate", "per session", "chance that an open rupture ends"),
+    ("mean_length", "sessions", "mean length of a rupture"),
+    ("depth", "points", "median depth of a rupture"),
+    ("depth_cv", "", "coefficient of variation of depth"),
+    ("autocorrelation", "", "of the true fluctuation, between sessions one apart"),
+    ("state_share", "", "share of the within-patient variance that is true fluctuation"),
+    ("within_sd", "points", "typical within-patient SD, ruptures and trend apart"),
+    ("within_sd_df", "", "likeness of patients in that SD; large = alike"),
+    ("level", "points", "mean over patients at the central session"),
+    ("level_sd", "points", "SD between patients"),
+    ("trend", "points per session", "mean change"),
+    ("trend_sd", "points per session", "SD of the change between patients"),
+    ("centre", "session", "where the mean level holds"),
+    ("floor", "points", "scores at this value are read as this or lower"),
+    ("ceiling", "points", "scores at this value are read as this or higher"),
+    ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
+)
+
+
+def statistic(found: Posterior, courses: Courses, version: str, session_probability: float) -> Floats:
+    """What is compared with the threshold, (n, T): the patient's log evidence where the rupture is likely to be.
+
+    Likely means: given that the patient has any, it is open there with more than `session_probability`. The filtered
+    evidence is the largest so far, so that a patient once conspicuous stays so. -1 elsewhere.
+    """
+    if version == "smoothed":
+        chance, now = found.smoothed, np.repeat(found.evidence[:, None], found.smoothed.shape[1], axis=1)
+        evidence = now
+    else:
+        chance, now = found.filtered, found.evidence_so_far
+        evidence = np.maximum.accumulate(now, axis=1)
+    return np.where(courses.rated, where_likely(chance, now, evidence, session_probability), -1.0)
+
+
+def where_likely(chance: Floats, now: Floats, evidence: Floats, session_probability: float) -> Floats:
+    """`evidence` where `chance` (that one is open) exceeds that share of P(any), by log odds `now`; -1 elsewhere."""
+    return np.where(chance > -session_probability * np.expm1(-now), evidence, -1.0)

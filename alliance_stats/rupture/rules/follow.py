@@ -1,0 +1,126 @@
+"""Follow every fall to its repair, or to the end: all patients in step, one rated session at a time; arrays only."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from alliance_stats.rupture.rules.criterion import Judged
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.rupture.rules.series import BoolArray, FloatArray, IntArray, Series
+
+REPAIRED, UNREPAIRED, CENSORED = 0, 1, 2
+"""Indices into :data:`alliance_stats.tables.schema.STATUSES`."""
+
+
+class Ruptures(NamedTuple):
+    """Ruptures in order of patient and onset; positions are those of the ratings in the series.
+
+    Attributes
+    ----------
+    onset, nadir : (m,) int arrays
+        The rating at which it began, and the lowest rating while it was open.
+    repaired : (m,) int array
+        The rating that repaired it; -1 if none did.
+    resumed : (m,) int array
+        The first rating that no longer belonged to it.
+    status : (m,) int array
+        REPAIRED, UNREPAIRED or CENSORED.
+    """
+
+    onset: IntArray
+    nadir: IntArray
+    repaired: IntArray
+    resumed: IntArray
+    status: IntArray
+
+
+def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
+    """The ruptures and repairs of all patients.
+
+    Parameters
+    ----------
+    judged : Judged
+        The criterion at every rated session.
+    fires : (n,) bool array, optional
+        Where the criterion holds, if not as the rule says (another size).
+    """
+    series, rule = judged.series, judged.rule
+    fires = judged.fires if fires is None else fires
+    firing = np.flatnonzero(fires)
+    if not len(firing):
+        none = np.zeros(0, dtype=np.int64)
+        return Ruptures(none, none, none, none, none)
+    before = np.zeros(len(fires) + 1, dtype=np.int64)  # firing ratings before each
+    np.cumsum(fires, out=before[1:])
+    number, following = before[series.start], before[series.stop]
+    some = following > number
+    onset, last = firing[number[some]], series.stop[some] - 1
+    at, nadir, low, baseline = onset.copy(), onset.copy(), series.score[onset], judged.baseline[onset]
+    closed: list[tuple[IntArray, ...]] = []
+    while len(onset):
+        at += 1
+        ended = at > last
+        here = np.minimum(at, last)
+        score = series.score[here]
+        going = ~ended
+        if rule.window is not None:
+            going &= series.session[here] <= series.session[onset] + rule.window
+        regained = meets_target(rule, score, baseline, low, series.tolerance) & going
+        lower = score < low - series.tolerance
+        lower &= going
+        lower &= ~regained
+        going ^= regained  # open after this rating
+        if rule.overlap == "restart":
+            restarted = lower & fires[here]
+            lower &= ~restarted
+            going &= ~restarted
+        deeper = np.flatnonzero(lower)
+        nadir[deeper], low[deeper] = here[deeper], score[deeper]
+        done = np.flatnonzero(~going)
+        if not len(done):
+            continue
+        regained, of, final = regained[done], onset[done], last[done]
+        repaired = np.where(regained, at[done], -1)
+        resumed = at[done] + regained
+        cut_short = _cut_short(series, rule, of, final, ended[done])
+        status = np.where(regained, REPAIRED, np.where(cut_short, CENSORED, UNREPAIRED))
+        closed.append((of, nadir[done], repaired, resumed, status))
+        following = before[resumed]
+        found = following < len(firing)
+        again = firing[np.minimum(following, len(firing) - 1)]
+        found &= again <= final
+        again, final = again[found], final[found]
+        keep = np.flatnonzero(going)
+        onset, at, nadir = (np.concatenate([values[keep], again]) for values in (onset, at, nadir))
+        last = np.concatenate([last[keep], final])
+        low = np.concatenate([low[keep], series.score[again]])
+        baseline = np.concatenate([baseline[keep], judged.baseline[again]])
+    columns = [np.concatenate(parts) for parts in zip(*closed, strict=True)]
+    order = np.full(len(firing), -1)  # every onset is a firing rating of its own: a place for each, no sorting
+    order[before[columns[0]]] = np.arange(len(columns[0]))
+    order = order[order >= 0]
+    return Ruptures(*(column[order] for column in columns))
+
+
+def meets_target(rule: Rule, score: FloatArray, baseline: FloatArray, low: FloatArray, tolerance: float) -> BoolArray:
+    """Whether a score regains what was lost; `low` is the lowest score of the rupture before it."""
+    if rule.repair == "past_baseline":
+        met = score > baseline + tolerance
+    elif rule.repair == "to_baseline":
+        met = score >= baseline - tolerance
+    elif rule.repair == "share_of_fall":
+        met = score >= low + float(rule.repair_amount or 0.0) * (baseline - low) - tolerance
+    else:
+        met = score >= baseline - float(rule.repair_amount or 0.0) - tolerance
+    if rule.bounds is not None:
+        met |= score >= rule.bounds[1] - tolerance
+    return met
+
+
+def _cut_short(series: Series, rule: Rule, onset: IntArray, last: IntArray, ended: BoolArray) -> BoolArray:
+    """Whether therapy ended before repair could have been observed."""
+    early = onset == last if rule.window is None else series.session[last] < series.session[onset] + rule.window
+    cut: BoolArray = ended & early
+    return cut

@@ -1,0 +1,95 @@
+"""Column names that follow a pattern, such as ``wai_{item}`` or ``{measure}_s{session}``.
+
+``{item}`` and ``{session}`` stand for a whole number (up to nine digits, leading zeros
+allowed), any other name in braces for text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from alliance_stats.tables.schema import DataError
+
+NUMBERS = ("item", "session", "event")
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+def fields(pattern: str) -> list[str]:
+    """The names in braces, in order.
+
+    >>> fields("{measure}_s{session}")
+    ['measure', 'session']
+    """
+    return _FIELD.findall(pattern)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text holds a name in braces."""
+    return bool(_FIELD.search(text))
+
+
+def matcher(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a pattern; each field is a named group.
+
+    Raises
+    ------
+    ValueError
+        If a field stands twice.
+    """
+    names = fields(pattern)
+    if len(set(names)) != len(names):
+        raise ValueError(f"pattern {pattern!r} names a field twice.")
+    parts = _FIELD.split(pattern)
+    pieces = [
+        re.escape(part)
+        if position % 2 == 0
+        else (f"0*(?P<{part}>[0-9]{{1,9}})" if part in NUMBERS else f"(?P<{part}>.+?)")
+        for position, part in enumerate(parts)
+    ]
+    return re.compile("".join(pieces) + r"\Z")
+
+
+def numbered(columns: Iterable[object], pattern: str, *, field: str = "item") -> dict[int, str]:
+    """The columns that fit a pattern, by the number each carries.
+
+    Raises
+    ------
+    ValueError
+        If the pattern lacks the field.
+    DataError
+        If two columns carry the same number.
+
+    Examples
+    --------
+    >>> numbered(["id", "wai_01", "wai_2", "wai_total"], "wai_{item}")
+    {1: 'wai_01', 2: 'wai_2'}
+    """
+    if fields(pattern) != [field]:
+        raise ValueError(f"pattern {pattern!r} must hold {{{field}}}, once, and no other name in braces.")
+    expression = matcher(pattern)
+    found: dict[int, str] = {}
+    for column in columns:
+        fit = expression.match(str(column))
+        if fit is None:
+            continue
+        number = int(fit[field])
+        if number in found:
+            raise DataError(
+                f"{found[number]!r} and {column!r} are both {field} {number} of {pattern!r}.",
+                remedy="Rename or drop one of them.",
+            )
+        found[number] = str(column)
+    return dict(sorted(found.items()))
+
+
+def matching(columns: Iterable[object], name_or_pattern: str) -> list[str]:
+    """The columns a name (itself) or a pattern (all that fit it) stands for, in the order of `columns`.
+
+    >>> matching(["wai_1", "wai_2", "phq9"], "wai_{item}"), matching(["wai_1", "phq9"], "phq9")
+    (['wai_1', 'wai_2'], ['phq9'])
+    """
+    if not is_pattern(name_or_pattern):
+        return [str(column) for column in columns if column == name_or_pattern]
+    expression = matcher(name_or_pattern)
+    return [str(column) for column in columns if expression.match(str(column))]

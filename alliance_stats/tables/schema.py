@@ -1,0 +1,319 @@
+"""The tables every step reads and writes: column names, allowed values, and the error for data that break them.
+
+Each name is written once, here. A step checks its input at the door with :func:`check_sessions` or
+:func:`require_columns` and then trusts it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# -- column names ---------------------------------------------------------------------------------------------
+PATIENT = "patient"
+SESSION = "session"
+THERAPIST = "therapist"
+DATE = "date"
+ATTENDANCE = "attendance"
+ENDING = "ending"
+LAST_SESSION = "last_session"
+
+# -- allowed values -------------------------------------------------------------------------------------------
+REPAIRED, UNREPAIRED, CENSORED = "repaired", "unrepaired", "censored"
+STATUSES = (REPAIRED, UNREPAIRED, CENSORED)
+
+COMPLETED, DROPOUT, TRANSFERRED, ONGOING = "completed", "dropout", "transferred", "ongoing"
+ENDINGS = (COMPLETED, DROPOUT, TRANSFERRED, ONGOING)
+
+PATTERNS = ("none", "repaired", "unrepaired", "mixed", "censored")
+"""A patient's rupture pattern: no rupture; every decided one repaired; none repaired; both; none decided yet."""
+
+ATTENDED, LATE, CANCELLED, NO_SHOW = "attended", "late", "cancelled", "no-show"
+ATTENDANCES = (ATTENDED, LATE, CANCELLED, NO_SHOW)
+
+# -- tables ---------------------------------------------------------------------------------------------------
+EVENTS_DTYPES: dict[str, str] = {
+    "event": "int64",
+    "onset": "int64",
+    "nadir": "int64",
+    "repaired_at": "Int64",
+    "status": "object",
+    "baseline": "float64",
+    "nadir_score": "float64",
+    "repair_score": "float64",
+    "drop": "float64",
+    "drop_units": "float64",
+    "sessions_to_repair": "Int64",
+    "score": "object",
+    "rule": "object",
+}
+"""EVENTS, one row per rupture, sorted by patient and event; ``patient`` comes first, in the dtype of SESSIONS."""
+
+EVENTS_COLUMNS = (PATIENT, *EVENTS_DTYPES)
+TERMS_COLUMNS = ("term", "estimate", "std_error", "df", "statistic", "p_value", "ci_low", "ci_high")
+VARIANCES_COLUMNS = ("group", "term", "term_2", "variance", "sd", "correlation")
+
+Seed = int | np.random.Generator
+"""Randomness is an argument: an integer, or a generator that goes on where it was."""
+
+
+class DataError(ValueError):
+    """Data, or a study's settings, that the package cannot use as they are.
+
+    Parameters
+    ----------
+    problem : str
+        What was found and what is allowed, a full sentence.
+    remedy : str
+        What to do about it, a full sentence.
+    row : int or str, optional
+        The first bad row: the line of the file where there is a file, otherwise the row's label in the table.
+    patient, session, column, value : optional
+        Where in the study the problem stands first.
+
+    Examples
+    --------
+    >>> raise DataError("'alliance' holds text.", row=7, patient="p3", session=2, value="n/a",
+    ...                 remedy="Name the code in missing_codes=.")
+    Traceback (most recent call last):
+        ...
+    alliance_stats.tables.schema.DataError: 'alliance' holds text. First at row 7 (patient 'p3', session 2): 'n/a'.
+    Name the code in missing_codes=.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        row: object = None,
+        patient: object = None,
+        session: object = None,
+        column: str | None = None,
+        value: object = None,
+    ) -> None:
+        self.problem, self.remedy = problem, remedy
+        self.row, self.patient, self.session, self.column, self.value = row, patient, session, column, value
+        super().__init__(f"{problem}{self._place()} {remedy}")
+
+    def _place(self) -> str:
+        named = {"patient": self.patient, "session": self.session, "column": self.column}
+        where = ", ".join(f"{name} {plain(found)!r}" for name, found in named.items() if found is not None)
+        value = "" if self.value is None else f": {plain(self.value)!r}"
+        if self.row is not None:
+            return f" First at row {plain(self.row)}{f' ({where})' if where else ''}{value}."
+        return f" First at {where}{value}." if where else (f" Found{value}." if value else "")
+
+
+def plain(value: object) -> object:
+    """A numpy scalar as the Python value it stands for, so that messages read ``4`` and not ``np.int64(4)``."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def suggest(name: str, known: Iterable[Hashable]) -> str:
+    """The end of an error message about an unknown name: the nearest known one, or the known ones.
+
+    >>> suggest("allience", ["alliance", "phq9"])
+    "Did you mean 'alliance'?"
+    >>> suggest("x", ["alliance", "phq9"])
+    "Known: 'alliance', 'phq9'."
+    """
+    names = [str(item) for item in known]
+    near = difflib.get_close_matches(str(name), names, n=1)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    shown = ", ".join(repr(item) for item in names[:20])
+    return f"Known: {shown}{', ...' if len(names) > 20 else '.'}" if names else "There are none."
+
+
+def require_columns(table: pd.DataFrame, columns: Iterable[str], *, table_name: str = "the table") -> None:
+    """Raise unless `table` is a DataFrame that has every one of `columns`, each of them once.
+
+    Raises
+    ------
+    DataError
+        Naming the first missing column and the nearest one there is.
+    TypeError
+        If `table` is not a DataFrame.
+    """
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"{table_name} must be a pandas DataFrame, not {type(table).__name__}.")
+    for column in columns:
+        found = int((table.columns == column).sum())
+        if found == 0:
+            raise DataError(f"{table_name} has no column {column!r}.", remedy=suggest(column, table.columns))
+        if found > 1:
+            raise DataError(f"{table_name} has {found} columns named {column!r}.", remedy="Rename or drop all but one.")
+
+
+def require_choice(value: object, allowed: Sequence[object], *, name: str) -> None:
+    """Raise ``ValueError`` unless `value` is one of `allowed`, naming the argument and the nearest choice."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value!r} is not known. {suggest(str(value), [str(item) for item in allowed])}")
+
+
+def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.DataFrame:
+    """SESSIONS as every step trusts it: sorted by patient and session, one row for each, numbers as numbers.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        One row per patient and session with at least ``patient`` and ``session``; any index, any row order.
+    measures : iterable of str
+        Columns that must be numeric; they come back as float64 with NaN for missing.
+
+    Returns
+    -------
+    DataFrame
+        A new frame with a plain RangeIndex; ``session`` is int64; every other column rides along.
+
+    Raises
+    ------
+    DataError
+        For a missing column, no rows, a missing patient, a session that is missing or not a whole number, a
+        patient-session that stands twice, or a measure that holds text or infinity; names the first bad row.
+    """
+    return check_runs(sessions, measures)[0]
+
+
+def check_runs(
+    sessions: pd.DataFrame, measures: Iterable[str] = ()
+) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.intp]]]:
+    """:func:`check_sessions`, and the row at which each patient begins."""
+    measures = list(dict.fromkeys(measures))
+    require_columns(sessions, [PATIENT, SESSION, *measures], table_name="sessions")
+    if sessions.empty:
+        raise DataError("sessions has no rows.", remedy="Read a file with at least one patient and session.")
+    table = sessions.reset_index(drop=True)
+    patient = table[PATIENT]
+    if patient.isna().any():
+        _raise_at(sessions, patient.isna(), "A row has no patient.", remedy="Fill in the id or remove the row.")
+    plain_numbers = {SESSION: _whole_sessions(sessions)} | {name: numeric(sessions, name) for name in measures}
+    changed: dict[str, Any] = {
+        name: values for name, values in plain_numbers.items() if table[name].dtype != values.dtype
+    }
+    if changed:
+        table = table.assign(**changed)
+    order, first = _sorted_order(sessions, table)
+    if order is not None:
+        table = table.iloc[order].reset_index(drop=True)
+    return table, first
+
+
+def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A column of `table` as float64 with NaN for missing; ``DataError`` at the first text or infinity."""
+    values = table[column]
+    if values.dtype == np.float64:
+        result = values.to_numpy()
+    elif pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
+        result = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        coerced = pd.to_numeric(values, errors="coerce")
+        text = coerced.isna() & values.notna()
+        if text.any() or not pd.api.types.is_numeric_dtype(coerced.dtype):
+            remedy = "Correct the cell, or name the code with missing_codes= when reading."
+            _raise_at(table, text, f"{column!r} must hold numbers.", remedy=remedy, column=column)
+        result = coerced.to_numpy(dtype=np.float64, na_value=np.nan)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = result.sum()  # one pass tells of most columns that they hold no infinity
+    if not np.isfinite(total) and np.isinf(result).any():
+        remedy = "Correct the cell or set it to missing."
+        _raise_at(table, np.isinf(result), f"{column!r} holds infinity.", remedy=remedy, column=column)
+    return result
+
+
+def generator(seed: Seed) -> np.random.Generator:
+    """The random generator a `seed=` argument stands for."""
+    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+
+
+def empty_events(patients: pd.Series) -> pd.DataFrame:
+    """An EVENTS table without a row, its ``patient`` column in the dtype of `patients`."""
+    columns = {name: pd.Series(dtype=dtype) for name, dtype in EVENTS_DTYPES.items()}
+    return pd.DataFrame({PATIENT: patients.iloc[:0].reset_index(drop=True), **columns})
+
+
+def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    column = sessions[SESSION]
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "i":
+        return column.to_numpy(dtype=np.int64)
+    values = numeric(sessions, SESSION)
+    bad = ~(np.floor(values) == values)
+    if bad.any():
+        remedy = "Give every row the whole number of its session (1, 2, ...)."
+        _raise_at(sessions, bad, "'session' must hold whole numbers.", remedy=remedy, column=SESSION)
+    return values.astype(np.int64)
+
+
+def _sorted_order(
+    original: pd.DataFrame, table: pd.DataFrame
+) -> tuple[np.ndarray[Any, np.dtype[np.intp]] | None, np.ndarray[Any, np.dtype[np.intp]]]:
+    """The order that sorts by patient and session, None where it stands already, and where in it each patient begins.
+
+    Raises on a duplicate.
+    """
+    patient = table[PATIENT]
+    if patient.dtype == object and pd.api.types.infer_dtype(patient).startswith("mixed"):
+        kind = type(patient.iloc[0])
+        other = [not isinstance(value, kind) for value in patient]
+        remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
+        _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
+    # Files mostly come in runs of one patient: what is compared and sorted is one id per run.
+    head = np.r_[True, np.asarray(patient.array[1:] != patient.array[:-1], dtype=bool)]
+    first = np.flatnonzero(head)
+    session = table[SESSION].to_numpy()
+    onward = session[1:] > session[:-1]
+    onward |= head[1:]
+    ids = patient.array[head]
+    if onward.all() and _rises(ids):
+        return None, first
+    codes = pd.factorize(pd.Index(ids), sort=True)[0][np.cumsum(head) - 1]
+    order = np.lexsort((session, codes))
+    same, step = np.diff(codes[order]), np.diff(session[order])
+    first = np.flatnonzero(np.r_[True, same != 0])
+    twice = (same == 0) & (step == 0)
+    if twice.any():
+        second = np.flatnonzero(twice) + 1
+        bad = np.zeros(len(table), dtype=bool)
+        bad[order[second]] = True
+        remedy = "Keep one row per patient and session, or renumber the sessions."
+        _raise_at(original, bad, f"{len(second)} patient-session(s) stand twice.", remedy=remedy)
+    return order, first
+
+
+def _rises(ids: Any) -> bool:
+    """Whether each id is larger than the one before it; False where ids have no order of their own."""
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        return False
+    return bool(np.asarray(ids[1:] > ids[:-1], dtype=bool).all())
+
+
+def _raise_at(table: pd.DataFrame, bad: Any, problem: str, *, remedy: str, column: str | None = None) -> None:
+    """Raise DataError at the first row where the mask `bad` holds; with no such row, at no row."""
+    found = np.flatnonzero(np.asarray(bad))
+    if not len(found):
+        raise DataError(problem, remedy=remedy, column=column)
+    first = int(found[0])
+
+    def cell(name: str | None) -> object:
+        if name is None or name not in table.columns:
+            return None
+        value = table[name].iloc[first]
+        return None if pd.isna(value) else value
+
+    patient = cell(PATIENT)
+    session = cell(SESSION) if column != SESSION else None
+    row = table.index[first]
+    raise DataError(
+        problem,
+        remedy=remedy,
+        row=row,
+        patient=patient,
+        session=session,
+        column=column,
+        value=cell(column),
+    )

@@ -1,0 +1,203 @@
+"""The window scan against the definition written out on tiny series."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_t
+
+from alliance_stats.rupture.latent import posterior as posterior_module
+from alliance_stats.rupture.latent.posterior import posterior
+from alliance_stats.rupture.latent.scan import (
+    DEPTH_WEIGHTS,
+    Courses,
+    LatentParameters,
+    as_courses,
+    covariance,
+    patterns,
+    rupture_odds,
+    whole_problem,
+)
+
+PARAMETERS = LatentParameters(
+    onset_rate=0.08,
+    repair_rate=0.4,
+    depth=1.7,
+    depth_cv=0.3,
+    autocorrelation=0.35,
+    state_share=0.6,
+    within_sd=0.9,
+    within_sd_df=7.0,
+    level=5.0,
+    level_sd=1.1,
+    trend=0.03,
+    trend_sd=0.05,
+    centre=3.0,
+    min_ratings=1,
+)
+
+
+def with_(**changes):
+    return LatentParameters(**{**vars(PARAMETERS), **changes})
+
+
+def courses(rng, lengths, last=7, holes=True):
+    code, session = [], []
+    for i, n in enumerate(lengths):
+        numbers = rng.choice(np.arange(1, last + 1), n, replace=False) if holes else np.arange(1, n + 1)
+        code += [i] * n
+        session += sorted(numbers)
+    score = 5 + rng.standard_normal(len(code)) * 1.3
+    return as_courses(np.array(code), np.array(session), score)
+
+
+def log_density(parameters, time, score, fall):
+    """A patient's scores given the fall at each, patient effects and variance integrated out: a multivariate t."""
+    mean = parameters.level + parameters.trend * (time - parameters.centre) - fall
+    shape = parameters.within_sd**2 * covariance(parameters, time[None])[0]
+    return multivariate_t(mean, shape, df=parameters.within_sd_df).logpdf(score)
+
+
+def chain_odds(parameters, state):
+    """Prior odds of a path of open (1) and closed (0) sessions without holes against never open, state by state."""
+    onset, repair = parameters.onset_rate, parameters.repair_rate
+    step = {(0, 0): 1 - onset, (0, 1): onset, (1, 1): 1 - repair, (1, 0): repair}
+    path = np.prod([step[pair] for pair in itertools.pairwise(state)])
+    return path / (1 - onset) ** (len(state) - 1)
+
+
+@pytest.mark.parametrize(("most", "first"), [(1, 1), (2, 1), (1, 2), (2, 3)])
+def test_odds_equal_the_sum_over_every_path(most, first):
+    """Every path of at most `most` ruptures enumerated, weighed by the chain, times its exact Bayes factor."""
+    rng = np.random.default_rng(0)
+    parameters = with_(min_ratings=first, depth_cv=0.3 if most == 1 else 1e-9)
+    series = courses(rng, [6, 5, 6, 2, 6], holes=False)
+    problem = whole_problem(parameters, series, patterns(series), 10)
+    odds = rupture_odds(problem, pairs=0 if most == 1 else 1000)
+    covered, begun = odds.covered(problem.candidates, 6), odds.begun(problem.candidates, 6)
+    for i, n in enumerate(series.n_rated):
+        time, score = series.time[i, :n], series.score[i, :n]
+        none = log_density(parameters, time, score, np.zeros(n))
+        total, by_session, by_onset = 0.0, np.zeros(n), np.zeros(n)
+        for state in itertools.product([0, 1], repeat=n):
+            state = np.array(state)
+            starts = np.diff(state, prepend=0) == 1
+            if state[:first].any() or starts.sum() > most:
+                continue
+            factor = sum(
+                weight * np.exp(log_density(parameters, time, score, depth * state) - none)
+                for weight, depth in zip(DEPTH_WEIGHTS, parameters.depths())
+            )
+            weight = chain_odds(parameters, state) * factor
+            total += weight
+            by_session += weight * state
+            by_onset += weight * starts
+        np.testing.assert_allclose(odds.total[i], total, rtol=1e-6)
+        np.testing.assert_allclose(covered[i, :n], by_session, rtol=1e-6)
+        np.testing.assert_allclose(begun[i, :n], by_onset, rtol=1e-6)
+
+
+def test_bayes_factors_with_holes_equal_the_exact_densities():
+    rng = np.random.default_rng(1)
+    series = courses(rng, rng.integers(2, 7, 30))
+    problem = whole_problem(PARAMETERS, series, patterns(series), 10)
+    odds = rupture_odds(problem, pairs=0)
+    for i, n in enumerate(series.n_rated):
+        time, score = series.time[i, :n], series.score[i, :n]
+        none = log_density(PARAMETERS, time, score, np.zeros(n))
+        for k, (start, stop, is_open) in enumerate(zip(*problem.candidates)):
+            prior = problem.prior[problem.of[i], k]
+            possible = start < n if is_open else stop < n
+            assert (prior > 0) == possible
+            inside = (np.arange(n) >= start) & (np.arange(n) < stop)
+            factor = sum(
+                weight * np.exp(log_density(PARAMETERS, time, score, depth * inside) - none)
+                for weight, depth in zip(DEPTH_WEIGHTS, PARAMETERS.depths())
+            )
+            np.testing.assert_allclose(odds.windows[i, k], prior * factor, rtol=1e-8, atol=1e-300)
+
+
+def test_a_missed_session_counts_in_prior_and_autocorrelation():
+    """Sessions 1, 2, 4: the gap doubles the chance of an onset and squares the autocorrelation."""
+    series = as_courses(np.zeros(3, dtype=int), np.array([1, 2, 4]), np.array([5.0, 5.0, 3.0]))
+    matrix = covariance(with_(level_sd=1e-9, trend_sd=1e-9), series.time)[0]
+    np.testing.assert_allclose(matrix[1, 2], 0.6 * 0.35**2, rtol=1e-9)
+    problem = whole_problem(PARAMETERS, series, patterns(series), 10)
+    last = (problem.candidates.start == 2) & problem.candidates.is_open
+    np.testing.assert_allclose(problem.prior[0, last], (1 - 0.92**2) / 0.92**2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("ceiling", [np.inf, 5.8])
+def test_the_filter_knows_nothing_of_later_sessions(ceiling):
+    rng = np.random.default_rng(2)
+    parameters = with_(ceiling=ceiling)
+    series = courses(rng, [7] * 20 + [5] * 20, last=9)
+    series = Courses(np.minimum(series.score, ceiling), series.time, series.n_rated)
+    later = np.arange(series.score.shape[1]) >= 3
+    other = np.where(later & series.rated, np.minimum(rng.normal(4, 2, series.score.shape), ceiling), series.score)
+    first = posterior(parameters, series, longest=10, seed=0)
+    second = posterior(parameters, Courses(other, series.time, series.n_rated), longest=10, seed=0)
+    for name in ("filtered", "evidence_so_far", "baseline_so_far"):
+        np.testing.assert_allclose(getattr(first, name)[:, :3], getattr(second, name)[:, :3], rtol=1e-8, atol=1e-12)
+    assert np.abs(first.filtered - second.filtered)[:, 3:].max() > 0.05
+    assert np.abs(first.smoothed - second.smoothed)[:, :3].max() > 0.01
+
+
+def test_filtered_and_smoothed_agree_at_the_last_session():
+    series = courses(np.random.default_rng(3), [4, 7, 2, 6, 7, 1])
+    found = posterior(PARAMETERS, series, longest=10, seed=0)
+    last = np.arange(6), series.n_rated - 1
+    np.testing.assert_allclose(found.filtered[last], found.smoothed[last], rtol=1e-8)
+    np.testing.assert_allclose(found.evidence_so_far[last], found.evidence, rtol=1e-8)
+
+
+def test_a_ceiling_is_integrated_over_what_lies_beyond(monkeypatch):
+    """Two scores at the ceiling: the averaged draws against numerical integration over both."""
+    monkeypatch.setattr(posterior_module, "DRAWS", 6000)
+    monkeypatch.setattr(posterior_module, "PAIRS", 0)
+    parameters = with_(ceiling=6.0)
+    score = np.array([6.0, 5.2, 3.4, 6.0])
+    series = as_courses(np.zeros(4, dtype=int), np.arange(1, 5), score)
+    found = posterior(parameters, series, longest=10, seed=1)
+    grid = 6.0 + np.linspace(0, 1, 120) ** 2 * 12
+    weight = np.gradient(grid)
+    a, b = np.meshgrid(grid, grid, indexing="ij")
+    scores = np.stack([a, np.full_like(a, 5.2), np.full_like(a, 3.4), b], axis=-1)
+    area = np.outer(weight, weight)
+    time = np.arange(1.0, 5.0)
+
+    def density(fall):
+        return float((np.exp(log_density(parameters, time, scores, fall)) * area).sum())
+
+    none, total, last = density(np.zeros(4)), 1.0, 0.0
+    for state in itertools.product([0, 1], repeat=4):
+        state = np.array(state)
+        if state[0] or (np.diff(state, prepend=0) == 1).sum() != 1:
+            continue
+        factor = sum(w * density(d * state) for w, d in zip(DEPTH_WEIGHTS, parameters.depths())) / none
+        total += chain_odds(parameters, state) * factor
+        last += chain_odds(parameters, state) * factor * state[2]
+    np.testing.assert_allclose(found.smoothed[0, 2], last / total, rtol=0.04)
+    np.testing.assert_allclose(found.evidence[0], np.log(total), rtol=0.06)
+
+
+def test_patients_do_not_touch_each_other():
+    rng = np.random.default_rng(4)
+    series = courses(rng, rng.integers(1, 8, 40))
+    whole = posterior(PARAMETERS, series, longest=10, seed=0)
+    part = posterior(PARAMETERS, series.take(np.arange(10)), longest=10, seed=0)
+    width = part.smoothed.shape[1]
+    np.testing.assert_allclose(part.smoothed, whole.smoothed[:10, :width], rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(part.baseline, whole.baseline[:10, :width], rtol=1e-8, atol=1e-9)
+
+
+def test_baseline_is_the_expected_score_without_rupture():
+    """With the fall put back, level and trend are the best linear predictor; here by the textbook formula."""
+    series = courses(np.random.default_rng(5), [6])
+    found = posterior(with_(onset_rate=1e-12), series, longest=10, seed=0)
+    time = series.time[0]
+    marginal = covariance(PARAMETERS, series.time)[0]
+    level = (1.1 / 0.9) ** 2 + (0.05 / 0.9) ** 2 * np.outer(time - 3, time - 3)
+    mean = 5 + 0.03 * (time - 3)
+    expected = mean + level @ np.linalg.solve(marginal, series.score[0] - mean)
+    np.testing.assert_allclose(found.baseline[0], expected, rtol=1e-8)
