@@ -188,11 +188,6 @@ def places_of(column: pd.Series) -> tuple[np.ndarray[Any, np.dtype[np.intp]], An
     return np.repeat(places, np.diff(heads, append=len(cells))), distinct
 
 
-def n_distinct(column: pd.Series) -> int:
-    """How many different values a column has, missing not counted."""
-    return len(places_of(column)[1])
-
-
 def _is_code(text: str, numeric_codes: Sequence[float]) -> bool:
     return bool(numeric_codes) and bool(_NUMBER.match(text)) and float(text) in numeric_codes
 

@@ -12,13 +12,13 @@ import pandas as pd
 from alliance_stats.load import checks
 from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number, places_of
 from alliance_stats.load.formats import read_file
-from alliance_stats.load.keeping import Flow
 from alliance_stats.load.layout import ROLES, Layout
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.load.rows import only_wanted, without_empty, without_other_rows
 from alliance_stats.load.shape import wide_to_long
 from alliance_stats.load.text import Raw
 from alliance_stats.tables import naming
+from alliance_stats.tables.flow import Steps, counted
 from alliance_stats.tables.schema import (
     ATTENDANCE,
     DATE,
@@ -43,11 +43,11 @@ def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
 def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> pd.DataFrame:
     """SESSIONS from the table of a file."""
     table, how = raw.table, dict(raw.how)
-    flow = Flow()
+    flow: Steps = []
     table = without_empty(table, problems)
     table, wide_measures = _long(table, layout)
     table = _with_roles(table, layout, problems, raw)
-    flow.add("in the file", table)
+    flow.append(counted("in the file", table))
     table = only_wanted(table, layout, flow)
     table = without_other_rows(table, layout, problems, flow)
     table, measures = _measures(table, layout, wide_measures, problems)
@@ -64,7 +64,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
         return table
     result = check_sessions(table.reset_index(drop=True))
     result = result[[*(role for role in ROLES if role in result), *(name for name in result if name not in ROLES)]]
-    flow.add("read", result)
+    flow.append(counted("read", result))
     how.pop("labels", None)
     result.attrs = {
         "report": {
@@ -72,13 +72,13 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
             **how,
             "rows_in_file": len(raw.table),
             "rows": len(result),
-            "patients": flow.steps[-1]["patients"],
+            "patients": flow[-1]["patients"],
             "measures": measures,
             "missing": {name: int(np.count_nonzero(np.isnan(result[name].to_numpy()))) for name in measures},
             "warnings": problems.texts(WARNING),
             "notes": problems.texts(NOTE),
         },
-        "flow": flow.steps,
+        "flow": flow,
     }
     return result
 
@@ -243,7 +243,7 @@ def _dates(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFr
     return table.assign(**{DATE: found.values})
 
 
-def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
+def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Steps) -> pd.DataFrame:
     """Whole session numbers: as written, by ``session_format``, or counted from the dates."""
     if layout.session is None and layout.wide is None:
         return _numbered_by_date(table, layout, problems)
@@ -295,7 +295,7 @@ def _attendance(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.D
     return table.assign(**{ATTENDANCE: text.infer_objects()})
 
 
-def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Flow) -> pd.DataFrame:
+def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Steps) -> pd.DataFrame:
     """A wide file has a cell for every session number: those after a patient's last value were never held."""
     filled = np.zeros(len(table), dtype=bool)
     for name in (*measures, *(role for role in (DATE, ATTENDANCE) if role in table)):
@@ -306,7 +306,7 @@ def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Flow) -> pd.
     np.maximum.at(last, owner[filled], position[filled])
     held = position <= last[owner]
     kept = table.loc[held]
-    flow.add("with a value in this session or a later one", kept)
+    flow.append(counted("with a value in this session or a later one", kept))
     if kept.empty:
         raise DataError("No session of any patient has a value.", remedy="Check wide= and missing_codes=.")
     return kept
@@ -323,7 +323,7 @@ def _plainly_unique(table: pd.DataFrame) -> bool:
     return bool(((next_patient > 0) | ((next_patient == 0) & (next_session > 0))).all())
 
 
-def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Flow) -> pd.DataFrame:
+def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Steps) -> pd.DataFrame:
     if _plainly_unique(table):
         return table
     known = (table[PATIENT].notna() & table[SESSION].notna()).to_numpy(dtype=bool)
@@ -334,5 +334,5 @@ def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: F
         checks.duplicates(table, twice, problems)
         return table
     kept = table.loc[~table.duplicated([PATIENT, SESSION], keep=layout.duplicates).to_numpy()]  # type: ignore[arg-type]
-    flow.add(f"one row per patient and session (the {layout.duplicates} kept)", kept)
+    flow.append(counted(f"one row per patient and session (the {layout.duplicates} kept)", kept))
     return kept

@@ -7,11 +7,10 @@ import json
 import pandas as pd
 
 from alliance_stats.figures.flow import WIDTH, flow_height, plot_flow
-from alliance_stats.load.keeping import flow
 from alliance_stats.report.numbers import number, percent
 from alliance_stats.report.page import Labels
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.tables.flow import in_words, record
+from alliance_stats.tables.flow import flow, in_words, record
 from alliance_stats.tables.schema import PATIENT
 
 _FLOW_LABELS: Labels = {

@@ -12,7 +12,6 @@ import pandas as pd
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.load.formats import read_file
-from alliance_stats.load.keeping import keep
 from alliance_stats.load.reading import check_file, read_sessions
 from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.outcome.growth import fit_growth
@@ -24,6 +23,7 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.score.scoring import score_items
+from alliance_stats.tables.flow import keep
 from alliance_stats.tables.schema import (
     ENDING,
     ENDINGS,

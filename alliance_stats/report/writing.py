@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_stats.load.keeping import flow
 from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
 from alliance_stats.report.page import page
 from alliance_stats.report.part_data import describe_data
@@ -26,6 +25,7 @@ from alliance_stats.report.reading import check, find_ruptures, open_study, read
 from alliance_stats.report.run import Progress, Run
 from alliance_stats.report.study import Study, StudyError
 from alliance_stats.rupture.describe.summarise import summarise_patients
+from alliance_stats.tables.flow import flow
 from alliance_stats.tables.schema import suggest
 
 _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")

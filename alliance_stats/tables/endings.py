@@ -1,16 +1,17 @@
-"""How a therapy ended: read from a table, or derived by a named definition, because dropout rates depend on it.
+"""ENDINGS, checked: how the therapy of each patient ended, and when. Every step that takes endings checks them here.
 
-Definitions of dropout in use differ (Swift & Greenberg 2012: rates depend on the definition), so every derived table
-says which one made it, and `compare_endings` sets several side by side.
+Every patient of the sessions needs exactly one ending. There is no default: a patient whose therapy goes on, or whose
+ending is unknown, is ``ongoing``, and only the researcher can say so.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import Array, IntArray
 from alliance_stats.tables.schema import (
     ENDING,
     ENDINGS,
@@ -20,9 +21,8 @@ from alliance_stats.tables.schema import (
     DataError,
     numeric,
     require_columns,
+    suggest,
 )
-
-Array = np.ndarray[Any, Any]
 
 
 class Endings(NamedTuple):
@@ -44,29 +44,72 @@ class Endings(NamedTuple):
     definition: str | None
 
 
-def resolve_endings(table: pd.DataFrame, patients: Any, endings: pd.DataFrame | None) -> Endings:
+def check_endings(endings: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
+    """ENDINGS as every step trusts them: one row for each of `patients`, in their order.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `endings`, reordered; they keep their labels.
+
+    Raises
+    ------
+    DataError
+        For an unknown or missing ending, a patient with two rows, a patient without a row, or a patient that
+        `patients` does not have; names the first bad row.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"patient": ["b", "a"], "ending": ["dropout", "completed"]})
+    >>> check_endings(table, pd.Index(["a", "b"]))["ending"].tolist()
+    ['completed', 'dropout']
+    """
+    require_columns(endings, [PATIENT, ENDING], table_name="endings")
+
+    def refuse(bad: Array, problem: str, remedy: str, column: str | None = None) -> None:
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            value = None if column is None else endings[column].iloc[row]
+            where = endings[PATIENT].iloc[row]
+            raise DataError(problem, remedy=remedy, row=endings.index[row], patient=where, column=column, value=value)
+
+    unknown = ~endings[ENDING].isin(ENDINGS).to_numpy()
+    remedy = suggest(str(endings[ENDING][unknown].iloc[0]), ENDINGS) if unknown.any() else ""
+    refuse(unknown, f"'ending' must be one of {', '.join(ENDINGS)}.", remedy, ENDING)
+    refuse(endings[PATIENT].duplicated().to_numpy(), "endings names a patient twice.", "Keep one row per patient.")
+    code = patients.get_indexer(pd.Index(endings[PATIENT]))
+    remedy = "Read the patient's sessions, or remove the row: endings[endings['patient'].isin(sessions['patient'])]."
+    if (code < 0).all():
+        remedy = "Give both tables the same ids, of the same type."
+    refuse(code < 0, "endings names a patient that sessions does not have.", remedy)
+    place = np.full(len(patients), -1)
+    place[code] = np.arange(len(endings))
+    absent = np.flatnonzero(place < 0)
+    if len(absent):
+        raise DataError(
+            f"{len(absent)} patient(s) of sessions have no ending.",
+            remedy="Give every patient one; 'ongoing' where treatment goes on or nothing is known.",
+            patient=patients[absent[0]],
+        )
+    return endings.iloc[place]
+
+
+def resolve_endings(table: pd.DataFrame, patients: pd.Index, endings: pd.DataFrame | None) -> Endings:
     """The ending and last session of each of `patients`; `table` is SESSIONS, checked and sorted."""
-    given = _from_sessions(table) if endings is None else endings
-    require_columns(given, [PATIENT, ENDING], table_name="endings")
-    code = patients.get_indexer(given[PATIENT])
-    _check(given, code, patients)
-    place = np.empty(len(patients), dtype=np.int64)
-    place[code] = np.arange(len(given))
-    ending = given[ENDING].to_numpy(dtype=object)[place]
-    last_session = _last_sessions(table, given, place, len(patients))
+    given = check_endings(_from_sessions(table) if endings is None else endings, patients)
     end_day = None
     if "end_date" in given:
         day = (pd.to_datetime(given["end_date"]) - pd.Timestamp("1970-01-01")).dt.days
-        end_day = day.to_numpy(dtype=np.float64)[place]
+        end_day = day.to_numpy(dtype=np.float64)
     definition = given.attrs.get("definition")
     if definition is None and "definition" in given:
         names = given["definition"].dropna().unique()
         definition = str(names[0]) if len(names) == 1 else None
-    return Endings(ending, last_session, end_day, definition)
+    return Endings(given[ENDING].to_numpy(dtype=object), _last_sessions(table, given), end_day, definition)
 
 
 def _from_sessions(table: pd.DataFrame) -> pd.DataFrame:
-    """The endings a column of SESSIONS states, the same in every row of a patient where it stands."""
+    """The endings in a column of SESSIONS, where all filled-in rows of a patient must agree."""
     if ENDING not in table:
         raise DataError(
             "There are no endings: neither endings= nor a column 'ending' in sessions.",
@@ -83,42 +126,17 @@ def _from_sessions(table: pd.DataFrame) -> pd.DataFrame:
     return stated.reset_index(drop=True)
 
 
-def _check(endings: pd.DataFrame, code: Array, patients: Any) -> None:
-    def fail(bad: Array, problem: str, remedy: str, column: str | None = None) -> None:
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            value = None if column is None else endings[column].iloc[row]
-            where = endings[PATIENT].iloc[row]
-            raise DataError(problem, remedy=remedy, row=endings.index[row], patient=where, column=column, value=value)
-
-    fail(
-        code < 0,
-        "endings names a patient that sessions does not have.",
-        "Remove the row, or read the patient's sessions.",
-    )
-    fail(endings[PATIENT].duplicated().to_numpy(), "endings names a patient twice.", "Keep one row per patient.")
-    known = endings[ENDING].isin(ENDINGS).to_numpy()
-    fail(~known, f"'ending' must be one of {', '.join(ENDINGS)}.", "Recode the endings.", ENDING)
-    absent = np.flatnonzero(np.bincount(code, minlength=len(patients)) == 0)
-    if len(absent):
-        raise DataError(
-            f"{len(absent)} patient(s) of sessions have no ending.",
-            remedy="Give every patient one; 'ongoing' where treatment goes on or nothing is known.",
-            patient=patients[absent[0]],
-        )
-
-
-def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame, place: Array, n_patients: int) -> Array:
+def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame) -> IntArray:
     session = table[SESSION].to_numpy()
     change = np.flatnonzero(np.asarray(table[PATIENT].iloc[1:]) != np.asarray(table[PATIENT].iloc[:-1]))
     first, last = session[np.r_[0, change + 1]], session[np.r_[change, len(table) - 1]]
     if LAST_SESSION not in endings:
         return last
-    stated = numeric(endings, LAST_SESSION)[place]
+    stated = numeric(endings, LAST_SESSION)
     result = np.where(np.isnan(stated), last, stated)
     bad = (result < first) | (result != np.floor(result))
     if bad.any():
-        row = int(place[np.flatnonzero(bad)[0]])
+        row = int(np.flatnonzero(bad)[0])
         raise DataError(
             "'last_session' must be a whole session number, not before the patient's first session.",
             remedy="Correct it, or leave it missing to use the patient's last row.",

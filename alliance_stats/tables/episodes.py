@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
+from alliance_stats.tables.panel import rows_until
 
 
 class EpisodeStates(NamedTuple):
@@ -64,14 +63,11 @@ def episode_states(series: Any, time: Any, *, episode_series: Any, start: Any, e
 
 
 def _count_and_latest(series: IntArray, time: IntArray, owner: IntArray, when: IntArray) -> tuple[IntArray, FloatArray]:
-    """How many marks of its own series stand at or before each query, and the time of the last of them."""
-    if not len(when) or not len(time):
+    """How many marks of its own series lie at or before each query, and the time of the last of them."""
+    if not len(when):
         return np.zeros(len(time), dtype=np.int64), np.full(len(time), np.nan)
-    low = min(int(time.min()), int(when.min()))
-    span = max(int(time.max()), int(when.max())) - low + 1
-    marks = np.sort(owner * span + (when - low))
-    position = np.searchsorted(marks, series * span + (time - low), side="right")
-    first = np.searchsorted(marks, series * span, side="left")
-    count = position - first
-    latest = np.where(count > 0, marks[position - 1] % span + low, np.nan)
-    return count.astype(np.int64), latest
+    order = np.lexsort((when, owner))
+    owner, when = owner[order], when[order]
+    until = rows_until(owner, when, series, time)
+    count = until - np.searchsorted(owner, series, side="left")
+    return count, np.where(count > 0, when[until - 1], np.nan)

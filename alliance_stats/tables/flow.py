@@ -7,12 +7,96 @@ A record is a plain list of plain dicts, one per step: ``step`` (in words), ``pa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from alliance_stats.tables.schema import PATIENT, require_columns
 
 FLOW = "flow"
 Steps = list[dict[str, Any]]
+
+
+def keep(sessions: pd.DataFrame, where: Any, *, because: str) -> pd.DataFrame:
+    """The rows for which `where` holds, the loss recorded under its reason.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS.
+    where : Series, array or list of bool
+        One value per row; missing counts as False.
+    because : str
+        What is kept, in words, such as ``"four or more rated sessions"``.
+
+    Returns
+    -------
+    DataFrame
+        A new frame whose ``attrs["flow"]`` has one step more.
+
+    Raises
+    ------
+    ValueError
+        If `where` has another length or index than `sessions`, or `because` is empty.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"patient": [1, 1, 2], "session": [1, 2, 1]})
+    >>> flow(keep(rows, rows["patient"] == 1, because="patient 1"))
+              step  patients  sessions  patients_lost  sessions_lost
+    0  at the start         2         3              0              0
+    1     patient 1         1         2              1              1
+    """
+    require_columns(sessions, [PATIENT], table_name="sessions")
+    if not because.strip():
+        raise ValueError("because= must say in words what is kept.")
+    if isinstance(where, pd.Series) and not where.index.equals(sessions.index):
+        raise ValueError("where has another index than sessions.")
+    mask = pd.array(np.asarray(where, dtype=object), dtype="boolean").fillna(False).to_numpy(dtype=bool)
+    if len(mask) != len(sessions):
+        raise ValueError(f"where has {len(mask)} values for {len(sessions)} rows.")
+    kept = sessions.loc[mask].copy()
+    steps = record(sessions, patients=sessions[PATIENT].nunique())
+    kept.attrs = {**sessions.attrs, FLOW: [*steps, counted(because, kept)]}
+    return kept
+
+
+def flow(of: Any) -> pd.DataFrame:
+    """The flow of who was kept as a table: one row per step, with patients and sessions kept and lost.
+
+    Parameters
+    ----------
+    of : DataFrame or fit
+        SESSIONS, or any table made from them; or a fitted model, whose last step is the rows it used
+        (``fit.diagnostics["flow"]``).
+
+    Returns
+    -------
+    DataFrame
+        ``step, patients, sessions, patients_lost, sessions_lost``; without a record, one row about the table as it is.
+        Where reasons are recorded also ``why`` (with counts), and where a step counts something other than sessions
+        also ``unit``; across a change of unit no loss is counted in ``sessions_lost``. Counts that cannot be told are
+        missing.
+    """
+    if isinstance(of, pd.DataFrame):
+        steps = record(of, patients=of[PATIENT].nunique() if PATIENT in of else None)
+    else:
+        steps = of.diagnostics[FLOW]
+    units = [one.get("unit", "sessions") for one in steps]
+    lost = {
+        name: [0, *(_lost(before[name], after[name]) for before, after in pairwise(steps))]
+        for name in ("patients", "sessions")
+    }
+    lost["sessions"] = [0 if i and units[i] != units[i - 1] else n for i, n in enumerate(lost["sessions"])]
+    columns: dict[str, Any] = {"step": [one["step"] for one in steps]}
+    columns |= {name: _counts([one[name] for one in steps]) for name in ("patients", "sessions")}
+    columns |= {f"{name}_lost": _counts(values) for name, values in lost.items()}
+    table = pd.DataFrame(columns)
+    if any(why(one) for one in steps):
+        table = table.assign(why=[why(one) for one in steps])
+    return table.assign(unit=units) if len(set(units)) > 1 else table
 
 
 def record(table: pd.DataFrame, *, patients: int | None) -> Steps:
@@ -47,6 +131,11 @@ def with_step(
     """
     more = {"lost": {str(reason): int(n) for reason, n in lost.items() if n}} if lost else {}
     return [*steps, _step(words, patients, sessions) | more | ({"unit": unit} if unit else {})]
+
+
+def counted(words: str, table: pd.DataFrame) -> dict[str, Any]:
+    """A step whose counts are the patients and rows of `table`."""
+    return _step(words, table[PATIENT].nunique(), len(table))
 
 
 def carried(table: pd.DataFrame) -> dict[str, Any]:
@@ -94,3 +183,12 @@ def _step(words: str, patients: int | None, sessions: int | None) -> dict[str, A
         "patients": None if patients is None else int(patients),
         "sessions": None if sessions is None else int(sessions),
     }
+
+
+def _lost(before: int | None, after: int | None) -> int | None:
+    """How many fewer; a step that adds some (ratings of a second file) loses none."""
+    return None if before is None or after is None else max(before - after, 0)
+
+
+def _counts(values: list[int | None]) -> pd.Series:
+    return pd.Series(values, dtype="Int64" if None in values else "int64")

@@ -5,12 +5,11 @@ Rows are sorted by series and, within it, by an integer time; ``series`` numbers
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 MIN_FOR_LINE = 3
 """With two ratings a line passes through both: there is nothing left to call a deviation from it."""
@@ -23,6 +22,38 @@ class Split(NamedTuple):
     between: FloatArray
 
 
+def rows_at(series: IntArray, time: IntArray, which: IntArray, when: IntArray) -> IntArray:
+    """The row of series `which` at the time `when`, for each of them; -1 where there is none.
+
+    Examples
+    --------
+    >>> rows_at(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([0, 1, 1]), np.array([2, 1, 2])).tolist()
+    [1, 2, -1]
+    """
+    row = rows_until(series, time, which, when) - 1
+    hit = row >= 0
+    hit[hit] = (series[row[hit]] == which[hit]) & (time[row[hit]] == when[hit])
+    return np.where(hit, row, -1).astype(np.int64)
+
+
+def rows_until(series: IntArray, time: IntArray, which: IntArray, when: IntArray) -> IntArray:
+    """How many rows there are up to the time `when` of series `which`, all rows of lower series included.
+
+    Rows ``first:rows_until(...)`` of a series that begins at row `first` are its rows at or before the time.
+
+    Examples
+    --------
+    >>> rows_until(np.array([0, 0, 1]), np.array([1, 3, 2]), np.array([0, 1, 1]), np.array([2, 1, 9])).tolist()
+    [1, 2, 3]
+    """
+    if not len(series):
+        return np.zeros(len(which), dtype=np.int64)
+    before, after = int(time.min()) - 1, int(time.max()) + 1
+    span = after - before
+    wanted = which * span + (np.clip(when, before, after - 1) - before)
+    return np.searchsorted(series * span + (time - before), wanted, side="right")
+
+
 def lagged_rows(series: IntArray, time: IntArray, by: int) -> IntArray:
     """The row of the same series `by` time units earlier (negative: later), -1 where there is none.
 
@@ -31,20 +62,10 @@ def lagged_rows(series: IntArray, time: IntArray, by: int) -> IntArray:
     >>> lagged_rows(np.array([0, 0, 0, 1]), np.array([1, 2, 4, 1]), 1).tolist()
     [-1, 0, -1, -1]
     """
-    if not len(series):
-        return np.zeros(0, dtype=np.int64)
-    low, span = int(time.min()), int(time.max()) - int(time.min()) + 1
-    if abs(by) >= span:
-        return np.full(len(series), -1, dtype=np.int64)
-    key = series * span + (time - low)
-    row = np.searchsorted(key, key - by)
-    found = np.minimum(row, len(key) - 1)
-    wanted = time - low - by
-    hit = (key[found] == key - by) & (wanted >= 0) & (wanted < span)
-    return np.where(hit, found, -1).astype(np.int64)
+    return rows_at(series, time, series, time - by)
 
 
-def earlier_rated(series: IntArray, rated: np.ndarray[Any, np.dtype[np.bool_]], by: int) -> IntArray:
+def earlier_rated(series: IntArray, rated: BoolArray, by: int) -> IntArray:
     """The row of the `by`-th rated entry before each row (negative: after), however long ago; -1 where there is none.
 
     Examples
@@ -99,7 +120,7 @@ def split_by_line(series: IntArray, time: IntArray, values: FloatArray, n_series
 def split_so_far(series: IntArray, values: FloatArray) -> Split:
     """Deviation from the mean of the series' values so far, this one included, and that mean.
 
-    The mean stands in every row after the first value; the deviation where there is a value.
+    Every row from the first value on has the mean; a row with a value also has the deviation.
     """
     there = ~np.isnan(values)
     centre = float(values[there].mean()) if there.any() else 0.0

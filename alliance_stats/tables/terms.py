@@ -5,11 +5,14 @@ A fit is a frozen object whose methods return these tables; the functions here g
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 
 from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
+from alliance_stats.tables.shares import check_level
 
 
 @runtime_checkable
@@ -44,8 +47,7 @@ def tidy(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
         TERMS: ``term, estimate, std_error, df, statistic, p_value, ci_low, ci_high``, on the scale of the linear
         predictor; ``df`` is infinite where the statistic is referred to the normal distribution.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1.")
+    check_level(level)
     table = _check(fit).tidy(level=level)
     return table.loc[:, [*TERMS_COLUMNS, *(name for name in table if name not in TERMS_COLUMNS)]]
 
@@ -66,6 +68,56 @@ def variances(fit: Fit) -> pd.DataFrame:
     """
     table = _check(fit).variances()
     return table.loc[:, [*VARIANCES_COLUMNS, *(name for name in table if name not in VARIANCES_COLUMNS)]]
+
+
+def t_p_value(statistic: Any, df: Any) -> Any:
+    """Two-sided p value of a t statistic; of a normal one where `df` is infinite."""
+    from scipy.special import ndtr, stdtr
+
+    tail = -np.abs(statistic)
+    return 2 * np.where(np.isinf(df), ndtr(tail), stdtr(df, tail))
+
+
+def t_quantile(level: float, df: Any) -> Any:
+    """Two-sided t quantile of a confidence level; the normal one where `df` is infinite (scipy's is missing there)."""
+    from scipy.special import ndtri, stdtrit
+
+    check_level(level)
+    return np.where(np.isinf(df), ndtri((1 + level) / 2), stdtrit(df, (1 + level) / 2))
+
+
+def t_interval(estimate: Any, std_error: Any, df: Any, *, level: float) -> tuple[Any, Any]:
+    """Two-sided t interval; the normal one where `df` is infinite."""
+    reach = t_quantile(level, df) * std_error
+    return estimate - reach, estimate + reach
+
+
+def terms_table(terms: Iterable[str], estimate: Any, std_error: Any, df: Any, *, level: float) -> pd.DataFrame:
+    """TERMS of estimates, their standard errors and degrees of freedom.
+
+    Parameters
+    ----------
+    terms : iterable of str
+        k names.
+    estimate, std_error : (k,) arrays
+        A standard error of 0 has no statistic and no p value.
+    df : float or (k,) array
+        Degrees of freedom of t; infinite for the normal distribution.
+    level : float
+        Coverage of the intervals.
+
+    Examples
+    --------
+    >>> terms_table(["session"], np.array([1.2]), np.array([0.4]), 10, level=0.95).round(3)
+          term  estimate  std_error    df  statistic  p_value  ci_low  ci_high
+    0  session       1.2        0.4  10.0        3.0    0.013   0.309    2.091
+    """
+    estimate, std_error = np.asarray(estimate, dtype=np.float64), np.asarray(std_error, dtype=np.float64)
+    statistic = np.divide(estimate, std_error, out=np.full(estimate.shape, np.nan), where=std_error > 0)
+    degrees = np.broadcast_to(np.asarray(df, dtype=np.float64), estimate.shape)
+    low, high = t_interval(estimate, std_error, degrees, level=level)
+    columns = [list(terms), estimate, std_error, degrees, statistic, t_p_value(statistic, degrees), low, high]
+    return pd.DataFrame(dict(zip(TERMS_COLUMNS, columns, strict=True)))
 
 
 def _check(fit: Fit) -> Fit:
