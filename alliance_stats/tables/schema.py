@@ -114,15 +114,21 @@ def plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def suggest(name: str, known: Iterable[Hashable]) -> str:
-    """The end of an error message about an unknown name: the nearest known one, or the known ones.
+def suggest(name: object, known: Iterable[Hashable]) -> str:
+    """The end of an error message about an unknown name: the same of another type, the nearest, or the known ones.
 
     >>> suggest("allience", ["alliance", "phq9"])
     "Did you mean 'alliance'?"
     >>> suggest("x", ["alliance", "phq9"])
     "Known: 'alliance', 'phq9'."
+    >>> suggest("17", [16, 17])
+    "It is 17 there (int), not '17' (str)."
     """
+    known, name = [plain(item) for item in known], plain(name)
     names = [str(item) for item in known]
+    if str(name) in names:
+        there = known[names.index(str(name))]
+        return f"It is {there!r} there ({type(there).__name__}), not {name!r} ({type(name).__name__})."
     near = difflib.get_close_matches(str(name), names, n=1)
     if near:
         return f"Did you mean {near[0]!r}?"

@@ -15,8 +15,9 @@ from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.latent.result import statistic, where_likely
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.follow import follow
-from alliance_stats.rupture.rules.rule import EARLIER_ONLY, Rule
+from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Series, read_series
+from alliance_stats.rupture.rules.vocabulary import REFERENCES
 from alliance_stats.tables.schema import PATIENT, check_sessions
 
 FAMILY: dict[str, Rule] = {
@@ -49,7 +50,7 @@ FAMILY |= {
         repair="to_baseline",
         bridge=None,
     )
-    for reference in EARLIER_ONLY
+    for reference in (name for name, word in REFERENCES.items() if not word.looks_ahead)
     for unit in ("pooled_sd", "percent")
 }
 """References x units. Points, pooled and between SD and the RCI are constants of a study: calibrated, they are one.

@@ -28,6 +28,7 @@ from alliance_stats.rupture.rules.detect import events_table, label
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import FloatArray, IntArray, Roll, Series, read_series
+from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 
@@ -185,7 +186,8 @@ def chance_level(
     drawn = draw_counts(judged, draws, rng, null, bounds, step)
     found, expected = drawn.found, drawn.expected
     warnings = [*drawn.warnings, *_about(series, observed, expected)]
-    if null == "shuffled" and rule.reference in ("own_mean", "own_median") and rule.unit != "moving_range":
+    ordered = REFERENCES[rule.reference].ordered or UNITS[rule.unit].ordered or bool(rule.run_rules)
+    if null == "shuffled" and not ordered:
         warnings.append(
             "This rule does not look at the order of sessions: shuffling shows repairs only, use the fitted null."
         )

@@ -9,11 +9,8 @@ import numpy as np
 from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import IntArray
+from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
 
-ON_THE_GRID = ("previous", "running_max", "own_median")
-"""References from which falls are whole or (from the median) half steps of the score's grid."""
-OF_THE_STUDY = ("pooled_sd", "between_sd", "rci")
-"""Units that are one SD for the whole study."""
 COARSE = 12
 """A criterion that is met from fewer half steps on leaps noticeably from one to the next."""
 
@@ -25,10 +22,10 @@ def fewest_half_steps(judged: Judged, step: float) -> IntArray | None:
     run rules, which count smaller falls too.
     """
     rule, series = judged.rule, judged.series
-    if step <= 0 or rule.reference not in ON_THE_GRID or rule.unit not in OF_THE_STUDY or rule.run_rules:
+    whole = REFERENCES[rule.reference].grid
+    if step <= 0 or not whole or UNITS[rule.unit].of != "study" or rule.run_rules:
         return None
     first = series.start[np.searchsorted(series.study, np.arange(series.n_studies))]
-    whole = _half_steps_of(rule)
     needed = rule.size * np.broadcast_to(judged.unit, series.score.shape)[first] / (whole * step / 2.0)
     fewest = np.floor(needed + 1e-6) + 1.0 if rule.strict else np.ceil(needed - 1e-6)
     counted: IntArray = whole * fewest.astype(np.int64)
@@ -45,10 +42,5 @@ def held_in_points(judged: Judged, step: float) -> Rule:
     fewest = fewest_half_steps(judged, step)
     if fewest is None or fewest[0] >= COARSE or not judged.judgeable.any():
         return judged.rule
-    size = (float(fewest[0]) - _half_steps_of(judged.rule) / 2.0) * step / 2.0
+    size = (float(fewest[0]) - REFERENCES[judged.rule.reference].grid / 2.0) * step / 2.0
     return replace(judged.rule, unit="points", size=size, strict=False, reliability=None)
-
-
-def _half_steps_of(rule: Rule) -> int:
-    """How many half steps of the grid falls can differ by."""
-    return 1 if rule.reference == "own_median" else 2

@@ -10,7 +10,7 @@ import numpy as np
 from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores, statistics
 from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.rupture.rules.criterion import Judged, judge
-from alliance_stats.rupture.rules.follow import REPAIRED, Ruptures, follow
+from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import FloatArray, IntArray, Series
 
@@ -126,7 +126,7 @@ def _count(
     series = judged.series
     slots = series.n_patients
     owner = np.searchsorted(series.start, ruptures.onset, side="right") - 1
-    repaired = ruptures.status == REPAIRED
+    repaired = ruptures.is_repaired
     onsets = np.bincount(owner, minlength=slots)
     repairs = np.bincount(owner[repaired], minlength=slots)
     falls = series.total(judged.fires)

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.rules.criterion import CANNOT_FIRE, NOT_RATED, Judged, cannot_fire, judge
+from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.detect import rule_of, source_of
+from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import BoolArray, IntArray, Roll, Series, read_series

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.rupture.describe.describe import bring_together
-from alliance_stats.rupture.rules.criterion import CANNOT_FIRE, NOT_RATED, cannot_fire
 from alliance_stats.rupture.rules.detect import source_of
+from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
 from alliance_stats.rupture.rules.series import IntArray
 from alliance_stats.tables.flow import carried
 from alliance_stats.tables.schema import (

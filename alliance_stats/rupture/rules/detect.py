@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.rupture.rules.criterion import Judged, judge
-from alliance_stats.rupture.rules.follow import REPAIRED, Ruptures, follow
+from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import IntArray, Roll, read_series
@@ -67,7 +67,7 @@ def events_table(judged: Judged, ruptures: Ruptures, roll: Roll, *, score: str) 
     owner = np.searchsorted(series.start, onset, side="right") - 1
     begins = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
     event = np.arange(len(owner)) - np.repeat(begins, np.diff(np.r_[begins, len(owner)])) + 1
-    open_ended = ruptures.status != REPAIRED
+    open_ended = ~ruptures.is_repaired
     unit = judged.unit if np.ndim(judged.unit) == 0 or len(judged.unit) == 1 else judged.unit[onset]
     baseline, lowest = judged.baseline[onset], series.score[nadir]
     repair_score = series.score[repaired]  # -1 reads the last rating; overwritten below

@@ -9,9 +9,8 @@ import numpy as np
 from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import BoolArray, FloatArray, IntArray, Series
-
-REPAIRED, UNREPAIRED, CENSORED = 0, 1, 2
-"""Indices into :data:`alliance_stats.tables.schema.STATUSES`."""
+from alliance_stats.rupture.rules.vocabulary import REPAIRS
+from alliance_stats.tables.schema import CENSORED, REPAIRED, STATUSES, UNREPAIRED
 
 
 class Ruptures(NamedTuple):
@@ -26,7 +25,7 @@ class Ruptures(NamedTuple):
     resumed : (m,) int array
         The first rating that no longer belonged to it.
     status : (m,) int array
-        REPAIRED, UNREPAIRED or CENSORED.
+        How it ended: an index into :data:`alliance_stats.tables.schema.STATUSES`.
     """
 
     onset: IntArray
@@ -34,6 +33,12 @@ class Ruptures(NamedTuple):
     repaired: IntArray
     resumed: IntArray
     status: IntArray
+
+    @property
+    def is_repaired(self) -> BoolArray:
+        """Whether each was repaired."""
+        repaired: BoolArray = self.repaired >= 0
+        return repaired
 
 
 def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
@@ -85,7 +90,8 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         repaired = np.where(regained, at[done], -1)
         resumed = at[done] + regained
         cut_short = _cut_short(series, rule, of, final, ended[done])
-        status = np.where(regained, REPAIRED, np.where(cut_short, CENSORED, UNREPAIRED))
+        unregained = np.where(cut_short, STATUSES.index(CENSORED), STATUSES.index(UNREPAIRED))
+        status = np.where(regained, STATUSES.index(REPAIRED), unregained)
         closed.append((of, nadir[done], repaired, resumed, status))
         following = before[resumed]
         found = following < len(firing)
@@ -106,14 +112,9 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
 
 def meets_target(rule: Rule, score: FloatArray, baseline: FloatArray, low: FloatArray, tolerance: float) -> BoolArray:
     """Whether a score regains what was lost; `low` is the lowest score of the rupture before it."""
-    if rule.repair == "past_baseline":
-        met = score > baseline + tolerance
-    elif rule.repair == "to_baseline":
-        met = score >= baseline - tolerance
-    elif rule.repair == "share_of_fall":
-        met = score >= low + float(rule.repair_amount or 0.0) * (baseline - low) - tolerance
-    else:
-        met = score >= baseline - float(rule.repair_amount or 0.0) - tolerance
+    repair = REPAIRS[rule.repair]
+    target = repair.target(baseline, low, float(rule.repair_amount or 0.0))
+    met: BoolArray = score > target + tolerance if repair.above else score >= target - tolerance
     if rule.bounds is not None:
         met |= score >= rule.bounds[1] - tolerance
     return met

@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import textwrap
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from alliance_stats.rupture.rules.vocabulary import REFERENCES, REPAIRS, UNITS, described
 from alliance_stats.tables.schema import require_choice
 
-REFERENCES = ("previous", "running_mean", "running_max", "own_mean", "own_median", "own_trend")
-UNITS = (
-    "points",
-    "percent",
-    "own_sd",
-    "pooled_sd",
-    "shrunken_sd",
-    "earlier_sd",
-    "between_sd",
-    "stricter_sd",
-    "moving_range",
-    "rci",
-)
 FALLS = ("single", "cumulative", "sudden")
-REPAIRS = ("past_baseline", "to_baseline", "share_of_fall", "within_points")
 OVERLAPS = ("absorb", "restart")
 RUN_RULES = ("two_of_three", "four_of_five", "eight_in_a_row")
-
-EARLIER_ONLY = ("previous", "running_mean", "running_max")
-"""References that use no rating later than the one judged."""
-STUDY_UNITS = ("points", "percent", "pooled_sd", "between_sd", "rci")
-"""Units that are constants of the instrument or of the whole study, not of the patient's own course."""
-EARLIER_UNITS = ("earlier_sd",)
-"""Units of the patient's own course that use no rating later than those before the one judged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,60 +30,29 @@ class Rule:
                   +--1---2---3---4---5---6---7---8---9--> session
                                  |---- open (at most `window` session numbers) ----|
 
-    The default fall, two pooled within-patient SD below the mean of the patient's earlier ratings, is prospective.
-    With thresholds set to flag 5 % of patients without ruptures it found 17 % of the true ones on average over the 23
-    simulated worlds of ``figures/detector_comparison.csv``, and 19 % judged from the third rating on
-    (``min_ratings=2``; one rating is a poor level to fall from, and no rupture of those worlds begins earlier). Own
-    median or own mean with the pooled SD found 15 and 14 %; own mean with the patient's own SD, as most published rules
-    do, 7 %; a fall from the previous session in own SD 4 %. (A rupture inflates the own SD it is measured by, and a
-    short series estimates it badly.)
-
-    The SD of the patient's earlier ratings, drawn towards the pooled one (``earlier_sd``), found 20 % from the third
-    rating on. It is not the default: the same sessions judged in the pooled SD give 19 %, and the advantage depends on
-    the data. It finds more at 16 and 30 sessions (brief ruptures 18 against 16 %, 13 against 11 %) and under
-    heavy-tailed noise (long ruptures 15 against 12 %), but fewer where one patient in four has brief ruptures (13
-    against 14 %) and at a ceiling (19 against 20 %, long ruptures 22 against 24 %): at a ceiling the earlier ratings
-    hardly vary. For long therapies without a ceiling take ``running_mean_2earlier``.
-
-    No single-session rule finds much: see :func:`~alliance_stats.detect_latent`. The default repair is the first later
-    score *past* the baseline. The size that suits a study comes from :func:`~alliance_stats.calibrate`.
+    The default fall, two pooled within-patient SD below the mean of the patient's earlier ratings, is prospective. The
+    default repair is the first later score *past* the baseline. The size that suits a study comes from
+    :func:`~alliance_stats.calibrate`; how many ruptures each rule finds in simulated studies is told in docs/rules.md.
 
     Parameters
     ----------
     name : str
         Written into the column ``rule`` of EVENTS.
     reference : str
-        The level a score is compared with. ``previous``: the previous rated session. ``running_mean``,
-        ``running_max``: mean or maximum of all earlier rated sessions. ``own_mean``, ``own_median``: of all the
-        patient's rated sessions, the judged one included. ``own_trend``: the patient's least-squares line over session
-        numbers. Scores 5, 6, 4, 6 judged at the third: previous 6, running mean 5.5, running maximum 6, own mean 5.25,
-        own median 5.5.
+        The level a score is compared with.
+        {references}
+        Scores 5, 6, 4, 6 judged at the third: previous 6, running mean 5.5, running maximum 6, own mean 5.25, own
+        median 5.5.
     unit : str
         What `size` is counted in.
-        ``points``: points of the score.
-        ``percent``: percent of the reference level (of its absolute value).
-        ``own_sd``: the patient's SD (n - 1) around the own mean; with ``own_trend`` around the line (n - 2).
-        ``pooled_sd``: root of the pooled within-patient variance of the study, around the same centre.
-        ``shrunken_sd``: root of the own variance drawn towards the pooled one, (df s_i^2 + w s^2) / (df + w), with
-        w = 2 + 2 / CV^2 and CV the spread of the true variances across patients (method of moments, inverse gamma law).
-        ``earlier_sd``: root of the variance of the patient's ratings *before* the one judged, drawn towards the pooled
-        one with the weight of four further ratings, (q + 4 s^2) / (m + 4): q squares of the k earlier ratings around
-        their own mean, m = k - 1 (0 for none), s^2 the study's pooled within-patient variance around the own means,
-        whatever the `reference`. With no or one earlier rating it is the pooled SD. Earlier 6, 4, 5 in a study with
-        s^2 = 1.5: q = 2, m = 2, the unit is sqrt(8 / 6) = 1.15 points.
-        ``between_sd``: SD of the patients' own means.
-        ``stricter_sd``: the larger of own and between SD (Gumz et al. 2012).
-        ``moving_range``: mean absolute difference of neighbouring ratings / 1.128, the sigma of a control chart for
-        individuals.
-        ``rci``: the reliable change index, 1.96 x SD x sqrt(2) x sqrt(1 - `reliability`), with the SD of the patients'
-        first ratings (Jacobson & Truax 1991).
+        {units}
     size : float
         How many units make a fall. With `unit` "points" and `size` 1, a score of 4 after a 5 is a fall.
     strict : bool
         False: a fall of exactly `size` units counts. True: it must exceed `size`.
     fall : str
-        ``single``: the score stands `size` units below the reference. ``cumulative`` (reference ``previous`` only): it
-        stands `size` units below the score at which the current run of non-rising ratings began; 6, 5, 5, 4 is one
+        ``single``: the score lies `size` units below the reference. ``cumulative`` (reference ``previous`` only): it
+        lies `size` units below the score at which the current run of non-rising ratings began; 6, 5, 5, 4 is one
         fall of 2 from 6. ``sudden`` (reference ``previous`` only): a single fall that is also at least `sudden_percent`
         percent of the previous score and separates up to three ratings before from up to three after (sessions n-2..n
         and n+1..n+3, two of each at least) by more than t(`sudden_alpha`) pooled SD (Tang & DeRubeis 1999).
@@ -115,9 +66,8 @@ class Rule:
         across at most this many missed or unrated sessions: 0 breaks at every gap, None bridges all. With 1, sessions
         3 and 5 are neighbours if 4 is missing, sessions 3 and 6 are not.
     repair : str
-        Repaired at the first later rated session that is ``past_baseline``: strictly above the baseline;
-        ``to_baseline``: at or above it; ``share_of_fall``: has regained `repair_amount` (0 to 1] of the fall from
-        baseline to the lowest score so far; ``within_points``: is not more than `repair_amount` points below it.
+        Repaired at the first later rated session whose score meets the target.
+        {repairs}
     repair_amount : float or None
         For ``share_of_fall`` and ``within_points`` only.
     window : int or None
@@ -212,7 +162,7 @@ class Rule:
         _require_real("sudden_alpha", self.sudden_alpha, low=0.0, high=1.0)
 
     def _check_repair(self) -> None:
-        needs_amount = self.repair in ("share_of_fall", "within_points")
+        needs_amount = REPAIRS[self.repair].takes_amount
         if needs_amount != (self.repair_amount is not None):
             verb = "needs" if needs_amount else "takes no"
             raise ValueError(f"repair={self.repair!r} {verb} repair_amount=.")
@@ -241,11 +191,31 @@ class Rule:
         towards) count as known beforehand, as an instrument's norms are; whoever needs them strictly so passes them as
         `size` in points.
         """
-        looks_back = self.reference in EARLIER_ONLY and self.unit in (*STUDY_UNITS, *EARLIER_UNITS)
-        return looks_back and self.fall != "sudden"
+        looks_ahead = REFERENCES[self.reference].looks_ahead or UNITS[self.unit].looks_ahead
+        return not looks_ahead and self.fall != "sudden"
 
 
-_CHOICES = {"reference": REFERENCES, "unit": UNITS, "fall": FALLS, "repair": REPAIRS, "overlap": OVERLAPS}
+def _documented(docstring: str) -> str:
+    """The docstring of Rule with the meaning of each word of the vocabulary."""
+    text = inspect.cleandoc(docstring)
+    for name, lines in (
+        ("references", described(REFERENCES)),
+        ("units", described(UNITS)),
+        ("repairs", described(REPAIRS)),
+    ):
+        text = text.replace(f"    {{{name}}}", textwrap.indent(lines, "    "))
+    return text
+
+
+Rule.__doc__ = _documented(Rule.__doc__ or "")
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "reference": tuple(REFERENCES),
+    "unit": tuple(UNITS),
+    "fall": FALLS,
+    "repair": tuple(REPAIRS),
+    "overlap": OVERLAPS,
+}
 
 
 def _require_whole(name: str, value: Any, *, low: int) -> None:

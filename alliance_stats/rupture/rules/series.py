@@ -62,7 +62,7 @@ class Series:
     def places(self) -> list[IntArray]:
         """The ratings that come first in their patient's series, those that come second, and so on.
 
-        Longer series stand before shorter ones in each, so that one place of these arrays is one patient throughout.
+        In each, patients with longer series come first, so that entry i is the same patient in all of them.
         """
         order = np.argsort(-self.length, kind="stable")
         begins, going = self.start[order], np.cumsum(np.bincount(self.length)[::-1])[::-1]
@@ -83,6 +83,12 @@ class Series:
         if not len(self.start):
             return np.zeros(0)
         return np.add.reduceat(np.asarray(values, dtype=np.float64), self.start)
+
+    def total_before(self, values: FloatArray) -> FloatArray:
+        """The sum of a value over the patient's earlier ratings, at each rating."""
+        before: FloatArray = np.cumsum(values) - values
+        before -= self.spread(before[self.start])
+        return before
 
     def spread(self, per_patient: Any) -> Any:
         """A value of each patient at each of the patient's ratings."""

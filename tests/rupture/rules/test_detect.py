@@ -16,6 +16,7 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.explain import explain
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.rupture.rules.vocabulary import UNITS
 from alliance_stats.tables.schema import EVENTS_COLUMNS, EVENTS_DTYPES, DataError
 
 POINTS = Rule(name="points", reference="previous", unit="points", size=2.0, bridge=None)
@@ -163,7 +164,8 @@ def test_two_sd_below_own_mean_cannot_fire_with_five_ratings():
 
 @pytest.mark.parametrize("name", ["own_mean_2sd", "own_trend_2sd", "previous_2sd", "chart_3sigma"])
 def test_the_largest_possible_fall_is_never_exceeded_and_nearly_reached(name):
-    from alliance_stats.rupture.rules.criterion import judge, largest_fall
+    from alliance_stats.rupture.rules.criterion import judge
+    from alliance_stats.rupture.rules.limits import largest_fall
     from alliance_stats.rupture.rules.series import read_series
 
     rng = np.random.default_rng(1)
@@ -573,7 +575,7 @@ def test_the_unit_of_earlier_ratings_explained():
     sessions = sessions_of([5, 6, 4, 5, 1, 7, 1], [5, 6, 4, 5, 5, 5, 5], [3, 4])
     told = explain(sessions, patient=0, session=5, score="alliance", rule="running_mean_2earlier")
     assert told.verdict == "onset"
-    assert "unit (earlier_sd)" in set(told.table["criterion"])
+    assert UNITS["earlier_sd"].words in " ".join(told.table["criterion"])
     early = explain(sessions, patient=0, session=2, score="alliance", rule="running_mean_2earlier")
     assert early.verdict == "not judgeable"
     short = explain(sessions, patient=2, session=2, score="alliance", rule="running_mean_2earlier")
