@@ -2,76 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.paths import predict_rows
-from alliance_stats.hazard.binary import fit_binary, mean
-from alliance_stats.hazard.cox_answers import (
-    martingale_residuals,
-    proportionality_score,
-    schoenfeld_residuals,
-    score_residuals,
-)
+from alliance_stats.dropout.result import HazardFit
+from alliance_stats.dropout.rows import predict_rows
+from alliance_stats.hazard.binary import fit_binary
+from alliance_stats.hazard.cox_answers import proportionality_score
 from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, require_choice
 
-if TYPE_CHECKING:
-    from alliance_stats.dropout.result import HazardFit
-
 Array = np.ndarray[Any, Any]
-
-RESIDUALS = ("martingale", "deviance", "pearson", "score", "schoenfeld")
-
-
-def residuals(fit: HazardFit, kind: str = "martingale") -> Any:
-    """Residuals of the rows the model was fitted on (without the therapist effect, if it has one).
-
-    Parameters
-    ----------
-    kind : str
-        ``martingale`` (event minus expected), ``deviance`` (its normalised form), ``pearson`` (discrete), ``score``
-        (a column per term), ``schoenfeld`` (Cox: a row per event, with ``time``).
-
-    Returns
-    -------
-    array or DataFrame
-        (n,) array, or a DataFrame for ``score`` and ``schoenfeld``.
-    """
-    require_choice(kind, RESIDUALS, name="kind")
-    if kind == ("pearson" if fit.is_cox else "schoenfeld"):
-        raise ValueError(f"{kind} residuals belong to the {'discrete' if fit.is_cox else 'Cox'} model.")
-    matrix, event, beta = fit.design.matrix, fit.event, fit.coefficients
-    if fit.is_cox:
-        ties = fit.model.removeprefix("cox ")
-        if kind == "score":
-            return pd.DataFrame(score_residuals(beta, matrix, fit.engine, ties=ties), columns=fit.terms)
-        if kind == "schoenfeld":
-            values = schoenfeld_residuals(beta, matrix, fit.engine, ties=ties)
-            table = pd.DataFrame(values, columns=fit.terms)
-            return table.assign(time=fit.engine.time[fit.engine.event_time])
-        expected = event - martingale_residuals(beta, matrix, fit.engine, ties=ties)
-        return event - expected if kind == "martingale" else _deviance_of_count(event, expected)
-    hazard = mean(matrix @ beta, fit.link)
-    if kind == "score":
-        from alliance_stats.hazard.binary import row_terms
-
-        weight = row_terms(matrix @ beta, event, fit.link)[1]
-        return pd.DataFrame(matrix * weight[:, None], columns=fit.terms)
-    if kind == "pearson":
-        return (event - hazard) / np.sqrt(hazard * (1 - hazard))
-    if kind == "deviance":
-        own = np.where(event > 0, hazard, 1 - hazard)
-        return np.sign(event - hazard) * np.sqrt(-2 * np.log(own))
-    return event - hazard
-
-
-def _deviance_of_count(event: Array, expected: Array) -> Array:
-    residual = event - expected
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inner = residual + np.where(event > 0, event * np.log(np.where(event > 0, expected, 1.0)), 0.0)
-    return np.asarray(np.sign(residual) * np.sqrt(np.maximum(-2 * inner, 0.0)))
 
 
 def check_calibration(

@@ -8,19 +8,16 @@ repaired" is two paths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.hazard.binary import mean
-from alliance_stats.hazard.cox_answers import baseline_hazard
+from alliance_stats.dropout.result import HazardFit
+from alliance_stats.dropout.rows import HazardOf
 from alliance_stats.tables.episodes import episode_states
-from alliance_stats.tables.schema import SESSION, require_choice
+from alliance_stats.tables.schema import SESSION
 from alliance_stats.tables.states import state_columns
-
-if TYPE_CHECKING:
-    from alliance_stats.dropout.result import HazardFit
 
 Array = np.ndarray[Any, Any]
 
@@ -80,30 +77,6 @@ def rupture_path(
     )
 
 
-def predict_rows(fit: HazardFit, new: pd.DataFrame | None = None, *, kind: str = "hazard") -> Array:
-    """The linear predictor, or the hazard, of rows of INTERVALS.
-
-    Parameters
-    ----------
-    new : DataFrame, optional
-        Default: the rows the model was fitted on.
-    kind : {"hazard", "linear"}
-        ``hazard``: the probability of the event at ``stop`` (discrete), or the expected number of events in
-        ``(start, stop]``, the increase of the cumulative hazard (Cox). With a therapist effect: for an effect of zero.
-
-    Returns
-    -------
-    (n,) array
-        NaN where a covariate is missing.
-    """
-    require_choice(kind, ("hazard", "linear"), name="kind")
-    table = fit.data if new is None else new
-    matrix = fit.design.matrix if new is None else fit.design.of(table)
-    if kind == "linear":
-        return np.asarray(matrix @ fit.coefficients)
-    return _Hazard.of(fit).at(_Hazard.of(fit).value, matrix, table)
-
-
 def predict_paths(
     fits: HazardFit | Mapping[str, HazardFit],
     paths: Mapping[str, pd.DataFrame],
@@ -137,60 +110,12 @@ def predict_paths(
     by_ending = dict(fits) if isinstance(fits, Mapping) else {fits.ending: fits}
     if len({fit.is_cox for fit in by_ending.values()}) > 1:
         raise ValueError("All fits must be of one kind, discrete or Cox.")
-    models = [_Hazard.of(fit) for fit in by_ending.values()]
+    models = [HazardOf.of(fit) for fit in by_ending.values()]
     parts = [_one_path(models, list(by_ending), name, path, level) for name, path in paths.items()]
     return pd.concat(parts, ignore_index=True)
 
 
-class _Hazard(NamedTuple):
-    """A fit as a function from parameters to the hazards of rows.
-
-    Attributes
-    ----------
-    value, covariance : arrays
-        The parameters: coefficients, and for Cox the jumps of the baseline.
-    time : (k,) array
-        The times of the jumps.
-    """
-
-    fit: Any
-    value: Array
-    covariance: Array
-    time: Array
-
-    @classmethod
-    def of(cls, fit: HazardFit) -> _Hazard:
-        if not fit.is_cox:
-            return cls(fit, fit.coefficients, fit.covariance, np.empty(0))
-        if fit.settings["strata"] is not None:
-            raise ValueError("A stratified Cox model has no single baseline to predict from; use a covariate instead.")
-        offset = None
-        if fit.random_effects is not None:
-            group = fit.settings["random"]
-            effect = fit.random_effects.set_index(group)["effect"]
-            offset = effect.reindex(fit.data[group]).to_numpy()
-        ties = fit.model.removeprefix("cox ")
-        base = baseline_hazard(fit.coefficients, fit.design.matrix, fit.engine, ties=ties, offset=offset)
-        cross = base.slope @ fit.covariance
-        covariance = np.block([[fit.covariance, cross.T], [cross, cross @ base.slope.T + np.diag(base.variance)]])
-        return cls(fit, np.r_[fit.coefficients, base.jump], covariance, fit.engine.time)
-
-    def at(self, parameters: Array, matrix: Array, table: pd.DataFrame) -> Array:
-        """The hazard of each row."""
-        p = matrix.shape[1]
-        linear = matrix @ parameters[:p]
-        if not self.fit.is_cox:
-            hazard = mean(linear, self.fit.link)
-            for session, sure in self.fit.settings["fixed_hazards"].items():
-                hazard = np.where(table[SESSION].to_numpy() == session, sure, hazard)
-            return hazard
-        running = np.r_[0.0, np.cumsum(parameters[p:])]
-        first = np.searchsorted(self.time, table["start"].to_numpy(), side="right")
-        last = np.searchsorted(self.time, table["stop"].to_numpy(), side="right")
-        return np.asarray(np.exp(linear) * (running[last] - running[first]))
-
-
-def _design_of(model: _Hazard, path: pd.DataFrame) -> Array:
+def _design_of(model: HazardOf, path: pd.DataFrame) -> Array:
     """The path's design matrix; a session whose hazard is 0 or 1 for sure needs no row of it."""
     fixed = model.fit.settings["fixed_hazards"]
     if not fixed:
@@ -215,7 +140,7 @@ def cumulative(hazards: Sequence[Array], *, cox: bool) -> tuple[Array, Array]:
 
 
 def _one_path(
-    models: Sequence[_Hazard], endings: Sequence[str], name: str, path: pd.DataFrame, level: float
+    models: Sequence[HazardOf], endings: Sequence[str], name: str, path: pd.DataFrame, level: float
 ) -> pd.DataFrame:
     path = path.reset_index(drop=True)
     start, stop = path["start"].to_numpy(), path["stop"].to_numpy()

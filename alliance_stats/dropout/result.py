@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import Design
+from alliance_stats.dropout.rows import predict_rows, residuals
 from alliance_stats.tables.flow import in_words
 from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
 
@@ -123,15 +124,11 @@ class HazardFit:
         return self.random.copy()
 
     def predict(self, new: pd.DataFrame | None = None, *, kind: str = "hazard") -> Array:
-        """Prediction for rows of INTERVALS; see `alliance_stats.dropout.paths.predict_rows`."""
-        from alliance_stats.dropout.paths import predict_rows
-
+        """Prediction for rows of INTERVALS; see `alliance_stats.dropout.rows.predict_rows`."""
         return predict_rows(self, new, kind=kind)
 
     def residuals(self, kind: str = "martingale") -> Any:
-        """Residuals of the rows used; see `alliance_stats.dropout.checks.residuals`."""
-        from alliance_stats.dropout.checks import residuals
-
+        """Residuals of the rows used; see `alliance_stats.dropout.rows.residuals`."""
         return residuals(self, kind)
 
     def summary(self) -> str:

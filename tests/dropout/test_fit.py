@@ -21,11 +21,6 @@ FORMULA = "rupture_open + repaired_before + x + group"
 
 
 @pytest.fixture(scope="module")
-def data():
-    return pd.read_csv(FOLDER / "sessions.csv", keep_default_na=False)
-
-
-@pytest.fixture(scope="module")
 def cbasp():
     if not CBASP.exists():
         pytest.skip("the shared data are not here")
