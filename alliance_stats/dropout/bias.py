@@ -6,7 +6,7 @@ sessions before the repair in its favour (immortal time; Suissa 2008).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.tables.schema import Seed, generator
-
-Array = np.ndarray[Any, Any]
 
 NAIVE, LAGGED = "ever repaired, as a fixed group", "repaired, as a lagged state"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -11,9 +9,9 @@ from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import predict_rows
 from alliance_stats.hazard.binary import fit_binary
 from alliance_stats.hazard.cox_answers import proportionality_score
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, require_choice
-
-Array = np.ndarray[Any, Any]
+from alliance_stats.tables.shares import check_level, normal_quantile, wilson
 
 
 def check_calibration(
@@ -38,10 +36,7 @@ def check_calibration(
         In ``attrs``: ``slope`` and ``intercept`` of the event regressed on the linear predictor (discrete models): 1
         and 0 if the predictions are right.
     """
-    from scipy.special import ndtri
-
-    from alliance_stats.dropout.definitions import wilson
-
+    check_level(level)
     require_choice(by, ("session", "risk"), name="by")
     table = fit.data if new is None else new
     hazard = predict_rows(fit, new)
@@ -53,15 +48,14 @@ def check_calibration(
     else:
         rank = pd.Series(hazard).rank(method="average").to_numpy()
         group = np.minimum((rank - 0.5) * groups // len(hazard), groups - 1).astype(np.int64) + 1
-    rows = [(value, group == value) for value in np.unique(group)]
-    z = float(ndtri(0.5 + level / 2))
-    found = []
-    for value, here in [*rows, ("all", np.ones(len(group), dtype=bool))]:
-        n, observed, expected = int(here.sum()), float(event[here].sum()), float(hazard[here].sum())
-        rate, low, high = wilson(int(observed), n, z)
-        found.append((str(value), n, int(observed), expected, rate, low, high, expected / n))
-    columns = ["group", "n", "observed", "expected", "observed_rate", "ci_low", "ci_high", "expected_rate"]
-    result = pd.DataFrame(found, columns=columns)
+    own = pd.DataFrame({"group": group, "observed": event.astype(np.int64), "expected": hazard})
+    parts = own.groupby("group").agg(n=("observed", "size"), observed=("observed", "sum"), expected=("expected", "sum"))
+    parts.index = parts.index.astype(str)
+    parts.loc["all"] = parts.sum()
+    result = parts.reset_index().astype({"n": np.int64, "observed": np.int64})
+    rate = result["observed"] / result["n"]
+    low, high = wilson(rate, result["n"], level=level)
+    result = result.assign(observed_rate=rate, ci_low=low, ci_high=high, expected_rate=result["expected"] / result["n"])
     if not fit.is_cox and 0 < event.sum() < len(event):
         linear = predict_rows(fit, new, kind="linear")[complete]
         line = fit_binary(np.asarray(event), np.column_stack([np.ones(len(linear)), linear]), link=fit.link)
@@ -90,7 +84,7 @@ def check_discrimination(
     DataFrame
         ``time`` (``stop`` of the interval, or ``all``), ``n_events, n_pairs, auc, std_error, ci_low, ci_high``.
     """
-    from scipy.special import expit, ndtri
+    from scipy.special import expit
 
     table = fit.data if new is None else new
     linear = predict_rows(fit, new, kind="linear")
@@ -100,7 +94,7 @@ def check_discrimination(
     start, stop = table["start"].to_numpy(), table["stop"].to_numpy()
     unit = pd.factorize(table[cluster])[0]
     n_units = int(unit.max()) + 1
-    z = float(ndtri(0.5 + level / 2))
+    z = normal_quantile(level)
     rows, total, pull = [], np.zeros(2), np.zeros((2, n_units))
     for time in np.unique(stop[event]):
         case = np.flatnonzero(event & (stop == time))

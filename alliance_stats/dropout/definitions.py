@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.endings import check_endings
 from alliance_stats.tables.schema import (
     ATTENDANCE,
     CANCELLED,
@@ -31,8 +32,7 @@ from alliance_stats.tables.schema import (
     require_choice,
     require_columns,
 )
-
-Array = np.ndarray[Any, Any]
+from alliance_stats.tables.shares import check_level, wilson
 
 
 def derive_endings(
@@ -156,35 +156,24 @@ def compare_endings(
     0  planned          2   1.0        1.0
     1    early          1   0.5        0.5
     """
-    from scipy.special import ndtri
-
+    check_level(level)
     if not definitions:
         raise ValueError("definitions is empty: name at least one.")
+    patients = pd.Index(check_sessions(sessions)[PATIENT].unique())
     rows, first = [], None
-    z = float(ndtri(0.5 + level / 2))
     for label, how in definitions.items():
         table = how if isinstance(how, pd.DataFrame) else derive_endings(sessions, **how)
-        require_columns(table, [PATIENT, ENDING], table_name=f"the endings of {label!r}")
-        ending = table.set_index(PATIENT)[ENDING].sort_index()
+        ending = check_endings(table, patients)[ENDING].to_numpy(dtype=object)
         dropped = ending == DROPOUT
         first = dropped if first is None else first
         n, k = int((ending != ONGOING).sum()), int(dropped.sum())
-        rate, low, high = wilson(k, n, z)
+        rate = k / n if n else np.nan
+        low, high = wilson(rate, n, level=level)
         counts = {f"n_{name}": int((ending == name).sum()) for name in (DROPOUT, COMPLETED, TRANSFERRED, ONGOING)}
-        agreement = float((dropped == first.reindex(dropped.index)).mean())
+        agreement = float((dropped == first).mean())
         row = {"label": label, "n_patients": len(ending), **counts, "rate": rate, "ci_low": low, "ci_high": high}
         rows.append(row | {"agreement": agreement})
     return pd.DataFrame(rows)
-
-
-def wilson(k: int, n: int, z: float) -> tuple[float, float, float]:
-    """A proportion and its score interval (Wilson 1927)."""
-    if n == 0:
-        return np.nan, np.nan, np.nan
-    share = k / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return share, max(float(middle - half), 0.0), min(float(middle + half), 1.0)
 
 
 def _last(held: pd.DataFrame) -> pd.Series:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import SESSION, DataError, suggest
-
-Array = np.ndarray[Any, Any]
 
 BASELINES = {
     None: None,

@@ -16,8 +16,6 @@ from alliance_stats.hazard.cox import TIES
 from alliance_stats.tables.flow import Steps, record, with_step
 from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
 
-Array = np.ndarray[Any, Any]
-
 FRAILTIES = ("gamma", "lognormal")
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import (
     ATTENDANCE,
     ATTENDANCES,
@@ -20,8 +21,6 @@ from alliance_stats.tables.schema import (
     SESSION,
     DataError,
 )
-
-Array = np.ndarray[Any, Any]
 
 
 class Grid(NamedTuple):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import ENDING, PATIENT, DataError, require_columns
+from alliance_stats.tables.shares import normal_quantile
 from alliance_stats.tables.states import STATES
-
-Array = np.ndarray[Any, Any]
 
 
 def cumulative_incidence(
@@ -141,11 +139,9 @@ def _moves(intervals: pd.DataFrame, states: bool, n_transient: int) -> tuple[Arr
 
 def _interval(probability: Array, error: Array, level: float) -> tuple[Array, Array]:
     """Pointwise limits on the complementary log-log scale, which keeps them between 0 and 1."""
-    from scipy.special import ndtri
-
     inside = (probability > 0) & (probability < 1)
     safe = np.where(inside, probability, 0.5)
-    width = float(ndtri(0.5 + level / 2)) * error / np.abs((1 - safe) * np.log1p(-safe))
+    width = normal_quantile(level) * error / np.abs((1 - safe) * np.log1p(-safe))
     scale = np.log(-np.log1p(-safe))
     low, high = -np.expm1(-np.exp(scale - width)), -np.expm1(-np.exp(scale + width))
     return np.where(inside, low, probability), np.where(inside, high, probability)

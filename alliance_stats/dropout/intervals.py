@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.grid import Grid, attendance_columns, fixed_column, lay_grid, measure_columns, value_at
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.endings import Endings, resolve_endings
 from alliance_stats.tables.episodes import EpisodeStates, episode_states
 from alliance_stats.tables.flow import FLOW, record, with_step
@@ -34,8 +35,6 @@ from alliance_stats.tables.schema import (
     require_columns,
 )
 from alliance_stats.tables.states import check_one_rule, event_arrays, require_prospective, state_columns
-
-Array = np.ndarray[Any, Any]
 
 ENDED = (COMPLETED, DROPOUT, TRANSFERRED)
 """The endings that are events; ``ongoing`` is censoring."""

@@ -15,8 +15,7 @@ from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import score_residuals
 from alliance_stats.hazard.frailty import fit_frailty
 from alliance_stats.hazard.quadrature import fit_mixed_binary
-
-Array = np.ndarray[Any, Any]
+from alliance_stats.tables.arrays import Array
 
 
 class Job(NamedTuple):

@@ -15,11 +15,11 @@ import pandas as pd
 
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import HazardOf
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.episodes import episode_states
 from alliance_stats.tables.schema import SESSION
 from alliance_stats.tables.states import state_columns
-
-Array = np.ndarray[Any, Any]
+from alliance_stats.tables.terms import t_quantile
 
 
 def rupture_path(
@@ -192,9 +192,7 @@ def _delta(function: Any, at: Array, covariances: Sequence[Array], sizes: Array)
 
 def _limits(estimate: Array, error: Array, level: float, df: float, *, unbounded: int) -> tuple[Array, Array]:
     """Limits on the complementary log-log scale; the first `unbounded` rows (Cox hazards) on the log scale."""
-    from scipy.special import ndtri, stdtrit
-
-    width = float(ndtri(0.5 + level / 2) if np.isinf(df) else stdtrit(df, 0.5 + level / 2))
+    width = float(t_quantile(level, df))
     low, high = estimate.copy(), estimate.copy()
     rate = estimate[:unbounded]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

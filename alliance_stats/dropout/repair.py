@@ -11,10 +11,9 @@ from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import baseline_hazard
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
 from alliance_stats.tables.states import STATES
-
-Array = np.ndarray[Any, Any]
 
 
 class _Worlds(NamedTuple):

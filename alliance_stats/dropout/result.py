@@ -11,10 +11,13 @@ import pandas as pd
 
 from alliance_stats.dropout.design import Design
 from alliance_stats.dropout.rows import predict_rows, residuals
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.flow import in_words
-from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS
+from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.schema import VARIANCES_COLUMNS
+from alliance_stats.tables.terms import terms_table
 
-Array = np.ndarray[Any, Any]
+_ENDS = {"estimate": "", "ci_low": "_low", "ci_high": "_high"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -81,18 +84,11 @@ class HazardFit:
 
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
         """TERMS with ``ratio, ratio_low, ratio_high``: odds ratios (logit) or hazard ratios (cloglog, cox)."""
-        from scipy.special import ndtr, ndtri, stdtr, stdtrit
-
         error = np.sqrt(np.diag(self.covariance))
-        statistic = self.coefficients / error
-        normal = np.isinf(self.df)
-        tail = ndtr(-np.abs(statistic)) if normal else stdtr(self.df, -np.abs(statistic))
-        width = (ndtri(0.5 + level / 2) if normal else stdtrit(self.df, 0.5 + level / 2)) * error
-        low, high = self.coefficients - width, self.coefficients + width
-        columns = [self.terms, self.coefficients, error, self.df, statistic, 2 * tail, low, high]
-        table = pd.DataFrame(dict(zip(TERMS_COLUMNS, columns, strict=True)))
+        table = terms_table(self.terms, self.coefficients, error, self.df, level=level)
         with np.errstate(over="ignore"):
-            return table.assign(ratio=np.exp(self.coefficients), ratio_low=np.exp(low), ratio_high=np.exp(high))
+            ratios = {f"ratio{end}": np.exp(table[name]) for name, end in _ENDS.items()}
+        return table.assign(**ratios)
 
     def glance(self) -> pd.DataFrame:
         """One row: rows, groups, events, log-likelihood (partial for Cox), and how the errors were made."""
@@ -131,29 +127,27 @@ class HazardFit:
         """Residuals of the rows used; see `alliance_stats.dropout.rows.residuals`."""
         return residuals(self, kind)
 
-    def summary(self) -> str:
-        """The fit as text."""
+    def _parts(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         used = self.diagnostics
         head = [
             f"{self.model} model of {self.ending}: {self.formula}",
             f"{used['n_events']} events in {used['n_rows']} intervals of {used['n_patients']} patients; "
-            f"{used['n_dropped']} intervals with {used['events_dropped']} events dropped for missing values",
+            f"{used['n_dropped']} intervals with {used['events_dropped']} events left out for missing values",
             in_words(used["flow"]),
             f"Errors: {self.settings['errors']}. Ending: {self.settings['definition'] or 'as given'}.",
         ]
-        if not self.converged:
-            head.append("NOT CONVERGED: do not interpret.")
-        head += [f"Note: {note}" for note in used["notes"]]
-        text = "\n".join(head) + "\n\n" + self.tidy().round(4).to_string(index=False)
+        tables = {"Coefficients": self.tidy()}
         if self.random is not None:
-            text += "\n\n" + self.random.round(4).to_string(index=False)
-        return text
+            tables["Variance between groups"] = self.random
+        broken = [] if self.converged else ["The fit did not converge: do not interpret it."]
+        return head, tables, [*broken, *used["notes"]]
+
+    def summary(self) -> str:
+        """The fit as text."""
+        return as_text(*self._parts())
 
     def __repr__(self) -> str:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        head, _, _ = self.summary().partition("\n\n")
-        return f"<p>{escape(head).replace(chr(10), '<br>')}</p>{self.tidy().to_html(index=False, escape=True)}"
+        return as_html(*self._parts())

@@ -17,9 +17,8 @@ from alliance_stats.hazard.cox_answers import (
     schoenfeld_residuals,
     score_residuals,
 )
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import SESSION, require_choice
-
-Array = np.ndarray[Any, Any]
 
 RESIDUALS = ("martingale", "deviance", "pearson", "score", "schoenfeld")
 

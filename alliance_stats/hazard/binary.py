@@ -8,16 +8,15 @@ seen at sessions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
 from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 LINKS = ("logit", "cloglog")
 _SMALL_GAIN = {"logit": 1e-8, "cloglog": 1e-12}
@@ -44,23 +43,23 @@ class BinaryFit(NamedTuple):
         Passes over all rows.
     """
 
-    coefficients: Array
-    covariance: Array
+    coefficients: FloatArray
+    covariance: FloatArray
     log_likelihood: float
-    residual: Array
-    linear: Array
+    residual: FloatArray
+    linear: FloatArray
     converged: bool
     iterations: int
 
 
-def mean(linear: Array, link: str) -> Array:
+def mean(linear: FloatArray, link: str) -> FloatArray:
     """The hazard at a linear predictor."""
     if link == "logit":
         return np.asarray(expit(linear), dtype=np.float64)
     return np.asarray(-np.expm1(-np.exp(np.minimum(linear, 500.0))), dtype=np.float64)
 
 
-def row_terms(linear: Array, y: Array, link: str) -> tuple[Array, Array, Array]:
+def row_terms(linear: FloatArray, y: FloatArray, link: str) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Log-likelihood of each row, its derivative in the linear predictor, and minus its expected second one."""
     if link == "logit":
         # np.exp and np.log are vectorised, expit and logaddexp are not: three times faster.
@@ -75,14 +74,14 @@ def row_terms(linear: Array, y: Array, link: str) -> tuple[Array, Array, Array]:
 
 
 def fit_binary(
-    y: Array,
-    design: Array,
+    y: FloatArray,
+    design: FloatArray,
     *,
     link: str = "logit",
     names: Sequence[str] | None = None,
-    weights: Array | None = None,
-    start: Array | None = None,
-    offset: Array | None = None,
+    weights: FloatArray | None = None,
+    start: FloatArray | None = None,
+    offset: FloatArray | None = None,
     max_iterations: int = 60,
     check: bool = True,
 ) -> BinaryFit:
@@ -146,8 +145,13 @@ def fit_binary(
 
 
 def _pass(
-    beta: Array, y: Array, design: Array, link: str, weights: Array | None, offset: Array | None
-) -> tuple[float, Array, Array]:
+    beta: FloatArray,
+    y: FloatArray,
+    design: FloatArray,
+    link: str,
+    weights: FloatArray | None,
+    offset: FloatArray | None,
+) -> tuple[float, FloatArray, FloatArray]:
     """Log-likelihood, score and expected information, in blocks that stay in the processor's cache."""
     n_rows, n_terms = design.shape
     value, score, information = 0.0, np.zeros(n_terms), np.zeros((n_terms, n_terms))
@@ -167,7 +171,7 @@ def _pass(
     return value, score, information
 
 
-def solve_information(information: Array, right: Array) -> Array:
+def solve_information(information: FloatArray, right: FloatArray) -> FloatArray:
     """``information^-1 right`` by Cholesky on the scaled matrix; with a growing ridge where it is singular."""
     scale = np.sqrt(np.maximum(np.diag(information), 1e-300))
     scaled = information / np.outer(scale, scale)
@@ -182,8 +186,13 @@ def solve_information(information: Array, right: Array) -> Array:
 
 
 def _first_guess(
-    y: Array, design: Array, link: str, weights: Array | None, offset: Array | None, max_iterations: int
-) -> Array:
+    y: FloatArray,
+    design: FloatArray,
+    link: str,
+    weights: FloatArray | None,
+    offset: FloatArray | None,
+    max_iterations: int,
+) -> FloatArray:
     """Zeros; with many rows the fit of every tenth, which leaves two passes over all of them."""
     zero = np.zeros(design.shape[1])
     every = 10
@@ -205,7 +214,7 @@ def _first_guess(
     return part.coefficients if usable and np.abs(part.linear).max() < 15 else zero
 
 
-def _require_both(y: Array, weights: Array | None) -> None:
+def _require_both(y: FloatArray, weights: FloatArray | None) -> None:
     events = float(y.sum() if weights is None else (y * weights).sum())
     total = float(len(y) if weights is None else weights.sum())
     if events == 0:
@@ -215,11 +224,11 @@ def _require_both(y: Array, weights: Array | None) -> None:
 
 
 def _require_overlap(
-    beta: Array,
-    step: Array,
-    y: Array,
-    design: Array,
-    weights: Array | None,
+    beta: FloatArray,
+    step: FloatArray,
+    y: FloatArray,
+    design: FloatArray,
+    weights: FloatArray | None,
     names: Sequence[str],
     converged: bool,
     link: str,

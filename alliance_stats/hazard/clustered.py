@@ -6,13 +6,12 @@ use G / (G - 1), statsmodels multiplies this by (n - 1) / (n - p). It is an argu
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
 
 ADJUSTMENTS = ("groups", "groups and terms", "none", "jackknife")
 
@@ -30,13 +29,13 @@ class Clustered(NamedTuple):
         The factor in symbols.
     """
 
-    covariance: Array
+    covariance: FloatArray
     n_clusters: int
     factor: float
     description: str
 
 
-def sum_by(values: Array, group: np.ndarray[Any, Any], n_groups: int) -> Array:
+def sum_by(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
     """The sum of each column of `values` (n, p) within each group 0 .. n_groups - 1."""
     total = np.zeros((n_groups, values.shape[1]))
     # In blocks, so that the rows of a block are still in the processor's cache when the next column is read.
@@ -48,12 +47,12 @@ def sum_by(values: Array, group: np.ndarray[Any, Any], n_groups: int) -> Array:
 
 
 def clustered_covariance(
-    bread: Array,
-    scores: Array,
-    cluster: np.ndarray[Any, Any],
+    bread: FloatArray,
+    scores: FloatArray,
+    cluster: IntArray,
     *,
     adjust: str = "groups",
-    information: Array | None = None,
+    information: FloatArray | None = None,
 ) -> Clustered:
     """``bread (sum over clusters of u u') bread``, with u the cluster's score, times a small-sample factor.
 
@@ -96,7 +95,7 @@ def clustered_covariance(
     return Clustered((covariance + covariance.T) / 2, n_clusters, factor, description)
 
 
-def information_by(design: Array, weight: Array, group: np.ndarray[Any, Any], n_groups: int) -> Array:
+def information_by(design: FloatArray, weight: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
     """``sum of w x x'`` within each group: (groups, p, p)."""
     p = design.shape[1]
     result = np.empty((n_groups, p, p))
@@ -107,7 +106,7 @@ def information_by(design: Array, weight: Array, group: np.ndarray[Any, Any], n_
     return result
 
 
-def _jackknife(total: Array, information: Array) -> Array:
+def _jackknife(total: FloatArray, information: FloatArray) -> FloatArray:
     """(G - 1) / G times the sum over clusters of (b without it - b)(b without it - b)', each b by one Newton step."""
     n_clusters = len(total)
     without = information.sum(axis=0) - information

@@ -9,16 +9,14 @@ and the information needs one weighted cross-product of all rows, because
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from alliance_stats.hazard.binary import solve_information
 from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 TIES = ("efron", "breslow")
 
@@ -44,7 +42,7 @@ class RiskSets(NamedTuple):
         The rows with an event, and the position of its time.
     """
 
-    time: Array
+    time: FloatArray
     stratum: IntArray
     n_events: IntArray
     first: IntArray
@@ -52,7 +50,7 @@ class RiskSets(NamedTuple):
     event_row: IntArray
     event_time: IntArray
 
-    def sum(self, values: Array) -> Array:
+    def sum(self, values: FloatArray) -> FloatArray:
         """Sum of `values` (n,) over the rows at risk at each event time."""
         size = len(self.time)
         if (self.last - self.first <= 1).all():
@@ -62,7 +60,7 @@ class RiskSets(NamedTuple):
         left = np.bincount(self.last, values, size + 1)
         return np.asarray(np.cumsum((entered - left).astype(np.longdouble))[:-1], dtype=np.float64)
 
-    def over(self, values: Array) -> Array:
+    def over(self, values: FloatArray) -> FloatArray:
         """Sum of `values` (k,) or (k, p) over the event times at which each row is at risk."""
         shape = (1, *values.shape[1:])
         running = np.concatenate([np.zeros(shape), np.cumsum(values, axis=0)])
@@ -85,16 +83,16 @@ class CoxFit(NamedTuple):
     iterations : int
     """
 
-    coefficients: Array
-    covariance: Array
+    coefficients: FloatArray
+    covariance: FloatArray
     log_likelihood: float
     null_log_likelihood: float
-    linear: Array
+    linear: FloatArray
     converged: bool
     iterations: int
 
 
-def risk_sets(start: Array, stop: Array, event: Array, stratum: IntArray | None = None) -> RiskSets:
+def risk_sets(start: FloatArray, stop: FloatArray, event: FloatArray, stratum: IntArray | None = None) -> RiskSets:
     """Reduce start-stop rows to positions on the line of event times.
 
     Raises
@@ -131,15 +129,15 @@ class _Ties(NamedTuple):
     With Breslow ties every f_l is 0.
     """
 
-    log: Array
-    c0: Array
-    c1: Array
-    cc0: Array
-    cc1: Array
-    cc2: Array
+    log: FloatArray
+    c0: FloatArray
+    c1: FloatArray
+    cc0: FloatArray
+    cc1: FloatArray
+    cc2: FloatArray
 
 
-def _tie_sums(s0: Array, d0: Array, n_events: IntArray, ties: str) -> _Ties:
+def _tie_sums(s0: FloatArray, d0: FloatArray, n_events: IntArray, ties: str) -> _Ties:
     """The sums that Efron's (1977) approximation needs, all times at once."""
     if ties == "breslow":
         zero = np.zeros_like(s0)
@@ -152,7 +150,7 @@ def _tie_sums(s0: Array, d0: Array, n_events: IntArray, ties: str) -> _Ties:
     c = 1.0 / left
     size = len(s0)
 
-    def total(values: Array) -> Array:
+    def total(values: FloatArray) -> FloatArray:
         return np.asarray(np.bincount(where, values, size), dtype=np.float64)
 
     return _Ties(
@@ -168,14 +166,16 @@ def _tie_sums(s0: Array, d0: Array, n_events: IntArray, ties: str) -> _Ties:
 class Sums(NamedTuple):
     """One evaluation of the partial likelihood: what the score, the information and the residuals are made of."""
 
-    risk: Array
-    s0: Array
-    s1: Array
-    d1: Array
+    risk: FloatArray
+    s0: FloatArray
+    s1: FloatArray
+    d1: FloatArray
     ties: _Ties
 
 
-def evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Array | None) -> tuple[float, Sums]:
+def evaluate(
+    beta: FloatArray, design: FloatArray, sets: RiskSets, ties: str, offset: FloatArray | None
+) -> tuple[float, Sums]:
     """Log partial likelihood at `beta`, and the sums over risk sets that everything else is made of."""
     linear = design @ beta if offset is None else design @ beta + offset
     shift = float(linear.max())
@@ -184,7 +184,7 @@ def evaluate(beta: Array, design: Array, sets: RiskSets, ties: str, offset: Arra
         return _evaluate_at(linear, shift, design, sets, ties)
 
 
-def _evaluate_at(linear: Array, shift: float, design: Array, sets: RiskSets, ties: str) -> tuple[float, Sums]:
+def _evaluate_at(linear: FloatArray, shift: float, design: FloatArray, sets: RiskSets, ties: str) -> tuple[float, Sums]:
     risk = np.exp(linear - shift)
     size = len(sets.time)
     s0 = sets.sum(risk)
@@ -201,12 +201,12 @@ def _evaluate_at(linear: Array, shift: float, design: Array, sets: RiskSets, tie
     return value, Sums(risk, s0, s1, d1, sums)
 
 
-def _score(design: Array, sets: RiskSets, sums: Sums) -> Array:
+def _score(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
     ties = sums.ties
     return np.asarray(design[sets.event_row].sum(axis=0) - ties.c0 @ sums.s1 + ties.c1 @ sums.d1)
 
 
-def _information(design: Array, sets: RiskSets, sums: Sums) -> Array:
+def _information(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
     ties, s1, d1 = sums.ties, sums.s1, sums.d1
     weight = sums.risk * sets.over(ties.c0)
     weight[sets.event_row] -= sums.risk[sets.event_row] * ties.c1[sets.event_time]
@@ -222,13 +222,13 @@ def _information(design: Array, sets: RiskSets, sums: Sums) -> Array:
 
 
 def fit_cox(
-    design: Array,
+    design: FloatArray,
     sets: RiskSets,
     *,
     ties: str = "efron",
     names: Sequence[str] | None = None,
-    offset: Array | None = None,
-    start: Array | None = None,
+    offset: FloatArray | None = None,
+    start: FloatArray | None = None,
     max_iterations: int = 60,
     check: bool = True,
 ) -> CoxFit:
@@ -288,7 +288,7 @@ def fit_cox(
 
 
 def _require_overlap(
-    beta: Array, step: Array, design: Array, sets: RiskSets, names: Sequence[str], converged: bool
+    beta: FloatArray, step: FloatArray, design: FloatArray, sets: RiskSets, names: Sequence[str], converged: bool
 ) -> None:
     """Raise `Separated` where along some direction every event stands highest in its risk set."""
     linear = design @ beta
@@ -309,7 +309,7 @@ def _require_overlap(
             )
 
 
-def _highest_at_risk(values: Array, sets: RiskSets) -> Array:
+def _highest_at_risk(values: FloatArray, sets: RiskSets) -> FloatArray:
     highest = np.full(len(sets.time), -np.inf)
     for position in range(len(sets.time)):
         at_risk = (sets.first <= position) & (position < sets.last)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from alliance_stats.hazard.cox import RiskSets, Sums, evaluate
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 class Baseline(NamedTuple):
@@ -22,12 +21,14 @@ class Baseline(NamedTuple):
         Derivative of each jump in the coefficients.
     """
 
-    jump: Array
-    variance: Array
-    slope: Array
+    jump: FloatArray
+    variance: FloatArray
+    slope: FloatArray
 
 
-def baseline_hazard(beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None) -> Baseline:
+def baseline_hazard(
+    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
+) -> Baseline:
     """Breslow's (1972) estimator of the baseline hazard, or its form for Efron's ties (as R's ``survfit.coxph``)."""
     centre = design.mean(axis=0)
     _, sums = evaluate(beta, design - centre, sets, ties, offset)
@@ -41,8 +42,8 @@ def baseline_hazard(beta: Array, design: Array, sets: RiskSets, *, ties: str, of
 
 
 def martingale_residuals(
-    beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None
-) -> Array:
+    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
+) -> FloatArray:
     """Events minus expected events of each row (Efron: a tied event is at risk for its share, as in R)."""
     centred = design - design.mean(axis=0)
     _, sums = evaluate(beta, centred, sets, ties, offset)
@@ -55,8 +56,8 @@ def martingale_residuals(
 
 
 def schoenfeld_residuals(
-    beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None
-) -> Array:
+    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
+) -> FloatArray:
     """Covariates of each event minus their mean in its risk set, (d, p), in the order of ``sets.event_row``."""
     centred = design - design.mean(axis=0)
     _, sums = evaluate(beta, centred, sets, ties, offset)
@@ -65,7 +66,9 @@ def schoenfeld_residuals(
     return np.asarray(centred[sets.event_row] - average[sets.event_time])
 
 
-def score_residuals(beta: Array, design: Array, sets: RiskSets, *, ties: str, offset: Array | None = None) -> Array:
+def score_residuals(
+    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
+) -> FloatArray:
     """Each row's contribution to the score (n, p); they sum to zero at the estimate (Lin & Wei 1989)."""
     centred = design - design.mean(axis=0)
     _, sums = evaluate(beta, centred, sets, ties, offset)
@@ -82,8 +85,8 @@ def score_residuals(beta: Array, design: Array, sets: RiskSets, *, ties: str, of
 
 
 def proportionality_score(
-    beta: Array, design: Array, sets: RiskSets, clock: Array, *, ties: str
-) -> tuple[Array, Array]:
+    beta: FloatArray, design: FloatArray, sets: RiskSets, clock: FloatArray, *, ties: str
+) -> tuple[FloatArray, FloatArray]:
     """Score and information of coefficients that change as ``beta + theta g(t)``, at theta = 0.
 
     Parameters
@@ -108,7 +111,7 @@ def proportionality_score(
     moment = t.c0[:, None, None] * second - t.c1[:, None, None] * second_event
     s1, d1 = sums.s1, sums.d1
 
-    def outer(left: Array, right: Array, weight: Array) -> Array:
+    def outer(left: FloatArray, right: FloatArray, weight: FloatArray) -> FloatArray:
         return np.asarray(weight[:, None, None] * left[:, :, None] * right[:, None, :])
 
     spread = moment - outer(s1, s1, t.cc0) + outer(s1, d1, t.cc1) + outer(d1, s1, t.cc1) - outer(d1, d1, t.cc2)
@@ -123,7 +126,7 @@ def proportionality_score(
     return np.r_[per_time.sum(axis=0), clock @ per_time], information
 
 
-def _second_moments(design: Array, sets: RiskSets, sums: Sums) -> tuple[Array, Array]:
+def _second_moments(design: FloatArray, sets: RiskSets, sums: Sums) -> tuple[FloatArray, FloatArray]:
     """Sums of r x x' over those at risk, and over the events, at each time: (k, p, p)."""
     size, p = len(sets.time), design.shape[1]
     second, second_event = np.empty((size, p, p)), np.empty((size, p, p))

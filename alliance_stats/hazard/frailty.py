@@ -15,9 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import digamma, gammaln
 
 from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, fit_cox
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _SMALLEST = 1e-5
 _LARGEST = 50.0
@@ -44,11 +42,11 @@ class FrailtyFit(NamedTuple):
         Penalised fits made.
     """
 
-    coefficients: Array
-    covariance: Array
+    coefficients: FloatArray
+    covariance: FloatArray
     variance: float
-    effects: Array
-    effects_sd: Array
+    effects: FloatArray
+    effects_sd: FloatArray
     log_likelihood: float
     null_log_likelihood: float
     converged: bool
@@ -59,11 +57,11 @@ class FrailtyFit(NamedTuple):
 class _Penalised(NamedTuple):
     """The maximum of the penalised partial likelihood for one variance."""
 
-    beta: Array
-    effect: Array
+    beta: FloatArray
+    effect: FloatArray
     partial: float
-    covariance: Array
-    effect_variance: Array
+    covariance: FloatArray
+    effect_variance: FloatArray
     log_determinant: float
     converged: bool
 
@@ -71,21 +69,21 @@ class _Penalised(NamedTuple):
 class _Inverse(NamedTuple):
     """``(diag(a) - B C B')^-1`` by dense inversion or, with many groups, by Woodbury's identity."""
 
-    diagonal: Array
-    left: Array
-    right: Array
+    diagonal: FloatArray
+    left: FloatArray
+    right: FloatArray
     log_determinant: float
 
-    def times(self, vectors: Array) -> Array:
+    def times(self, vectors: FloatArray) -> FloatArray:
         scaled = vectors / (self.diagonal if vectors.ndim == 1 else self.diagonal[:, None])
         return np.asarray(scaled + self.left @ (self.right @ vectors))
 
-    def diagonal_of_inverse(self) -> Array:
+    def diagonal_of_inverse(self) -> FloatArray:
         return np.asarray(1.0 / self.diagonal + np.einsum("ij,ji->i", self.left, self.right))
 
 
 def fit_frailty(
-    design: Array,
+    design: FloatArray,
     sets: RiskSets,
     group: IntArray,
     *,
@@ -143,7 +141,7 @@ def fit_frailty(
     )
 
 
-def _log_likelihood(fit: _Penalised, events: Array, variance: float, distribution: str) -> float:
+def _log_likelihood(fit: _Penalised, events: FloatArray, variance: float, distribution: str) -> float:
     if distribution == "lognormal":
         return float(
             fit.partial - 0.5 * (fit.effect**2 / variance + np.log(variance)).sum() - 0.5 * fit.log_determinant
@@ -154,7 +152,7 @@ def _log_likelihood(fit: _Penalised, events: Array, variance: float, distributio
     return float(fit.partial + nu * fit.effect.sum() + integral.sum())
 
 
-def _gamma_variance(at: Any, events: Array, null: float) -> float:
+def _gamma_variance(at: Any, events: FloatArray, null: float) -> float:
     """The variance of highest marginal likelihood, 0 if that is the boundary."""
 
     def cost(log_variance: float) -> float:
@@ -177,7 +175,7 @@ def _gamma_variance(at: Any, events: Array, null: float) -> float:
     return 0.0 if -cost(float(np.log(variance))) <= null + 1e-7 else variance
 
 
-def _lognormal_variance(at: Any, events: Array, null: float) -> float:
+def _lognormal_variance(at: Any, events: FloatArray, null: float) -> float:
     """The root of: sum of squared effects + trace of their covariance = groups x variance."""
 
     def excess(log_variance: float) -> float:
@@ -201,14 +199,14 @@ def _lognormal_variance(at: Any, events: Array, null: float) -> float:
 
 
 def _fit_penalised(
-    design: Array,
+    design: FloatArray,
     sets: RiskSets,
     group: IntArray,
-    events: Array,
+    events: FloatArray,
     variance: float,
     distribution: str,
     ties: str,
-    start: tuple[Array, Array],
+    start: tuple[FloatArray, FloatArray],
 ) -> _Penalised:
     beta, effect = start[0].copy(), start[1].copy()
     value, sums = _penalised_value(beta, effect, design, sets, group, variance, distribution, ties)
@@ -244,7 +242,7 @@ def _fit_penalised(
     )  # fmt: skip
 
 
-def _penalty(effect: Array, variance: float, distribution: str) -> float:
+def _penalty(effect: FloatArray, variance: float, distribution: str) -> float:
     """Log density of the effects up to a constant."""
     if distribution == "gamma":
         return float((effect - np.exp(effect)).sum() / variance)
@@ -252,9 +250,9 @@ def _penalty(effect: Array, variance: float, distribution: str) -> float:
 
 
 def _penalised_value(
-    beta: Array,
-    effect: Array,
-    design: Array,
+    beta: FloatArray,
+    effect: FloatArray,
+    design: FloatArray,
     sets: RiskSets,
     group: IntArray,
     variance: float,
@@ -266,15 +264,15 @@ def _penalised_value(
 
 
 def _system(
-    effect: Array,
-    design: Array,
+    effect: FloatArray,
+    design: FloatArray,
     sets: RiskSets,
     group: IntArray,
-    events: Array,
+    events: FloatArray,
     sums: Sums,
     variance: float,
     distribution: str,
-) -> tuple[_Inverse, Array, Array, Array, Array]:
+) -> tuple[_Inverse, FloatArray, FloatArray, FloatArray, FloatArray]:
     """The penalised information as (inverse of the groups' block, cross block, Schur complement), and the score."""
     n_groups, size = len(effect), len(sets.time)
     t, s1, d1 = sums.ties, sums.s1, sums.d1
@@ -297,7 +295,9 @@ def _system(
         [t.cc0[:, None] * at_risk - t.cc1[:, None] * dying, t.cc2[:, None] * dying - t.cc1[:, None] * at_risk]
     )
     inverse = _invert(expected + second, wide, mixed)
-    cross: Array = np.stack([np.bincount(group, weight * column, n_groups) for column in design.T]).astype(np.float64)
+    cross: FloatArray = np.stack([np.bincount(group, weight * column, n_groups) for column in design.T]).astype(
+        np.float64
+    )
     cross = cross - (s1.T @ mixed[:size] + d1.T @ mixed[size:])
     information = (design * weight[:, None]).T @ design - (s1 * t.cc0[:, None]).T @ s1
     between = (s1 * t.cc1[:, None]).T @ d1
@@ -306,7 +306,7 @@ def _system(
     return inverse, cross, schur, score_beta, score_effect
 
 
-def _by_group(risk: Array, sets: RiskSets, group: IntArray, n_groups: int) -> Array:
+def _by_group(risk: FloatArray, sets: RiskSets, group: IntArray, n_groups: int) -> FloatArray:
     """Sum of `risk` at each event time (rows) over the rows at risk of each group (columns)."""
     size = len(sets.time)
     shape = (size + 1) * n_groups
@@ -315,7 +315,7 @@ def _by_group(risk: Array, sets: RiskSets, group: IntArray, n_groups: int) -> Ar
     return np.asarray(np.cumsum((entered - left).reshape(size + 1, n_groups), axis=0)[:-1])
 
 
-def _invert(diagonal: Array, wide: Array, mixed: Array) -> _Inverse:
+def _invert(diagonal: FloatArray, wide: FloatArray, mixed: FloatArray) -> _Inverse:
     n_groups, rank = len(diagonal), len(wide)
     if rank >= n_groups:
         whole = np.diag(diagonal) - wide.T @ mixed
@@ -327,5 +327,5 @@ def _invert(diagonal: Array, wide: Array, mixed: Array) -> _Inverse:
     return _Inverse(diagonal, scaled.T, right, float(np.log(diagonal).sum()) + _log_det(small))
 
 
-def _log_det(matrix: Array) -> float:
+def _log_det(matrix: FloatArray) -> float:
     return float(np.linalg.slogdet(matrix)[1])

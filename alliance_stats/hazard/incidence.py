@@ -6,12 +6,11 @@ that patients move between (no rupture, open, repaired) the state occupation pro
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 
 class Occupation(NamedTuple):
@@ -29,22 +28,22 @@ class Occupation(NamedTuple):
         Moves into each state at each time.
     """
 
-    time: Array
-    probability: Array
-    std_error: Array
-    at_risk: Array
-    moves: Array
+    time: FloatArray
+    probability: FloatArray
+    std_error: FloatArray
+    at_risk: FloatArray
+    moves: FloatArray
 
 
 def state_occupation(
-    start: Array,
-    stop: Array,
+    start: FloatArray,
+    stop: FloatArray,
     origin: IntArray,
     target: IntArray,
     cluster: IntArray,
     *,
     n_states: int,
-    initial: Array | None = None,
+    initial: FloatArray | None = None,
 ) -> Occupation:
     """The Aalen-Johansen estimator (Aalen & Johansen 1978), with delayed entry.
 
@@ -112,12 +111,12 @@ def state_occupation(
     return Occupation(time, probability, std_error, at_risk, moves)
 
 
-def _table(row: IntArray, column: IntArray, n_rows: int, n_columns: int) -> Array:
+def _table(row: IntArray, column: IntArray, n_rows: int, n_columns: int) -> FloatArray:
     counts = np.bincount(row * n_columns + column, minlength=n_rows * n_columns)
     return counts.reshape(n_rows, n_columns).astype(np.float64)
 
 
-def _by_position(position: IntArray, used: np.ndarray[Any, np.dtype[np.bool_]], size: int) -> list[IntArray]:
+def _by_position(position: IntArray, used: BoolArray, size: int) -> list[IntArray]:
     """The rows (among those `used`) at each position 0 .. size - 1."""
     rows = np.flatnonzero(used & (position < size))
     rows = rows[np.argsort(position[rows], kind="stable")]

@@ -8,14 +8,12 @@ curvature. The likelihood is maximised by Newton's method in (coefficients, sd) 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from alliance_stats.hazard.binary import fit_binary, row_terms, solve_information
-
-Array = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _START_SD = 0.5
 _BOUNDARY = 1e-3
@@ -42,12 +40,12 @@ class MixedBinaryFit(NamedTuple):
     iterations : int
     """
 
-    coefficients: Array
-    covariance: Array
+    coefficients: FloatArray
+    covariance: FloatArray
     sd: float
     sd_error: float
-    effects: Array
-    effects_sd: Array
+    effects: FloatArray
+    effects_sd: FloatArray
     log_likelihood: float
     null_log_likelihood: float
     converged: bool
@@ -55,7 +53,7 @@ class MixedBinaryFit(NamedTuple):
     iterations: int
 
 
-def curvature(linear: Array, y: Array, link: str) -> Array:
+def curvature(linear: FloatArray, y: FloatArray, link: str) -> FloatArray:
     """Minus the second derivative of each row's log-likelihood in its linear predictor (observed, not expected)."""
     if link == "logit":
         return row_terms(linear, y, link)[2]
@@ -67,15 +65,15 @@ def curvature(linear: Array, y: Array, link: str) -> Array:
 class _Problem(NamedTuple):
     """The rows sorted by group, and the quadrature rule."""
 
-    y: Array
-    design: Array
+    y: FloatArray
+    design: FloatArray
     group: IntArray
     begin: IntArray
     link: str
-    node: Array
-    log_weight: Array
+    node: FloatArray
+    log_weight: FloatArray
 
-    def total(self, values: Array) -> Array:
+    def total(self, values: FloatArray) -> FloatArray:
         """Sum within groups."""
         return np.asarray(np.add.reduceat(values, self.begin, axis=0))
 
@@ -84,15 +82,15 @@ class _Point(NamedTuple):
     """The likelihood at one (coefficients, sd), with its first two derivatives."""
 
     value: float
-    score: Array
-    information: Array
-    mode: Array
-    spread: Array
+    score: FloatArray
+    information: FloatArray
+    mode: FloatArray
+    spread: FloatArray
 
 
 def fit_mixed_binary(
-    y: Array,
-    design: Array,
+    y: FloatArray,
+    design: FloatArray,
     group: IntArray,
     *,
     link: str = "logit",
@@ -169,7 +167,7 @@ def fit_mixed_binary(
     )
 
 
-def _modes(problem: _Problem, linear: Array, sd: float, start: Array) -> tuple[Array, Array]:
+def _modes(problem: _Problem, linear: FloatArray, sd: float, start: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The mode of each group's standardised effect, and one over the root of the curvature there."""
     effect = start.copy()
     for _ in range(100):
@@ -183,7 +181,7 @@ def _modes(problem: _Problem, linear: Array, sd: float, start: Array) -> tuple[A
     return effect, 1.0 / np.sqrt(bend)
 
 
-def _evaluate(problem: _Problem, parameters: Array, start: Array) -> _Point:
+def _evaluate(problem: _Problem, parameters: FloatArray, start: FloatArray) -> _Point:
     beta, sd = parameters[:-1], float(parameters[-1])
     linear = problem.design @ beta
     mode, spread = _modes(problem, linear, sd, start)
@@ -202,13 +200,13 @@ def _evaluate(problem: _Problem, parameters: Array, start: Array) -> _Point:
 
 def _derivatives(
     problem: _Problem,
-    linear: Array,
+    linear: FloatArray,
     sd: float,
-    effect: Array,
-    posterior: Array,
+    effect: FloatArray,
+    posterior: FloatArray,
     value: float,
-    mode: Array,
-    spread: Array,
+    mode: FloatArray,
+    spread: FloatArray,
 ) -> _Point:
     n_groups, p = len(mode), problem.design.shape[1]
     mean_score = np.zeros((n_groups, p + 1))
@@ -239,7 +237,7 @@ def _derivatives(
     return _Point(value, mean_score.sum(axis=0), (information + information.T) / 2, mode, spread)
 
 
-def _ascent(point: _Point) -> Array:
+def _ascent(point: _Point) -> FloatArray:
     """Newton's step; where the information is not positive definite, one along its eigenvectors with |eigenvalues|."""
     scale = np.sqrt(np.maximum(np.abs(np.diag(point.information)), 1e-12))
     eigenvalue, vector = np.linalg.eigh(point.information / np.outer(scale, scale))

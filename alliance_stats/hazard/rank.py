@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 ALIASED = 1e-9
 """A column is aliased if the earlier ones leave less than this share of its (centred) sum of squares."""
@@ -21,7 +20,7 @@ class Separated(ValueError):
         super().__init__(message)
 
 
-def require_full_rank(design: Array, names: Sequence[str], *, intercept: bool) -> None:
+def require_full_rank(design: FloatArray, names: Sequence[str], *, intercept: bool) -> None:
     """Raise ``ValueError`` naming the first column that the earlier ones (and the intercept) determine."""
     if len(design) >= 40_000:
         # Some rows of full rank prove it for all of them; only where they do not are all needed.
@@ -33,7 +32,7 @@ def require_full_rank(design: Array, names: Sequence[str], *, intercept: bool) -
     _require_full_rank(design, names, intercept)
 
 
-def _require_full_rank(design: Array, names: Sequence[str], intercept: bool) -> None:
+def _require_full_rank(design: FloatArray, names: Sequence[str], intercept: bool) -> None:
     n_rows, p = design.shape
     if not n_rows or not p:
         return
@@ -69,7 +68,7 @@ def _require_full_rank(design: Array, names: Sequence[str], intercept: bool) -> 
         lower[j + 1 :, j] = (gram[j + 1 :, j] - lower[j + 1 :, :j] @ lower[j, :j]) / lower[j, j]
 
 
-def leading_terms(direction: Array, spread: Array, names: Sequence[str]) -> list[str]:
+def leading_terms(direction: FloatArray, spread: FloatArray, names: Sequence[str]) -> list[str]:
     """The terms that carry a direction, by their share of it over the spread of the data."""
     share = np.abs(direction) * spread
     return [names[j] for j in np.argsort(-share, kind="stable") if share[j] > 0.2 * share.max()][:5]
