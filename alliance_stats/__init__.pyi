@@ -35,7 +35,7 @@ from alliance_stats.load.merging import merge_ratings as merge_ratings
 from alliance_stats.load.reading import check_file as check_file
 from alliance_stats.load.reading import read_sessions as read_sessions
 from alliance_stats.mixed.answers.compare import compare as compare
-from alliance_stats.mixed.answers.shares import icc as icc
+from alliance_stats.mixed.answers.r_squared import icc as icc
 from alliance_stats.mixed.fit import fit_mixed as fit_mixed
 from alliance_stats.multiverse import fit_multiverse as fit_multiverse
 from alliance_stats.outcome.growth import fit_growth as fit_growth

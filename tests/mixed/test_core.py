@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed.answers.shares import icc
+from alliance_stats.mixed.answers.r_squared import icc
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.fit import fit_mixed
 from alliance_stats.tables.schema import DataError

@@ -8,21 +8,19 @@ not depend on the reference level.
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.answers.inference import Inference, inference
 from alliance_stats.mixed.design.columns import INTERCEPT
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
+from alliance_stats.mixed.engine.fitted import Fitted
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def anova(fit: MixedFit, *, df: str | Inference = "satterthwaite") -> pd.DataFrame:
+def anova(fit: Fitted, *, df: str | Inference = "satterthwaite") -> pd.DataFrame:
     """F tests of the terms of the fixed part (type III).
 
     Parameters
@@ -62,7 +60,7 @@ def anova(fit: MixedFit, *, df: str | Inference = "satterthwaite") -> pd.DataFra
     return pd.concat(tables, ignore_index=True)
 
 
-def type_three(fit: MixedFit) -> dict[str, FloatArray]:
+def type_three(fit: Fitted) -> dict[str, FloatArray]:
     """The contrast matrix of each term's type III hypothesis; terms left out as aliased have none."""
     design = fit.design
     codings = _codings(design.fixed.spec)

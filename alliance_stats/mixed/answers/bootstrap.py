@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.answers.effects import outer_of_row
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.schema import Seed, generator
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def simulate_outcomes(fit: MixedFit, *, draws: int, seed: Seed) -> Iterator[FloatArray]:
+def simulate_outcomes(fit: Fitted, *, draws: int, seed: Seed) -> Iterator[FloatArray]:
     """Outcomes under the fitted model, one (n,) array a draw, in the order of ``fit.design.kept``.
 
     Parameters
     ----------
-    fit : MixedFit
+    fit : Fitted
     draws : int
     seed : int or Generator
 
     Yields
     ------
     (n,) array
-        In the user's units; hand it to :meth:`MixedFit.refit`.
+        In the user's units; hand it to :meth:`Fitted.refit`.
     """
     random = generator(seed)
     design = fit.design
@@ -46,7 +44,7 @@ def simulate_outcomes(fit: MixedFit, *, draws: int, seed: Seed) -> Iterator[Floa
         yield y
 
 
-def _noise(fit: MixedFit, random: np.random.Generator) -> FloatArray:
+def _noise(fit: Fitted, random: np.random.Generator) -> FloatArray:
     """Residuals: independent, or an autoregression over each group's times."""
     design = fit.design
     z = random.standard_normal(design.n)

@@ -9,22 +9,20 @@ bootstrap gives it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
 from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.schema import Seed, generator
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def compare(smaller: MixedFit, larger: MixedFit, *, draws: int = 0, seed: Seed | None = None) -> pd.DataFrame:
+def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | None = None) -> pd.DataFrame:
     """Likelihood-ratio test of two nested models of the same rows.
 
     Parameters
@@ -85,8 +83,8 @@ def compare(smaller: MixedFit, larger: MixedFit, *, draws: int = 0, seed: Seed |
             "model": [fit.formula for fit in (smaller, larger)],
             "n_parameters": [fit.n_parameters for fit in (smaller, larger)],
             "log_likelihood": [fit.log_likelihood for fit in (smaller, larger)],
-            "aic": [float(fit.glance()["aic"].iloc[0]) for fit in (smaller, larger)],
-            "bic": [float(fit.glance()["bic"].iloc[0]) for fit in (smaller, larger)],
+            "aic": [fit.aic for fit in (smaller, larger)],
+            "bic": [fit.bic for fit in (smaller, larger)],
             "statistic": [np.nan, statistic],
             "df": [np.nan, float(d)],
             "p_value": [np.nan, p_value],
@@ -103,7 +101,7 @@ def compare(smaller: MixedFit, larger: MixedFit, *, draws: int = 0, seed: Seed |
     return table.assign(p_bootstrap=[np.nan, p_bootstrap], draws=[0, len(simulated)])
 
 
-def bootstrap_statistics(smaller: MixedFit, larger: MixedFit, *, draws: int, seed: Seed) -> FloatArray:
+def bootstrap_statistics(smaller: Fitted, larger: Fitted, *, draws: int, seed: Seed) -> FloatArray:
     """Likelihood-ratio statistics of outcomes simulated under the smaller model; those of fits that converged."""
     random = generator(seed)
     back = np.empty(smaller.design.n, dtype=np.int64)
@@ -135,13 +133,13 @@ def _starts_at_boundary(name: tuple[str, frozenset[str]], correlation: str | Non
     return len(terms) == 1
 
 
-def _parameters(fit: MixedFit) -> set[tuple[str, frozenset[str]]]:
+def _parameters(fit: Fitted) -> set[tuple[str, frozenset[str]]]:
     return {
         (parameter.group, frozenset({parameter.term, parameter.term_2} - {""})) for parameter in fit.model.parameters
     }
 
 
-def _new_parameters(smaller: MixedFit, larger: MixedFit) -> set[tuple[str, frozenset[str]]]:
+def _new_parameters(smaller: Fitted, larger: Fitted) -> set[tuple[str, frozenset[str]]]:
     less, more = _parameters(smaller), _parameters(larger)
     if not less <= more:
         group, terms = sorted(less - more, key=str)[0]
@@ -156,7 +154,7 @@ def _new_parameters(smaller: MixedFit, larger: MixedFit) -> set[tuple[str, froze
     return more - less
 
 
-def _check_same_rows(smaller: MixedFit, larger: MixedFit) -> None:
+def _check_same_rows(smaller: Fitted, larger: Fitted) -> None:
     one, two = smaller.design, larger.design
     first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
     if not np.array_equal(one.kept[first], two.kept[second]):
@@ -169,7 +167,7 @@ def _check_same_rows(smaller: MixedFit, larger: MixedFit) -> None:
         raise ValueError("The models have different outcomes.")
 
 
-def _check_nested_columns(smaller: MixedFit, larger: MixedFit) -> None:
+def _check_nested_columns(smaller: Fitted, larger: Fitted) -> None:
     """Every fixed column of the smaller model must be a combination of the larger one's."""
     first = np.argsort(smaller.design.kept, kind="stable")
     second = np.argsort(larger.design.kept, kind="stable")

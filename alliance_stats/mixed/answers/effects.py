@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.design.design import Block
-from alliance_stats.mixed.engine.model import Model
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.small import sandwich
 from alliance_stats.tables.schema import require_choice
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 POPULATION = "population"
 
 
-def block_covariance(
-    model: Model, block: Block, inner: FloatArray, outer: FloatArray | None, residual_variance: float
-) -> FloatArray:
-    """The covariance matrix of a block in the user's units, from D and T in internal ones."""
-    chosen = list(block.columns)
-    back = model.design.effect_map[np.ix_(chosen, chosen)]
-    if block.outer and outer is not None:
-        places = [model.outer_columns.index(column) for column in chosen]
-        cov = outer[np.ix_(places, places)]
-    else:
-        cov = inner[np.ix_(chosen, chosen)]
-    return np.asarray(back @ cov @ back.T * residual_variance)
-
-
-def modes(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
+def modes(fit: Fitted) -> tuple[FloatArray, FloatArray | None]:
     """Conditional modes in internal units: (a, m) of the inner factor and (r, J) of the outer one."""
     model, deviance = fit.model, fit.optimum.deviance
     inner, outer, _ = model.matrices(fit.optimum.theta)
@@ -45,7 +27,7 @@ def modes(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
     return b, outer @ np.einsum("rkj,k->rj", deviance.evaluation.level.cross, weight)
 
 
-def conditional_covariances(fit: MixedFit) -> tuple[FloatArray, FloatArray | None]:
+def conditional_covariances(fit: Fitted) -> tuple[FloatArray, FloatArray | None]:
     """Var(b_i | y), (a, a, m), and Var(c_j | y), (r, r, J), in units of sigma^2 (internal)."""
     evaluation = fit.optimum.deviance.evaluation
     inner, _, _ = fit.model.matrices(fit.optimum.theta)
@@ -55,7 +37,7 @@ def conditional_covariances(fit: MixedFit) -> tuple[FloatArray, FloatArray | Non
     return held, None if level is None else level.cov
 
 
-def random_effects(fit: MixedFit) -> dict[str, pd.DataFrame]:
+def random_effects(fit: Fitted) -> dict[str, pd.DataFrame]:
     """One table per grouping factor, sorted by level."""
     design = fit.design
     b, c = modes(fit)
@@ -91,7 +73,7 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
         return table.sort_index(key=lambda labels: labels.astype(str))
 
 
-def _row_values(fit: MixedFit, level: str | None) -> FloatArray:
+def _row_values(fit: Fitted, level: str | None) -> FloatArray:
     """Fitted values in the order used, user's units."""
     design = fit.design
     level = design.inner_factor if level is None else level
@@ -109,7 +91,7 @@ def _row_values(fit: MixedFit, level: str | None) -> FloatArray:
     return value * design.y_scale + design.y_centre
 
 
-def outer_of_row(fit: MixedFit) -> Any:
+def outer_of_row(fit: Fitted) -> Any:
     """The outer level of each row, in the order used."""
     grouping = fit.design.grouping
     if grouping.outer_of_row is not None:
@@ -117,19 +99,20 @@ def outer_of_row(fit: MixedFit) -> Any:
     return np.repeat(grouping.outer_of_inner(), grouping.counts)
 
 
-def as_series(fit: MixedFit, values: FloatArray, name: str) -> pd.Series:
+def as_series(fit: Fitted, values: FloatArray, name: str) -> pd.Series:
     """Values in the order used as a Series over the rows used, in the order and with the index of the data."""
     order = np.argsort(fit.design.kept, kind="stable")
     return pd.Series(values[order], index=fit.design.index[fit.design.kept[order]], name=name)
 
 
-def fitted(fit: MixedFit, level: str | None) -> pd.Series:
+def fitted(fit: Fitted, level: str | None) -> pd.Series:
     """Fitted values of the rows used."""
     return as_series(fit, _row_values(fit, level), "fitted")
 
 
-def residuals(fit: MixedFit, kind: str, level: str | None) -> pd.Series:
+def residuals(fit: Fitted, kind: str, level: str | None) -> pd.Series:
     """Residuals of the rows used."""
+    require_choice(kind, ("raw", "standardised", "normalised"), name="kind")
     design = fit.design
     left = design.user_outcome() - _row_values(fit, level)
     if kind != "raw":

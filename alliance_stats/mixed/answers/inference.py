@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, stdtr, stdtrit
+from scipy.special import chdtrc, fdtrc, stdtr, stdtrit
 
 from alliance_stats.mixed.answers.kenward_roger import kenward_roger
 from alliance_stats.mixed.answers.robust import cluster_robust
+from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.mixed.engine.satterthwaite import contrast_df, joint_df
 from alliance_stats.tables.schema import TERMS_COLUMNS, require_choice
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -45,7 +44,7 @@ class Inference(Protocol):
 
 @dataclass(frozen=True)
 class _Satterthwaite:
-    fit: MixedFit
+    fit: Fitted
     method: str = "Satterthwaite"
 
     @property
@@ -53,17 +52,26 @@ class _Satterthwaite:
         return self.fit.covariance.to_numpy()
 
     def df(self, rows: Any) -> FloatArray:
-        return self.fit.degrees_of_freedom(rows)
+        rows = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        return contrast_df(self.fit.variance_curvature, rows @ self.fit.design.x_map)
 
     def test(self, rows: Any) -> pd.DataFrame:
-        return self.fit.test(rows)
+        """As ``lmerTest::contestMD``: the contrasts are turned into independent ones, whose df are then joined."""
+        rows = np.atleast_2d(np.asarray(rows, dtype=np.float64))
+        values, vectors = np.linalg.eigh(rows @ self.covariance @ rows.T)
+        good = values > 1e-10 * max(values[-1], 1e-300)
+        turned = vectors[:, good].T @ rows
+        squares = (turned @ self.fit.coefficients.to_numpy()) ** 2 / values[good]
+        df1, df2, statistic = int(good.sum()), joint_df(self.df(turned)), float(squares.mean())
+        p_value = float(fdtrc(df1, df2, statistic)) if np.isfinite(df2) else np.nan
+        return pd.DataFrame({"df1": [df1], "df2": [df2], "statistic": [statistic], "p_value": [p_value]})
 
 
 @dataclass(frozen=True)
 class _Normal:
     """No degrees of freedom: z and chi-squared over its own degrees of freedom."""
 
-    fit: MixedFit
+    fit: Fitted
     method: str = "normal"
 
     @property
@@ -87,12 +95,12 @@ class _Normal:
         )
 
 
-def inference(fit: MixedFit, df: str | Inference = "satterthwaite") -> Inference:
+def inference(fit: Fitted, df: str | Inference = "satterthwaite") -> Inference:
     """The method behind tests and intervals of the fixed effects.
 
     Parameters
     ----------
-    fit : MixedFit
+    fit : Fitted
     df : str or Inference
         ``"satterthwaite"``, ``"kenward-roger"`` (:func:`kenward_roger`), ``"robust"`` (:func:`cluster_robust`, CR2),
         ``"normal"``, or an object of one of these functions, so that it is computed once.
@@ -112,8 +120,20 @@ def inference(fit: MixedFit, df: str | Inference = "satterthwaite") -> Inference
     return _Normal(fit) if df == "normal" else _Satterthwaite(fit)
 
 
+def contrast_rows(fit: Fitted, contrasts: Any) -> FloatArray:
+    """Contrasts as an array: rows as given, or one row for each coefficient named."""
+    if isinstance(contrasts, list | tuple) and contrasts and all(isinstance(name, str) for name in contrasts):
+        for name in contrasts:
+            require_choice(name, fit.terms, name="contrasts")
+        return np.eye(fit.design.p)[[fit.terms.index(name) for name in contrasts]]
+    rows = np.atleast_2d(np.asarray(contrasts, dtype=np.float64))
+    if rows.shape[1] != fit.design.p:
+        raise ValueError(f"contrasts has {rows.shape[1]} columns; the model has {fit.design.p} coefficients.")
+    return rows
+
+
 def contrast_table(
-    fit: MixedFit, rows: FloatArray, names: list[str], *, level: float, df: str | Inference
+    fit: Fitted, rows: FloatArray, names: list[str], *, level: float, df: str | Inference
 ) -> pd.DataFrame:
     """TERMS of linear combinations of the fixed effects, one row each."""
     chosen = inference(fit, df)

@@ -14,7 +14,7 @@ or not.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import fdtrc
 
 from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
+from alliance_stats.mixed.engine.fitted import Fitted
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -86,7 +84,7 @@ class KenwardRoger:
         return float(df), float(df / (expected * (df - 2))) if df > 2 else 1.0
 
 
-def kenward_roger(fit: MixedFit) -> KenwardRoger:
+def kenward_roger(fit: Fitted) -> KenwardRoger:
     """Kenward-Roger covariance and degrees of freedom of a fit by REML.
 
     Parameters

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
+from alliance_stats.mixed.engine.fitted import Fitted
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -49,7 +48,7 @@ class MarginalBlock:
     bends: dict[tuple[int, int], FloatArray]
 
 
-def block_starts(fit: MixedFit) -> IntArray:
+def block_starts(fit: Fitted) -> IntArray:
     """The first row of each independent block, rows in the order used."""
     grouping = fit.design.grouping
     if grouping.crossed:
@@ -59,7 +58,7 @@ def block_starts(fit: MixedFit) -> IntArray:
     return grouping.starts
 
 
-def check_size(fit: MixedFit, *, method: str) -> None:
+def check_size(fit: Fitted, *, method: str) -> None:
     """Raise ``ValueError`` where a block is too large for V to be written out."""
     largest = int(np.diff(block_starts(fit), append=fit.design.n).max())
     if largest > LARGEST_BLOCK:
@@ -69,7 +68,7 @@ def check_size(fit: MixedFit, *, method: str) -> None:
         )
 
 
-def marginal_blocks(fit: MixedFit, *, derivatives: bool = False) -> Iterator[MarginalBlock]:
+def marginal_blocks(fit: Fitted, *, derivatives: bool = False) -> Iterator[MarginalBlock]:
     """Every independent block of a fitted model, in the order used."""
     design, model, optimum = fit.design, fit.model, fit.optimum
     sigma2 = optimum.deviance.sigma2
@@ -104,7 +103,7 @@ def marginal_blocks(fit: MixedFit, *, derivatives: bool = False) -> Iterator[Mar
         yield MarginalBlock(design.x[:, rows].T, residual[rows], covariance, changes, bends)
 
 
-def whitened_residuals(fit: MixedFit, *, most_groups: int = 2000) -> list[FloatArray]:
+def whitened_residuals(fit: Fitted, *, most_groups: int = 2000) -> list[FloatArray]:
     """L^-1 (y - X beta) of single groups of the inner factor, V_i = L L': independent standard normal in a true model.
 
     Conditional residuals are not: what the random effects took up leaves them negatively correlated within a group.
@@ -157,7 +156,7 @@ def _outer_product(columns: FloatArray, i: int, j: int) -> FloatArray:
 class _Noise:
     """The residual's covariance in units of sigma^2, with its first and second derivative in rho."""
 
-    def __init__(self, fit: MixedFit, rows: slice, same: FloatArray, rho: float) -> None:
+    def __init__(self, fit: Fitted, rows: slice, same: FloatArray, rho: float) -> None:
         design, pairs = fit.design, fit.model.pairs
         spread = np.ones(rows.stop - rows.start) if design.weights is None else 1 / np.sqrt(design.weights[rows])
         scale = np.outer(spread, spread)

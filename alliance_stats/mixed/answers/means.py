@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.answers.inference import Inference, contrast_table
+from alliance_stats.mixed.answers.inference import Inference, contrast_table, inference
 from alliance_stats.mixed.design.columns import columns_of
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.schema import require_choice
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -33,7 +31,7 @@ class MarginalEffects:
 
     Attributes
     ----------
-    fit : MixedFit
+    fit : Fitted
     cells : DataFrame
         What each row is about: one column per factor or covariate named in ``by``.
     rows : (cells, p) array
@@ -41,7 +39,7 @@ class MarginalEffects:
     df : str or Inference
     """
 
-    fit: MixedFit
+    fit: Fitted
     cells: pd.DataFrame
     rows: FloatArray
     df: str | Inference = "satterthwaite"
@@ -88,8 +86,6 @@ class MarginalEffects:
 
     def test(self) -> pd.DataFrame:
         """F test that all cells are equal."""
-        from alliance_stats.mixed.answers.inference import inference
-
         return inference(self.fit, self.df).test(self.rows[1:] - self.rows[0])
 
     def _labels(self) -> list[str]:
@@ -99,7 +95,7 @@ class MarginalEffects:
 
 
 def marginal_means(
-    fit: MixedFit,
+    fit: Fitted,
     by: str | Sequence[str] = (),
     *,
     at: Mapping[str, object] | None = None,
@@ -109,7 +105,7 @@ def marginal_means(
 
     Parameters
     ----------
-    fit : MixedFit
+    fit : Fitted
     by : str or list of str
         The factors (or covariates with values in `at`) to give one mean for each combination of; none for the overall
         mean.
@@ -152,7 +148,7 @@ def marginal_means(
 
 
 def marginal_slopes(
-    fit: MixedFit,
+    fit: Fitted,
     variable: str,
     by: str | Sequence[str] = (),
     *,
@@ -163,7 +159,7 @@ def marginal_slopes(
 
     Parameters
     ----------
-    fit : MixedFit
+    fit : Fitted
     variable : str
         A numeric variable of the fixed part; it may stand in `by` and `at` too, for slopes of a curve at stated values.
     by, at, df
@@ -197,7 +193,7 @@ def marginal_slopes(
     return MarginalEffects(fit, cells, np.array(rows), df)
 
 
-def _grids(fit: MixedFit, by: str | Sequence[str], at: Mapping[str, object]) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+def _grids(fit: Fitted, by: str | Sequence[str], at: Mapping[str, object]) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     """The cells asked about, and for each the grid of rows that are averaged."""
     names = [by] if isinstance(by, str) else list(by)
     typical = fit.design.variables
@@ -222,7 +218,7 @@ def _grids(fit: MixedFit, by: str | Sequence[str], at: Mapping[str, object]) -> 
     return pd.DataFrame(cells, columns=names, index=range(len(cells))), grids
 
 
-def _design_rows(fit: MixedFit, grid: pd.DataFrame) -> FloatArray:
+def _design_rows(fit: Fitted, grid: pd.DataFrame) -> FloatArray:
     """The fixed design at the rows of a grid, columns as the coefficients (those left out as aliased are not there)."""
     fixed = fit.design.fixed
     columns = dict(zip(fixed.names, columns_of(fixed, grid)))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
 
+from alliance_stats.mixed.answers.effects import fitted as fitted_values
+from alliance_stats.mixed.answers.effects import random_effects, residuals
 from alliance_stats.mixed.answers.marginal import whitened_residuals
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
+from alliance_stats.mixed.engine.fitted import Fitted
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -20,7 +20,7 @@ _MOST_POINTS = 5000
 _INK, _LINE, _SOFT = "#1b3a57", "#b5472f", "#9aa7b1"
 
 
-def plot_diagnostics(fit: MixedFit, *, ax: Sequence[Any] | None = None) -> Any:
+def plot_diagnostics(fit: Fitted, *, ax: Sequence[Any] | None = None) -> Any:
     """Residuals against fitted values, normal quantiles of residuals and random effects, autocorrelation left over.
 
     Parameters
@@ -48,8 +48,8 @@ def plot_diagnostics(fit: MixedFit, *, ax: Sequence[Any] | None = None) -> Any:
     'fitted value'
     """
     axes = _axes(ax)
-    fitted = fit.fitted().to_numpy()
-    residual = fit.residuals(kind="normalised").to_numpy()
+    fitted = fitted_values(fit, None).to_numpy()
+    residual = residuals(fit, "normalised", None).to_numpy()
     _against_fitted(axes[0], fitted, residual)
     white = whitened_residuals(fit)
     _quantiles(axes[1], {"": np.concatenate(white)}, "whitened residual")
@@ -116,10 +116,10 @@ def _quantiles(axis: Any, samples: dict[str, FloatArray], name: str) -> None:
     _tidy(axis, f"Normal quantiles: {name}", "expected under normality", name)
 
 
-def _standardised_effects(fit: MixedFit) -> dict[str, FloatArray]:
+def _standardised_effects(fit: Fitted) -> dict[str, FloatArray]:
     """Conditional modes over their own spread (the SD of a mode is smaller than that of the effect: shrinkage)."""
     found = {}
-    for factor, table in fit.random_effects.items():
+    for factor, table in random_effects(fit).items():
         for name in [column for column in table if f"{column}_sd" in table]:
             values = table[name].to_numpy()
             spread = float(values.std())

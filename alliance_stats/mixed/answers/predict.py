@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,9 @@ from alliance_stats.mixed.answers import effects
 from alliance_stats.mixed.design.columns import ColumnPlan, columns_of
 from alliance_stats.mixed.design.formula import variables_of
 from alliance_stats.mixed.design.grouping import codes_of_rows, factor_runs
+from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.mixed.engine.satterthwaite import contrast_df
 from alliance_stats.tables.schema import DataError, require_choice, require_columns
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -33,7 +32,7 @@ class _NewRows:
 
 
 def predict(
-    fit: MixedFit,
+    fit: Fitted,
     data: pd.DataFrame | None,
     *,
     level: str,
@@ -61,14 +60,14 @@ def predict(
         error[complete] = np.sqrt(np.maximum(variance, 0.0)) * design.y_scale
         df = np.full(len(index), np.inf)
         if level == effects.POPULATION and interval == "confidence":
-            df[complete] = fit.degrees_of_freedom_internal(rows.x.T)
+            df[complete] = contrast_df(fit.variance_curvature, rows.x.T)
         reach = stdtrit(np.where(np.isinf(df), 1e12, df), (1 + coverage) / 2) * error
         centre = table["prediction"].to_numpy()
         table = table.assign(std_error=error, ci_low=centre - reach, ci_high=centre + reach)
     return table
 
 
-def _rows_used(fit: MixedFit) -> tuple[pd.Index, IntArray, _NewRows]:
+def _rows_used(fit: Fitted) -> tuple[pd.Index, IntArray, _NewRows]:
     design = fit.design
     order = np.argsort(design.kept, kind="stable")
     outer = effects.outer_of_row(fit)[order] if design.outer_factor is not None else None
@@ -77,7 +76,7 @@ def _rows_used(fit: MixedFit) -> tuple[pd.Index, IntArray, _NewRows]:
 
 
 def _rows_of(
-    fit: MixedFit, data: pd.DataFrame, level: str, interval: str | None, new_groups: str
+    fit: Fitted, data: pd.DataFrame, level: str, interval: str | None, new_groups: str
 ) -> tuple[pd.Index, IntArray, _NewRows]:
     """Build the columns of new rows; rows that miss a needed value are left out."""
     design = fit.design
@@ -108,7 +107,7 @@ def _rows_of(
     return data.index, complete, _NewRows(x, _internal(raw, design.effect_map), inner, outer)
 
 
-def _fixed_columns(fit: MixedFit, table: pd.DataFrame) -> FloatArray:
+def _fixed_columns(fit: Fitted, table: pd.DataFrame) -> FloatArray:
     design = fit.design
     plan: ColumnPlan = design.fixed
     if not len(table):
@@ -121,7 +120,7 @@ def _internal(columns: FloatArray, back: FloatArray) -> FloatArray:
     return back.T @ columns
 
 
-def _known(fit: MixedFit, factor: str) -> tuple[str, Any]:
+def _known(fit: Fitted, factor: str) -> tuple[str, Any]:
     grouping = fit.design.grouping
     return factor, grouping.outer_labels if factor == fit.design.outer_factor else grouping.labels
 
@@ -144,7 +143,7 @@ def _levels(table: pd.DataFrame, group: tuple[str, ...], factor: str, labels: An
     return codes
 
 
-def _predict_rows(fit: MixedFit, rows: _NewRows, level: str, interval: str | None) -> tuple[FloatArray, FloatArray]:
+def _predict_rows(fit: Fitted, rows: _NewRows, level: str, interval: str | None) -> tuple[FloatArray, FloatArray]:
     """Predictions and their variances in internal units.
 
     At a group's level the variance of x'b + z'(b_i - mode) is that of Henderson's equations:

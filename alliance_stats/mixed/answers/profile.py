@@ -8,22 +8,18 @@ reaches is the end of the parameter's range: 0 for a standard deviation, -1 or 1
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import chdtri
 
 from alliance_stats.mixed.answers.profiled import FixedProfile, VarianceProfile, targets
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.schema import require_choice
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 
 def profile_intervals(
-    fit: MixedFit, *, level: float = 0.95, which: str = "variances", criterion: str | None = None
+    fit: Fitted, *, level: float = 0.95, which: str = "variances", criterion: str | None = None
 ) -> pd.DataFrame:
     """Profile-likelihood intervals.
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.optimiser import covariance_blocks, gradient_matrix
 from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
@@ -34,7 +32,7 @@ class Target:
     low: float
     high: float
 
-    def words(self, fit: MixedFit) -> dict[str, object]:
+    def words(self, fit: Fitted) -> dict[str, object]:
         """The parameter as the table of intervals names it."""
         if self.kind in ("sigma", "rho"):
             return {"kind": self.kind, "group": "residual", "term": "", "term_2": ""}
@@ -43,7 +41,7 @@ class Target:
         return {"kind": self.kind, "group": block.factor, "term": block.names[self.i], "term_2": second}
 
 
-def targets(fit: MixedFit) -> list[Target]:
+def targets(fit: Fitted) -> list[Target]:
     """Every variance parameter of a fit: SDs and correlations of each block, sigma, the serial correlation."""
     found = []
     for number, cov in enumerate(fit.covariances):
@@ -71,7 +69,7 @@ class VarianceProfile:
     correlation are squares of free numbers: a negative one would turn the correlation round.
     """
 
-    def __init__(self, fit: MixedFit, target: Target) -> None:
+    def __init__(self, fit: Fitted, target: Target) -> None:
         self.fit, self.target = fit, target
         self.estimate, self.low, self.high = target.estimate, target.low, target.high
         self.reach = {"sd": 0.4, "sigma": 0.15, "correlation": 0.3, "rho": 0.1}[target.kind]
@@ -222,7 +220,7 @@ class FixedProfile:
     (v - b)^2 / var(b).
     """
 
-    def __init__(self, fit: MixedFit, j: int) -> None:
+    def __init__(self, fit: Fitted, j: int) -> None:
         self.model, self.low, self.high, self.open_range = fit.model, -np.inf, np.inf, False
         self.estimate = float(fit.coefficients.iloc[j])
         self.reach = 2 * float(np.sqrt(fit.covariance.to_numpy()[j, j]))

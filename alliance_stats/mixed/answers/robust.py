@@ -13,7 +13,7 @@ The test of a coefficient refers to t with Satterthwaite df under the working mo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,8 @@ from scipy.linalg import solve_triangular
 from scipy.special import fdtrc
 
 from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.schema import require_choice
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -97,7 +95,7 @@ class ClusterRobust:
         return first + float(np.einsum("ijst,ijts->", between, between))
 
 
-def cluster_robust(fit: MixedFit, *, kind: str = "CR2") -> ClusterRobust:
+def cluster_robust(fit: Fitted, *, kind: str = "CR2") -> ClusterRobust:
     """Cluster-robust covariance of the fixed effects, clustered by the model's top level.
 
     Parameters

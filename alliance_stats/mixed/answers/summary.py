@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.mixed.answers import tables
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.flow import in_words
 
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
-
-def as_text(fit: MixedFit) -> str:
+def as_text(fit: Fitted) -> str:
     """Heading, fixed effects, variances and notes."""
     parts = [
         *_heading(fit),
@@ -30,7 +28,7 @@ def as_text(fit: MixedFit) -> str:
     return "\n".join(parts).rstrip()
 
 
-def as_html(fit: MixedFit) -> str:
+def as_html(fit: Fitted) -> str:
     """The same as HTML without style of its own."""
     heading = "<br>".join(escape(line) for line in _heading(fit))
     notes = "<br>".join(escape(line) for line in _notes(fit))
@@ -53,24 +51,23 @@ def p_text(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
 
 
-def _heading(fit: MixedFit) -> list[str]:
+def _heading(fit: Fitted) -> list[str]:
     found = fit.diagnostics
     groups = ", ".join(f"{count:,} {name}" for name, count in found["groups"].items())
     method = "REML" if fit.reml else "maximum likelihood"
     serial = {None: "", "ar1": ", AR(1) residuals", "car1": ", continuous AR(1) residuals"}[fit.correlation]
-    glance = fit.glance().iloc[0]
     return [
         f"Linear mixed model, {method}{serial}",
         fit.formula,
         f"{found['rows']:,} rows; groups: {groups}"
         + (f"; {found['rows_dropped']:,} incomplete rows left out" if found["rows_dropped"] else ""),
         in_words(found["flow"]),
-        f"log-likelihood {glance['log_likelihood']:.3f}, AIC {glance['aic']:.1f}, BIC {glance['bic']:.1f}",
+        f"log-likelihood {fit.log_likelihood:.3f}, AIC {fit.aic:.1f}, BIC {fit.bic:.1f}",
     ]
 
 
-def _fixed(fit: MixedFit) -> pd.DataFrame:
-    tidy = fit.tidy()
+def _fixed(fit: Fitted) -> pd.DataFrame:
+    tidy = tables.terms(fit, level=0.95, df="satterthwaite")
     return pd.DataFrame(
         {
             "term": tidy["term"],
@@ -84,8 +81,8 @@ def _fixed(fit: MixedFit) -> pd.DataFrame:
     )
 
 
-def _random(fit: MixedFit) -> pd.DataFrame:
-    table = fit.variances()
+def _random(fit: Fitted) -> pd.DataFrame:
+    table = tables.variances(fit)
     name = [f"{a} x {b}" if b else a for a, b in zip(table["term"], table["term_2"])]
     return pd.DataFrame(
         {
@@ -98,7 +95,7 @@ def _random(fit: MixedFit) -> pd.DataFrame:
     )
 
 
-def _notes(fit: MixedFit) -> list[str]:
+def _notes(fit: Fitted) -> list[str]:
     found = fit.diagnostics
     notes = [f"Boundary: {text}." for text in found["boundary"]]
     if not found["converged"]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.model import Model
-
-if TYPE_CHECKING:
-    from alliance_stats.mixed.result import MixedFit
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def user_vector(fit: MixedFit) -> tuple[list[tuple[str, str, str]], FloatArray]:
+def user_vector(fit: Fitted) -> tuple[list[tuple[str, str, str]], FloatArray]:
     """Labels (group, term, term_2) and values of the variance parameters; sigma^2 comes last."""
     model, sigma2 = fit.model, fit.optimum.deviance.sigma2
     labels = [(parameter.group, parameter.term, parameter.term_2) for parameter in model.parameters]
@@ -25,7 +23,7 @@ def user_vector(fit: MixedFit) -> tuple[list[tuple[str, str, str]], FloatArray]:
     return [*labels, ("residual", "", "")], np.append(values, fit.residual_variance)
 
 
-def user_deviance(fit: MixedFit, values: Any) -> tuple[float, FloatArray]:
+def user_deviance(fit: Fitted, values: Any) -> tuple[float, FloatArray]:
     """-2 log-likelihood (restricted, if fitted so) and its gradient at `values`, ordered as :func:`user_vector`.
 
     Raises
