@@ -31,6 +31,9 @@ from alliance_stats.figures.saving import save_figure as save_figure
 from alliance_stats.figures.terms import plot_terms as plot_terms
 from alliance_stats.instruments.catalogue import INSTRUMENTS as INSTRUMENTS
 from alliance_stats.load.codebook import describe_sessions as describe_sessions
+from alliance_stats.load.endings import read_endings as read_endings
+from alliance_stats.load.flipping import flip as flip
+from alliance_stats.load.keeping import keep as keep
 from alliance_stats.load.merging import merge_ratings as merge_ratings
 from alliance_stats.load.reading import check_file as check_file
 from alliance_stats.load.reading import read_sessions as read_sessions
@@ -54,7 +57,6 @@ from alliance_stats.rupture.rules.rule import Rule as Rule
 from alliance_stats.score.scoring import score_items as score_items
 from alliance_stats.simulate.simulated import simulate_study as simulate_study
 from alliance_stats.tables.flow import flow as flow
-from alliance_stats.tables.flow import keep as keep
 from alliance_stats.tables.schema import DataError as DataError
 from alliance_stats.tables.terms import glance as glance
 from alliance_stats.tables.terms import tidy as tidy

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import BoolArray, FloatArray
 
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+\Z")
 _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})\Z")
@@ -103,11 +102,7 @@ def extremes(values: FloatArray) -> tuple[float, float]:
     >>> extremes(np.array([3.0, np.nan, 1.0]))
     (1.0, 3.0)
     """
-    low, high = np.inf, -np.inf
-    for at in range(0, len(values), 1 << 15):  # pieces that fit the processor's cache
-        piece = values[at : at + (1 << 15)]
-        low, high = np.fmin(low, np.fmin.reduce(piece)), np.fmax(high, np.fmax.reduce(piece))
-    return float(low), float(high)
+    return float(np.fmin.reduce(values, initial=np.inf)), float(np.fmax.reduce(values, initial=-np.inf))
 
 
 def is_plain_number(column: pd.Series) -> bool:
@@ -164,28 +159,8 @@ def _number(
 
 def distinct_cells(column: pd.Series) -> tuple[Any, list[Any]]:
     """The place of each cell among the distinct values (-1 for missing), and these values as Python objects."""
-    places, distinct = places_of(column)
+    places, distinct = pd.factorize(column)
     return places, np.asarray(distinct, dtype=object).tolist()
-
-
-def places_of(column: pd.Series) -> tuple[np.ndarray[Any, np.dtype[np.intp]], Any]:
-    """As ``pandas.factorize``; where text comes in runs, as ids do, only the head of each run is looked up.
-
-    >>> places, distinct = places_of(pd.Series(["b", "b", "b", "a", "a", "a", None, None, "b", "b"]))
-    >>> places.tolist(), list(distinct)
-    ([0, 0, 0, 1, 1, 1, -1, -1, 0, 0], ['b', 'a'])
-    """
-    if not isinstance(column.dtype, pd.StringDtype) or len(column) < 2:
-        return pd.factorize(column, use_na_sentinel=True)
-    cells = column.array
-    changes = cells[1:] != cells[:-1]
-    if not isinstance(changes, np.ndarray):
-        changes = pd.array(changes, dtype="boolean").fillna(True).to_numpy(dtype=bool)
-    heads = np.concatenate(([0], np.flatnonzero(changes) + 1))
-    if len(heads) > len(cells) // 2:
-        return pd.factorize(column, use_na_sentinel=True)
-    places, distinct = pd.factorize(cells[heads], use_na_sentinel=True)
-    return np.repeat(places, np.diff(heads, append=len(cells))), distinct
 
 
 def _is_code(text: str, numeric_codes: Sequence[float]) -> bool:
@@ -218,7 +193,7 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
         nothing = np.zeros(len(column), dtype=bool)
         return Ids(column.astype("int64") if column.dtype.kind == "u" else column, nothing, nothing)
     places, distinct = distinct_cells(column)
-    texts = [_id_text(value) for value in distinct]
+    texts = [as_text(value) for value in distinct]
     absent = {*missing_text, *text_codes}
     gone = [text in absent or _is_code(text, numeric_codes) for text in texts]
     missing = np.array([*gone, True])[places]
@@ -249,7 +224,8 @@ def as_ids(column: pd.Series, codes: Iterable[object] = (), *, missing_text: Seq
 _TEXT = pd.Series(["a"]).dtype  # object in pandas 2, str (NaN for missing) in pandas 3
 
 
-def _id_text(value: object) -> str:
+def as_text(value: object) -> str:
+    """An id or word as text, without surrounding blanks; ``7.0``, as a spreadsheet holds it, is ``7``."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < 1e15:
@@ -282,7 +258,7 @@ def as_dates(
         return Dates(values, np.zeros(len(column), dtype=bool), [])
     numeric_codes, text_codes = split_codes(codes)
     places, distinct = distinct_cells(column)
-    cells = [value if hasattr(value, "isoformat") else _id_text(value) for value in distinct]
+    cells = [value if hasattr(value, "isoformat") else as_text(value) for value in distinct]
     gone = [
         isinstance(cell, str) and (cell in missing_text or cell in text_codes or _is_code(cell, numeric_codes))
         for cell in cells

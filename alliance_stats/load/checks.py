@@ -11,16 +11,15 @@ import pandas as pd
 
 from alliance_stats.load.cells import (
     Dates,
-    FloatArray,
     Ids,
     Numbers,
     extremes,
     is_plain_number,
-    places_of,
     split_codes,
 )
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.tables import naming
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
 
 if TYPE_CHECKING:
@@ -339,7 +338,7 @@ def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, proble
         elif low == high and len(values) > 1:
             problem = f"{name!r} is {low:g} throughout."
             problems.add(WARNING, "constant", problem, remedy="Is it the right column?", column=name)
-    patient = places_of(table[PATIENT])[0]
+    patient = pd.factorize(table[PATIENT])[0]
     sizes = np.bincount(patient[patient >= 0])
     if len(sizes) == 1:
         problems.add(WARNING, "one patient", "The file has one patient.", remedy="Is it the right patient column?")

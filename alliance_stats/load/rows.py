@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load.cells import distinct_cells, is_plain_number
+from alliance_stats.load.cells import as_text, distinct_cells, is_plain_number
 from alliance_stats.load.layout import Layout
 from alliance_stats.load.problems import NOTE, WARNING, Problems
 from alliance_stats.tables.flow import Steps, counted
@@ -62,7 +62,7 @@ def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return hollow
 
 
-def only_wanted(table: pd.DataFrame, layout: Layout, flow: Steps) -> pd.DataFrame:
+def only_wanted(table: pd.DataFrame, layout: Layout, steps: Steps) -> pd.DataFrame:
     """The rows on which the columns of ``only`` hold what is wanted there; counted in the flow."""
     for name, wanted in layout.only.items():
         column = layout.named(name)
@@ -75,11 +75,11 @@ def only_wanted(table: pd.DataFrame, layout: Layout, flow: Steps) -> pd.DataFram
         table = table.loc[kept]
         if table.empty:
             raise DataError(f"No row is left with {words[0]!r} in {name!r}.", remedy="Check only=.")
-        flow.append(counted(f"with {' or '.join(words)} in {name!r}", table))
+        steps.append(counted(f"with {' or '.join(words)} in {name!r}", table))
     return table
 
 
-def without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Steps) -> pd.DataFrame:
+def without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, steps: Steps) -> pd.DataFrame:
     """The table without the rows that ``not_sessions`` declares to be no sessions; counted, and noted."""
     if not layout.not_sessions:
         return table
@@ -93,7 +93,7 @@ def without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, 
     kept = table.loc[~declared]
     if kept.empty:
         raise DataError(f"Every row is one of not_sessions ({named}).", remedy="Check session= and not_sessions=.")
-    flow.append(counted(f"with a session (not {named})", kept))
+    steps.append(counted(f"with a session (not {named})", kept))
     return kept
 
 
@@ -105,7 +105,5 @@ def _holding(column: pd.Series, words: Collection[str]) -> tuple[np.ndarray[Any,
 
 
 def _as_written(cell: object) -> str:
-    """A cell as text: ``99.0``, as a column with empty cells holds it, is ``99``."""
-    if isinstance(cell, float):
-        return "" if np.isnan(cell) else f"{cell:g}"
-    return str(cell).strip()
+    """A cell as text, "" where it is missing."""
+    return "" if isinstance(cell, float) and np.isnan(cell) else as_text(cell)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load import checks
-from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number, places_of
+from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.layout import ROLES, Layout
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
@@ -18,7 +18,7 @@ from alliance_stats.load.rows import only_wanted, without_empty, without_other_r
 from alliance_stats.load.shape import wide_to_long
 from alliance_stats.load.text import Raw
 from alliance_stats.tables import naming
-from alliance_stats.tables.flow import Steps, counted
+from alliance_stats.tables.flow import FLOW, Steps, counted
 from alliance_stats.tables.schema import (
     ATTENDANCE,
     DATE,
@@ -43,28 +43,28 @@ def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
 def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> pd.DataFrame:
     """SESSIONS from the table of a file."""
     table, how = raw.table, dict(raw.how)
-    flow: Steps = []
+    steps: Steps = []
     table = without_empty(table, problems)
     table, wide_measures = _long(table, layout)
     table = _with_roles(table, layout, problems, raw)
-    flow.append(counted("in the file", table))
-    table = only_wanted(table, layout, flow)
-    table = without_other_rows(table, layout, problems, flow)
+    steps.append(counted("in the file", table))
+    table = only_wanted(table, layout, steps)
+    table = without_other_rows(table, layout, problems, steps)
     table, measures = _measures(table, layout, wide_measures, problems)
     table = _ids(table, layout, problems)
     table = _dates(table, layout, problems)
     if wide_measures:
         by_session = [name for name in measures if name not in raw.table.columns]
-        table = _without_unheld(table, by_session, flow)
-    table = _sessions(table, layout, problems, flow)
+        table = _without_unheld(table, by_session, steps)
+    table = _sessions(table, layout, problems, steps)
     table = _attendance(table, layout, problems)
-    table = _duplicates(table, layout, problems, flow)
+    table = _duplicates(table, layout, problems, steps)
     checks.whole_table(table, measures, layout, problems)
     if any(problem.severity == ERROR for problem in problems.found):
         return table
     result = check_sessions(table.reset_index(drop=True))
     result = result[[*(role for role in ROLES if role in result), *(name for name in result if name not in ROLES)]]
-    flow.append(counted("read", result))
+    steps.append(counted("read", result))
     how.pop("labels", None)
     result.attrs = {
         "report": {
@@ -72,13 +72,13 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
             **how,
             "rows_in_file": len(raw.table),
             "rows": len(result),
-            "patients": flow[-1]["patients"],
+            "patients": steps[-1]["patients"],
             "measures": measures,
             "missing": {name: int(np.count_nonzero(np.isnan(result[name].to_numpy()))) for name in measures},
             "warnings": problems.texts(WARNING),
             "notes": problems.texts(NOTE),
         },
-        "flow": flow,
+        FLOW: steps,
     }
     return result
 
@@ -243,7 +243,7 @@ def _dates(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFr
     return table.assign(**{DATE: found.values})
 
 
-def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Steps) -> pd.DataFrame:
+def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, steps: Steps) -> pd.DataFrame:
     """Whole session numbers: as written, by ``session_format``, or counted from the dates."""
     if layout.session is None and layout.wide is None:
         return _numbered_by_date(table, layout, problems)
@@ -295,7 +295,7 @@ def _attendance(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.D
     return table.assign(**{ATTENDANCE: text.infer_objects()})
 
 
-def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Steps) -> pd.DataFrame:
+def _without_unheld(table: pd.DataFrame, measures: list[str], steps: Steps) -> pd.DataFrame:
     """A wide file has a cell for every session number: those after a patient's last value were never held."""
     filled = np.zeros(len(table), dtype=bool)
     for name in (*measures, *(role for role in (DATE, ATTENDANCE) if role in table)):
@@ -306,26 +306,13 @@ def _without_unheld(table: pd.DataFrame, measures: list[str], flow: Steps) -> pd
     np.maximum.at(last, owner[filled], position[filled])
     held = position <= last[owner]
     kept = table.loc[held]
-    flow.append(counted("with a value in this session or a later one", kept))
+    steps.append(counted("with a value in this session or a later one", kept))
     if kept.empty:
         raise DataError("No session of any patient has a value.", remedy="Check wide= and missing_codes=.")
     return kept
 
 
-def _plainly_unique(table: pd.DataFrame) -> bool:
-    """Whether each patient's rows stand together, and in them the sessions rise: then nothing can stand twice."""
-    patient, session = table[PATIENT], table[SESSION]
-    if session.dtype != np.int64:
-        return False
-    numbered = patient.dtype == np.int64  # in order, they need not be looked up
-    next_patient = np.diff(patient.to_numpy() if numbered else places_of(patient)[0])
-    next_session = np.diff(session.to_numpy())
-    return bool(((next_patient > 0) | ((next_patient == 0) & (next_session > 0))).all())
-
-
-def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: Steps) -> pd.DataFrame:
-    if _plainly_unique(table):
-        return table
+def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, steps: Steps) -> pd.DataFrame:
     known = (table[PATIENT].notna() & table[SESSION].notna()).to_numpy(dtype=bool)
     twice = table.duplicated([PATIENT, SESSION], keep="first").to_numpy() & known
     if not twice.any():
@@ -334,5 +321,5 @@ def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, flow: S
         checks.duplicates(table, twice, problems)
         return table
     kept = table.loc[~table.duplicated([PATIENT, SESSION], keep=layout.duplicates).to_numpy()]  # type: ignore[arg-type]
-    flow.append(counted(f"one row per patient and session (the {layout.duplicates} kept)", kept))
+    steps.append(counted(f"one row per patient and session (the {layout.duplicates} kept)", kept))
     return kept

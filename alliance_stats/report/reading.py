@@ -11,9 +11,10 @@ import pandas as pd
 
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
-from alliance_stats.load.formats import read_file
+from alliance_stats.load.endings import read_endings
+from alliance_stats.load.flipping import flip
+from alliance_stats.load.keeping import keep
 from alliance_stats.load.reading import check_file, read_sessions
-from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
@@ -23,24 +24,16 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.score.scoring import score_items
-from alliance_stats.tables.flow import keep
 from alliance_stats.tables.schema import (
     ENDING,
-    ENDINGS,
     LAST_SESSION,
     PATIENT,
     DataError,
     numeric,
-    require_columns,
     suggest,
 )
 
 T = TypeVar("T")
-
-_KEEP = frozenset({"column", "equals", "at_least", "at_most", "because"})
-_FLIP = frozenset({"column", "into", "low", "high"})
-_LEFT_OUT = "patients_left_out"
-_ENDINGS = frozenset({"file", PATIENT, ENDING, LAST_SESSION, "codes", "delimiter", "encoding", "sheet"})
 
 
 def known_sections() -> dict[str, frozenset[str]]:
@@ -48,10 +41,10 @@ def known_sections() -> dict[str, frozenset[str]]:
     return {
         "study": frozenset({"title", "seed", "show_ids"}),
         "read": options_of(read_sessions) | {"file"},
-        "keep": _KEEP,
+        "keep": options_of(keep),
         "score": options_of(score_items) | {"instrument"},
-        "flip": _FLIP,
-        "endings": _ENDINGS,
+        "flip": options_of(flip),
+        "endings": options_of(read_endings) | {"file"},
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
         "chance": options_of(chance_level, without=("score", "rule", "seed")),
         "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
@@ -119,10 +112,8 @@ def read_and_score(study: Study) -> pd.DataFrame:
         if _is_unreadable(check_file(path, **options)):
             raise StudyError(str(error), remedy="") from error
         raise
-    everyone = sessions[PATIENT]
     for section in study.tables("keep"):
-        sessions = in_section(study, "keep", lambda: keep_rows(sessions, **section))  # noqa: B023
-    sessions.attrs[_LEFT_OUT] = pd.unique(everyone[~everyone.isin(sessions[PATIENT])]).tolist()
+        sessions = in_section(study, "keep", lambda: keep(sessions, **section))  # noqa: B023
     for section in study.tables("score"):
         instrument = instrument_of(study, section)
         del section["instrument"]
@@ -138,143 +129,18 @@ def instrument_of(study: Study, section: dict[str, Any]) -> str | Path:
     return study.path.parent / name if name.endswith(".toml") else name
 
 
-def keep_rows(
-    sessions: pd.DataFrame,
-    *,
-    column: str,
-    because: str,
-    equals: Any = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-) -> pd.DataFrame:
-    """The rows of SESSIONS in which `column` is as stated, the loss counted under `because`; empty cells are not.
-
-    Parameters
-    ----------
-    column : str
-        As it is called after reading, such as ``session``.
-    because : str
-        What is kept, in words.
-    equals : value or list, optional
-        The value, or one of the values.
-    at_least, at_most : number, optional
-        The limits, themselves kept.
-
-    Raises
-    ------
-    DataError
-        If the column is missing, holds text where a limit is given, or no row is left.
-
-    Examples
-    --------
-    >>> sessions = pd.DataFrame({"patient": [1, 1, 2], "session": [1, 2, 1], "arm": ["a", "a", "b"]})
-    >>> kept = keep_rows(sessions, column="arm", equals="a", because="only arm a has therapists")
-    >>> kept["patient"].tolist(), kept.attrs["flow"][-1]
-    ([1, 1], {'step': 'only arm a has therapists', 'patients': 1, 'sessions': 2})
-    """
-    if equals is None and at_least is None and at_most is None:
-        raise ValueError("State what is kept: equals, at_least or at_most.")
-    for name, limit in (("at_least", at_least), ("at_most", at_most)):
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
-            raise ValueError(f"{name}={limit!r} must be a number.")
-    require_columns(sessions, [column], table_name="sessions")
-    where = sessions[column].notna()
-    if equals is not None:
-        wanted = {_as_text(value) for value in (equals if isinstance(equals, list) else [equals])}
-        where &= sessions[column].map(_as_text).isin(wanted)
-    if at_least is not None or at_most is not None:
-        values = numeric(sessions, column)
-        low, high = -np.inf if at_least is None else at_least, np.inf if at_most is None else at_most
-        where &= (values >= low) & (values <= high)
-    if not where.any():
-        found = sessions[column].dropna().map(_as_text).unique()
-        shown = suggest(str(equals), found) if equals is not None else "Correct the limits."
-        raise DataError(f"No row is left: {column!r} is nowhere as stated.", remedy=shown, column=column)
-    return keep(sessions, where, because=because)
-
-
-def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
-    """SESSIONS with a score turned round on its own range: ``into = low + high - column``.
-
-    Raises
-    ------
-    DataError
-        If the column is missing, holds text, or a value outside ``low`` to ``high``.
-
-    Examples
-    --------
-    >>> sessions = pd.DataFrame({"patient": 1, "session": [1, 2], "phq9": [20, 5]})
-    >>> flip(sessions, column="phq9", into="wellbeing", low=0, high=27)["wellbeing"].tolist()
-    [7.0, 22.0]
-    """
-    if not (isinstance(low, int | float) and isinstance(high, int | float) and low < high):
-        raise ValueError(f"low={low!r} must be a number below high={high!r}.")
-    require_columns(sessions, [column], table_name="sessions")
-    values = numeric(sessions, column)
-    outside = (values < low) | (values > high)
-    if outside.any():
-        first = sessions.loc[outside].iloc[0]
-        raise DataError(
-            f"{column!r} holds {int(outside.sum())} value(s) outside {low:g} to {high:g}.",
-            remedy="Correct the cell, or the range in [flip].",
-            row=sessions.index[outside][0],
-            patient=first.get(PATIENT),
-            session=first.get("session"),
-            column=column,
-            value=first[column],
-        )
-    return sessions.assign(**{into: low + high - values})
-
-
-def read_endings(study: Study, sessions: pd.DataFrame) -> pd.DataFrame | None:
-    """How each therapy ended, from the file that the study names; None where it names none.
-
-    Raises
-    ------
-    DataError
-        For an unknown ending, a patient who stands twice or is not in the sessions.
-    """
+def study_endings(study: Study, sessions: pd.DataFrame) -> pd.DataFrame | None:
+    """ENDINGS from the file that the study names; None where it names none."""
     if not study.has("endings"):
         return None
     options, path = study.section("endings"), study.file("endings")
-    columns = {str(options.get(name, name)): name for name in (PATIENT, ENDING, LAST_SESSION)}
+    del options["file"]
     try:
-        raw = read_file(
-            path,
-            delimiter=options.get("delimiter"),
-            encoding=options.get("encoding"),
-            sheet=options.get("sheet"),
-            header_row=1,
-            wanted=list(columns),
-            as_text=[column for column, name in columns.items() if name != LAST_SESSION],
-            missing_text=MISSING_TEXT,
-        )
+        return in_section(study, "endings", lambda: read_endings(path, sessions, **options))
     except DataError as error:
-        raise StudyError(str(error), remedy="") from error
-    table = raw.table
-    wanted = [column for column, name in columns.items() if name != LAST_SESSION or column in table]
-    require_columns(table, wanted, table_name=path.name)
-    table = table[wanted].rename(columns=columns)
-    for name in (PATIENT, ENDING):
-        table = table.assign(**{name: table[name].map(_as_text)})
-    codes = {str(code): ending for code, ending in options.get("codes", {}).items()}
-    table = table.assign(**{ENDING: table[ENDING].replace(codes)})
-    _refuse(table, ~table[ENDING].isin(ENDINGS), ENDING, "is not an ending", f"Allowed: {', '.join(ENDINGS)}.")
-    table = table.assign(**{PATIENT: _ids_like(table[PATIENT], sessions[PATIENT])})
-    _refuse(table, table[PATIENT].duplicated(), PATIENT, "stands twice", "Keep one row per patient.")
-    table = table[~table[PATIENT].isin(sessions.attrs.get(_LEFT_OUT, []))]
-    known = table[PATIENT].isin(sessions[PATIENT])
-    _refuse(table, ~known, PATIENT, "has no sessions", "Remove the row, or correct the id.")
-    without = pd.Index(sessions[PATIENT].unique()).difference(pd.Index(table[PATIENT]))
-    if len(without):
-        raise DataError(
-            f"{path.name}: {len(without)} patient(s) of the sessions have no ending.",
-            remedy="Add a row for each (an ending not known yet is 'ongoing').",
-            patient=without[0],
-        )
-    if LAST_SESSION in table:
-        table = table.assign(**{LAST_SESSION: numeric(table, LAST_SESSION)})
-    return table.reset_index(drop=True)
+        if error.patient is None and not isinstance(error, StudyError):  # the file cannot be read as endings
+            raise StudyError(str(error), remedy="") from error
+        raise
 
 
 def check(study: Study) -> pd.DataFrame:
@@ -302,7 +168,7 @@ def check(study: Study) -> pd.DataFrame:
         else:
             tables += [_remark(str(note), path.name) for note in sessions.attrs.get("notes", [])]
             try:
-                read_endings(study, sessions)
+                study_endings(study, sessions)
             except StudyError:
                 raise
             except DataError as error:
@@ -355,14 +221,6 @@ def _is_unreadable(found: pd.DataFrame) -> bool:
     return bool(found["rule"].eq("file").any())
 
 
-def _ids_like(ids: pd.Series, model: pd.Series) -> pd.Series:
-    """Ids as text in the dtype of SESSIONS, so that ``7`` and ``"7"`` meet."""
-    if pd.api.types.is_numeric_dtype(model.dtype):
-        numbers = pd.to_numeric(ids, errors="coerce")
-        return numbers if numbers.isna().any() else numbers.astype(model.dtype)
-    return ids.astype(model.dtype)
-
-
 def _remark(note: str, file: str) -> pd.DataFrame:
     """A question that scoring left open, as a row of CHECK."""
     places = dict.fromkeys(("row", "patient", "session", "column", "value"))
@@ -386,21 +244,3 @@ def _one_problem(error: DataError, file: str) -> pd.DataFrame:
     places = {name: getattr(error, name) for name in ("row", "patient", "session", "column", "value")}
     record = {"severity": "error", "rule": "score", **places, "problem": error.problem, "remedy": error.remedy}
     return pd.DataFrame([{**record, "file": file}], dtype=object)
-
-
-def _as_text(cell: object) -> str:
-    """An id or word as text; ``7.0``, as a spreadsheet holds it, is ``7``."""
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip()
-
-
-def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, what: str, remedy: str) -> None:
-    if bad.any():
-        first = table.loc[bad].iloc[0]
-        raise DataError(
-            f"endings: {column} {str(first[column])!r} {what} ({np.count_nonzero(bad)} row(s)).",
-            remedy=remedy,
-            row=table.index[bad][0],
-            patient=first[PATIENT],
-        )

@@ -21,7 +21,7 @@ from alliance_stats.report.part_dropout import relate_to_dropout
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
-from alliance_stats.report.reading import check, find_ruptures, open_study, read_and_score, read_endings
+from alliance_stats.report.reading import check, find_ruptures, open_study, read_and_score, study_endings
 from alliance_stats.report.run import Progress, Run
 from alliance_stats.report.study import Study, StudyError
 from alliance_stats.rupture.describe.summarise import summarise_patients
@@ -101,7 +101,7 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
     with whole_folder(out) as folder:
         sessions = read_and_score(study)
         progress("detecting ruptures", 1, total)
-        run = Run(study, folder, sessions, find_ruptures(study, sessions), read_endings(study, sessions))
+        run = Run(study, folder, sessions, find_ruptures(study, sessions), study_endings(study, sessions))
         run.patients = summarise_patients(
             sessions, run.events, endings=run.endings, measures=symptoms(study, sessions), score=run.score
         )

@@ -10,57 +10,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.schema import PATIENT, require_columns
+from alliance_stats.tables.schema import PATIENT
 
 FLOW = "flow"
 Steps = list[dict[str, Any]]
-
-
-def keep(sessions: pd.DataFrame, where: Any, *, because: str) -> pd.DataFrame:
-    """The rows for which `where` holds, the loss recorded under its reason.
-
-    Parameters
-    ----------
-    sessions : DataFrame
-        SESSIONS.
-    where : Series, array or list of bool
-        One value per row; missing counts as False.
-    because : str
-        What is kept, in words, such as ``"four or more rated sessions"``.
-
-    Returns
-    -------
-    DataFrame
-        A new frame whose ``attrs["flow"]`` has one step more.
-
-    Raises
-    ------
-    ValueError
-        If `where` has another length or index than `sessions`, or `because` is empty.
-
-    Examples
-    --------
-    >>> rows = pd.DataFrame({"patient": [1, 1, 2], "session": [1, 2, 1]})
-    >>> flow(keep(rows, rows["patient"] == 1, because="patient 1"))
-              step  patients  sessions  patients_lost  sessions_lost
-    0  at the start         2         3              0              0
-    1     patient 1         1         2              1              1
-    """
-    require_columns(sessions, [PATIENT], table_name="sessions")
-    if not because.strip():
-        raise ValueError("because= must say in words what is kept.")
-    if isinstance(where, pd.Series) and not where.index.equals(sessions.index):
-        raise ValueError("where has another index than sessions.")
-    mask = pd.array(np.asarray(where, dtype=object), dtype="boolean").fillna(False).to_numpy(dtype=bool)
-    if len(mask) != len(sessions):
-        raise ValueError(f"where has {len(mask)} values for {len(sessions)} rows.")
-    kept = sessions.loc[mask].copy()
-    steps = record(sessions, patients=sessions[PATIENT].nunique())
-    kept.attrs = {**sessions.attrs, FLOW: [*steps, counted(because, kept)]}
-    return kept
 
 
 def flow(of: Any) -> pd.DataFrame:

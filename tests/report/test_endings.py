@@ -2,7 +2,7 @@
 
 import pytest
 
-from alliance_stats.report.reading import open_study, read_and_score, read_endings
+from alliance_stats.report.reading import open_study, read_and_score, study_endings
 from alliance_stats.report.study import StudyError
 
 TOML = """
@@ -27,7 +27,7 @@ def endings(folder, content, more=""):
     (folder / "endings.csv").write_bytes(content)
     (folder / "study.toml").write_text(TOML.format(more=more), encoding="utf-8")
     study = open_study(folder / "study.toml")
-    return read_endings(study, read_and_score(study))
+    return study_endings(study, read_and_score(study))
 
 
 def text(delimiter=","):

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from alliance_stats.cli import main
-from alliance_stats.report.reading import keep_rows, open_study, read_and_score, read_endings
+from alliance_stats.load.keeping import keep
+from alliance_stats.report.reading import open_study, read_and_score, study_endings
 from alliance_stats.report.study import StudyError
 from alliance_stats.tables.schema import DataError
 
@@ -58,10 +59,10 @@ def test_each_condition_is_a_step_of_the_flow(tmp_path):
 
 def test_endings_of_patients_left_out_go_with_them_and_unknown_ones_are_refused(tmp_path):
     known = open_study(study(tmp_path))
-    assert read_endings(known, read_and_score(known))["patient"].tolist() == ["p1", "p2", "p5"]
+    assert study_endings(known, read_and_score(known))["patient"].tolist() == ["p1", "p2", "p5"]
     known = open_study(study(tmp_path, extra="\np9,dropout"))
-    with pytest.raises(DataError, match="'p9' has no sessions"):
-        read_endings(known, read_and_score(known))
+    with pytest.raises(DataError, match=r"sessions does not have.*p9"):
+        study_endings(known, read_and_score(known))
 
 
 def test_the_report_shows_the_steps(tmp_path):
@@ -99,8 +100,8 @@ def test_mistakes_are_one_clear_line(tmp_path, capsys, keep, says):
 
 def test_numbers_and_missing_cells():
     rows = pd.DataFrame({"patient": [1, 2, 3], "session": 1, "site": [1.0, 2.0, None]})
-    assert keep_rows(rows, column="site", equals=1, because="site 1")["patient"].tolist() == [1]
-    assert keep_rows(rows, column="site", at_least=1, because="any site")["patient"].tolist() == [1, 2]
+    assert keep(rows, column="site", equals=1, because="site 1")["patient"].tolist() == [1]
+    assert keep(rows, column="site", at_least=1, because="any site")["patient"].tolist() == [1, 2]
     assert rows.attrs == {}
 
 
