@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
+DOCS := .venv-docs
 
 # One thread for each linear-algebra call: the tests run side by side, and small matrices gain nothing from more.
 OMP_NUM_THREADS ?= 1
 OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS OPENBLAS_NUM_THREADS
 
-.PHONY: demo test test-all test-lowest figures bench lint format clean
+.PHONY: demo test test-all test-lowest figures docs bench lint format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -20,6 +21,7 @@ help:
 	@echo "make test-all     the same and the long proofs by simulation"
 	@echo "make test-lowest  the tests alone with the lowest versions pyproject.toml allows"
 	@echo "make figures      regenerate figures/ with the scripts in analyses/"
+	@echo "make docs         the documentation, in docs/_build/index.html"
 	@echo "make bench        the side-by-side measurements in benchmarks/"
 	@echo "make lint         ruff and mypy only"
 
@@ -38,6 +40,9 @@ $(READY): requirements.lock pyproject.toml
 
 $(LOWEST)/.ready: requirements-lowest.lock pyproject.toml
 	$(call environment,$(LOWEST),requirements-lowest.lock)
+
+$(DOCS)/.ready: requirements-docs.lock pyproject.toml
+	$(call environment,$(DOCS),requirements-docs.lock)
 
 demo: $(READY)
 	@$(BIN)/alliance-stats demo
@@ -68,9 +73,13 @@ figures: $(READY)
 	@for script in analyses/[0-9]*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
 	@echo "The figures are in figures/."
 
+docs: $(DOCS)/.ready
+	@$(DOCS)/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo "The documentation is in docs/_build/index.html."
+
 bench: $(READY)
 	@missed=""; for script in benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script" || missed="$$missed $$script"; done; \
 	if [ -n "$$missed" ]; then echo "A bar was missed in:$$missed"; else echo "Every bar was met."; fi
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache demo-report
+	rm -rf $(VENV) $(LOWEST) $(DOCS) docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache demo-report
