@@ -12,8 +12,8 @@ import pandas as pd
 from alliance_stats.mixed.answers import effects, predict, summary, tables
 from alliance_stats.mixed.answers.inference import contrast_rows, inference
 from alliance_stats.mixed.engine.fitted import Fitted
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables import rendering
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,10 +121,10 @@ class MixedFit(Fitted):
     # -- words ------------------------------------------------------------------------------------------------------
     def summary(self) -> str:
         """The fit as text, ready to be pasted."""
-        return summary.as_text(self)
+        return rendering.as_text(*summary.parts(self))
 
     def _repr_html_(self) -> str:
-        return summary.as_html(self)
+        return rendering.as_html(*summary.parts(self))
 
     def __repr__(self) -> str:
         return f"<MixedFit {self.formula!r}, {self.design.n} rows, log-likelihood {self.log_likelihood:.4f}>"

@@ -16,8 +16,7 @@ import pandas as pd
 from alliance_stats.mixed.answers.inference import Inference, inference
 from alliance_stats.mixed.design.columns import INTERCEPT
 from alliance_stats.mixed.engine.fitted import Fitted
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 def anova(fit: Fitted, *, df: str | Inference = "satterthwaite") -> pd.DataFrame:

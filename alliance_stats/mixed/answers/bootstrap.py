@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.answers.effects import outer_of_row
 from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import Seed, generator
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def simulate_outcomes(fit: Fitted, *, draws: int, seed: Seed) -> Iterator[FloatArray]:

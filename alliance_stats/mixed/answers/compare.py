@@ -9,17 +9,14 @@ bootstrap gives it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
 from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
 from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import Seed, generator
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | None = None) -> pd.DataFrame:

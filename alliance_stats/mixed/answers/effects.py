@@ -9,9 +9,8 @@ import pandas as pd
 
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.small import sandwich
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 POPULATION = "population"
 

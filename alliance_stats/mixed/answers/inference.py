@@ -7,15 +7,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, fdtrc, stdtr, stdtrit
+from scipy.special import chdtrc, fdtrc
 
 from alliance_stats.mixed.answers.kenward_roger import kenward_roger
 from alliance_stats.mixed.answers.robust import cluster_robust
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df, joint_df
-from alliance_stats.tables.schema import TERMS_COLUMNS, require_choice
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.schema import require_choice
+from alliance_stats.tables.terms import terms_table
 
 METHODS = ("satterthwaite", "kenward-roger", "robust", "normal")
 
@@ -138,12 +138,5 @@ def contrast_table(
     """TERMS of linear combinations of the fixed effects, one row each."""
     chosen = inference(fit, df)
     rows = np.atleast_2d(np.asarray(rows, dtype=np.float64))
-    estimate = rows @ fit.coefficients.to_numpy()
     error = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", rows, chosen.covariance, rows), 0.0))
-    freedom = chosen.df(rows)
-    statistic = np.divide(estimate, error, out=np.full(len(error), np.nan), where=error > 0)
-    # stdtrit takes no infinite df; so many are the normal distribution to the last digit.
-    reach = stdtrit(np.minimum(freedom, 1e12), (1 + level) / 2) * error
-    p_value = 2 * stdtr(np.minimum(freedom, 1e12), -np.abs(statistic))
-    columns = [names, estimate, error, freedom, statistic, p_value, estimate - reach, estimate + reach]
-    return pd.DataFrame(dict(zip(TERMS_COLUMNS, columns)))
+    return terms_table(names, rows @ fit.coefficients.to_numpy(), error, chosen.df(rows), level=level)

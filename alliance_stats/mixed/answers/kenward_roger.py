@@ -23,8 +23,7 @@ from scipy.special import fdtrc
 
 from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
 from alliance_stats.mixed.engine.fitted import Fitted
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,8 @@ import pandas as pd
 from alliance_stats.mixed.answers.inference import Inference, contrast_table, inference
 from alliance_stats.mixed.design.columns import columns_of
 from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 _ADJUSTMENTS = ("none", "bonferroni", "holm")
 

@@ -12,8 +12,7 @@ from alliance_stats.mixed.answers.effects import fitted as fitted_values
 from alliance_stats.mixed.answers.effects import random_effects, residuals
 from alliance_stats.mixed.answers.marginal import whitened_residuals
 from alliance_stats.mixed.engine.fitted import Fitted
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 PANELS = ("residuals against fitted values", "residuals", "random effects", "autocorrelation")
 _MOST_POINTS = 5000

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from alliance_stats.mixed.answers import effects
 from alliance_stats.mixed.design.columns import ColumnPlan, columns_of
@@ -15,10 +14,10 @@ from alliance_stats.mixed.design.formula import variables_of
 from alliance_stats.mixed.design.grouping import codes_of_rows, factor_runs
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import DataError, require_choice, require_columns
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.shares import check_level
+from alliance_stats.tables.terms import t_interval
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,7 @@ def predict(
     require_choice(level, known, name="level")
     require_choice(interval, (None, "confidence", "prediction"), name="interval")
     require_choice(new_groups, ("population", "error"), name="new_groups")
-    if not 0 < coverage < 1:
-        raise ValueError(f"coverage={coverage!r} must lie between 0 and 1.")
+    check_level(coverage, name="coverage")
     if data is None:
         index, complete, rows = _rows_used(fit)
     else:
@@ -61,9 +59,8 @@ def predict(
         df = np.full(len(index), np.inf)
         if level == effects.POPULATION and interval == "confidence":
             df[complete] = contrast_df(fit.variance_curvature, rows.x.T)
-        reach = stdtrit(np.where(np.isinf(df), 1e12, df), (1 + coverage) / 2) * error
-        centre = table["prediction"].to_numpy()
-        table = table.assign(std_error=error, ci_low=centre - reach, ci_high=centre + reach)
+        low, high = t_interval(table["prediction"].to_numpy(), error, df, level=coverage)
+        table = table.assign(std_error=error, ci_low=low, ci_high=high)
     return table
 
 

@@ -16,6 +16,7 @@ from scipy.special import chdtri
 from alliance_stats.mixed.answers.profiled import FixedProfile, VarianceProfile, targets
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.schema import require_choice
+from alliance_stats.tables.shares import check_level
 
 
 def profile_intervals(
@@ -49,8 +50,7 @@ def profile_intervals(
     0     sd      1.66    0.45     5.25
     1  sigma      1.19    0.78     2.14
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1.")
+    check_level(level)
     require_choice(which, ("variances", "fixed", "all"), name="which")
     require_choice(criterion, (None, "reml", "ml"), name="criterion")
     cut = float(chdtri(1, 1 - level))

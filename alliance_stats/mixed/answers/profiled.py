@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.optimiser import covariance_blocks, gradient_matrix
 from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
+from alliance_stats.tables.arrays import FloatArray
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
 
 _GRADIENT = 1e-6

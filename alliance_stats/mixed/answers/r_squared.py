@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.engine.fitted import Fitted
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def icc(fit: Fitted) -> pd.DataFrame:

@@ -22,9 +22,8 @@ from scipy.special import fdtrc
 
 from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
 from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.design.formula import one_sided, variables_of
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import DataError, numeric
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 INTERCEPT = "Intercept"
 

@@ -20,10 +20,8 @@ from alliance_stats.mixed.design.columns import INTERCEPT, ColumnPlan, plan_colu
 from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, require_variables, variables_of
 from alliance_stats.mixed.design.grouping import Grouping, factor_runs, group_rows, is_nested
 from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, without_aliased
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import DataError, numeric
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 MAX_EFFECTS = 4
 

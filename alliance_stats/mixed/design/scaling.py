@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.design.columns import INTERCEPT
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import DataError
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 ALIAS_TOLERANCE = 1e-7
 """A column is aliased where less than this share of its norm is left beside the columns before it (as R's ``lm``)."""

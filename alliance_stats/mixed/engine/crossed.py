@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +17,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from alliance_stats.mixed.design.grouping import Grouping
 from alliance_stats.mixed.engine.small import apply, times
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from alliance_stats.mixed.engine import satterthwaite
 from alliance_stats.mixed.engine.diagnosis import diagnose
 from alliance_stats.mixed.engine.model import Model
 from alliance_stats.mixed.engine.optimiser import Optimum, minimise
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True)

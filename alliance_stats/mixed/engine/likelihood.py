@@ -18,7 +18,6 @@ Derivatives use A'V^-1 A and A'V^-1 W only: d(W'V^-1 W) = -W'V^-1 dV V^-1 W, d l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -27,8 +26,7 @@ from alliance_stats.mixed.engine.nested import Nested, NestedSpec
 from alliance_stats.mixed.engine.products import Products
 from alliance_stats.mixed.engine.residual import Change, Whitened
 from alliance_stats.mixed.engine.small import apply, pair_table, paired, posterior, times
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dtrtri
@@ -16,8 +15,7 @@ from alliance_stats.mixed.engine.nested import NestedSpec
 from alliance_stats.mixed.engine.pairs import Pairs, build_pairs
 from alliance_stats.mixed.engine.products import Products, build_products, with_outcome
 from alliance_stats.mixed.engine.residual import whiten
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 LOG_2PI = float(np.log(2 * np.pi))
 

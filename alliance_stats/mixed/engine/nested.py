@@ -7,14 +7,11 @@ P = T (I + S T)^-1 the conditional covariance of its effects; see :mod:`alliance
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.engine.small import apply, determinant, pair_table, posterior, sandwich, segment_sum, times
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ import numpy as np
 from alliance_stats.mixed.engine.model import Deviance, Model
 from alliance_stats.mixed.engine.start import start_values
 from alliance_stats.mixed.engine.thinned import thinned
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 TOLERANCE = 1e-12
 """Stop when a full step would lower the deviance by less than this, unless told otherwise."""

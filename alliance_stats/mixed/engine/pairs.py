@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.engine.products import Products
 from alliance_stats.mixed.engine.small import group_blocks
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import DataError
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 _MOST_COMMON = 12
 """How many gaps at most are held for every group."""

@@ -18,9 +18,7 @@ import numpy as np
 
 from alliance_stats.mixed.design.design import Design
 from alliance_stats.mixed.engine.small import group_blocks, segment_sum
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _NEGLIGIBLE = 1e-24
 """Share of a column's square below which nothing of it is left beside the columns before it, within a group."""

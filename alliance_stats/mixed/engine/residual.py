@@ -12,15 +12,13 @@ gaps give few entries per group; continuous times give up to one per row, by the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.engine.pairs import Pairs
 from alliance_stats.mixed.engine.products import Products
 from alliance_stats.mixed.engine.small import determinant, segment_sum, triangle_places
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ boundary, over a square root of the matrix, as lmerTest does over lme4's Cholesk
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.engine.model import Model
 from alliance_stats.mixed.engine.optimiser import Optimum, covariance_blocks, gradient_matrix
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 _STEP = 1e-3
 """Difference step, in standard errors of the parameter: truncation and rounding both near 1e-6 of the Hessian."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 
 def segment_sum(values: FloatArray, starts: IntArray) -> FloatArray:

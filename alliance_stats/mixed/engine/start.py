@@ -9,8 +9,7 @@ import numpy as np
 from alliance_stats.mixed.engine.model import Model
 from alliance_stats.mixed.engine.pairs import Pairs
 from alliance_stats.mixed.engine.products import Basis
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 _FAR = 3.0
 """Units of time between neighbours, on average, from which on their residuals tell little of a correlation."""

@@ -7,7 +7,6 @@ all groups then needs few evaluations. The result is that of all groups.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,7 @@ from alliance_stats.mixed.engine.model import Model
 from alliance_stats.mixed.engine.nested import NestedSpec
 from alliance_stats.mixed.engine.pairs import Pairs
 from alliance_stats.mixed.engine.products import Products
-
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import IntArray
 
 _GROUPS = 4000
 """About so many groups are kept; fewer than four times as many are not worth thinning."""

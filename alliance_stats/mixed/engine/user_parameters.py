@@ -8,8 +8,7 @@ import numpy as np
 
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.model import Model
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 def user_vector(fit: Fitted) -> tuple[list[tuple[str, str, str]], FloatArray]:
