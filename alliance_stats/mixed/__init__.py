@@ -16,7 +16,7 @@ with its output.
 What is the same as in lme4
 ---------------------------
 The formula (``||``, ``a/b``, ``a:b``, ``0 +``), listwise deletion, the criterion, conditional modes and their SDs,
-Satterthwaite df as lmerTest, Kenward-Roger as pbkrtest. They agree within the tolerances that stand in the tests.
+Satterthwaite df as lmerTest, Kenward-Roger as pbkrtest. They agree within the tolerances given in the tests.
 
 What differs
 ------------
@@ -39,10 +39,10 @@ How it is computed
 ``formula`` and ``columns`` read the formula, ``grouping`` and ``design`` the rows; ``products`` reduces the rows once
 to a few numbers per patient, ``pairs`` their neighbours to a few more, from which ``residual`` makes the serial
 correlation; ``likelihood`` (with ``nested``, ``crossed``, ``small``) evaluates log|V| and [X y]'V^-1[X y] with
-derivatives from those numbers alone; ``model`` makes the deviance of them, ``optimiser`` minimises it from where
-``start`` (in very large studies ``thinned``: some of the patients) tells it to begin, ``satterthwaite`` takes its
-Hessian; ``result``, ``effects``, ``predict`` and ``summary`` answer. A fit of a million sessions costs a few passes
-over the rows and some five evaluations over the patients.
+derivatives from those numbers alone; ``model`` makes the deviance of them, ``optimiser`` minimises it,
+``satterthwaite`` takes its Hessian. ``engine.fitted`` holds the fitted pieces; every answer (room ``answers``) is a
+function of that record, and ``result.MixedFit`` offers the most used ones as methods. A fit of a million sessions
+costs a few passes over the rows and some ten evaluations over the patients.
 
 What a residual variance by arm would take
 ------------------------------------------

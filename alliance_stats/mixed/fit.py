@@ -1,4 +1,7 @@
-"""``fit_mixed``: a formula and a table in, a fitted model out."""
+"""``fit_mixed``: a formula and a table in, a fitted model out.
+
+The engine knows nothing of therapy but one name: where the data have a column ``patient``, the flow counts patients.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def best_known(fit):
 
     def deviance(z):
         try:
-            return model.deviance(theta_of(z), derivatives=False).value
+            return model.deviance(theta_of(z)).value
         except np.linalg.LinAlgError:
             return 1e10
 

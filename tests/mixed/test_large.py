@@ -1,4 +1,4 @@
-"""Large studies: rows reduced in blocks of groups, and a search that begins with some of the groups."""
+"""Large studies: rows reduced in blocks of groups."""
 
 import numpy as np
 import pandas as pd
@@ -7,14 +7,10 @@ import pytest
 from alliance_stats.mixed.design.design import build_design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.model import build_model
-from alliance_stats.mixed.engine.optimiser import minimise
 from alliance_stats.mixed.engine.residual import whiten
-from alliance_stats.mixed.engine.start import start_values
-from alliance_stats.mixed.engine.thinned import thinned
 
 PATIENTS = 17_000
 TWO_LEVELS = "y ~ t + x + (1 + t | patient)"
-THREE_LEVELS = f"{TWO_LEVELS} + (1 | therapist)"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +40,7 @@ def test_products_of_a_group_are_those_of_its_rows(study, correlation):
     model = model_of(data, TWO_LEVELS, correlation)
     design, products = model.design, model.products
     rho = 0.45
-    white, change = whiten(products, model.pairs, rho, derivative=True)
+    white, change = whiten(products, model.pairs, rho)
     for group in np.linspace(0, PATIENTS - 1, 60).astype(int):
         rows = slice(products.starts[group], products.starts[group] + products.counts[group])
         gap = np.abs(design.time[rows, None] - design.time[None, rows]) / model.pairs.unit
@@ -54,23 +50,3 @@ def test_products_of_a_group_are_those_of_its_rows(study, correlation):
         for left, found, moved in ((a, white.gram, change.gram), (e, white.cross, change.cross)):
             np.testing.assert_allclose(found[:, :, group], a @ inverse @ left.T, rtol=1e-9, atol=1e-9)
             np.testing.assert_allclose(moved[:, :, group], a @ slope @ left.T, rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize(
-    ("formula", "correlation"), [(TWO_LEVELS, None), (THREE_LEVELS, None), (THREE_LEVELS, "ar1"), (TWO_LEVELS, "car1")]
-)
-def test_a_search_that_begins_with_some_groups_ends_where_any_other_does(study, formula, correlation):
-    data = study.assign(t=study["t"] + study["x"] / 1000) if correlation == "car1" else study  # every gap occurs once
-    model = model_of(data, formula, correlation)
-    small = thinned(model)
-    assert small.share == pytest.approx(0.25, abs=0.01)
-    quick, slow = minimise(model), minimise(model, start_values(model))
-    assert quick.converged
-    assert quick.deviance.value == pytest.approx(slow.deviance.value, abs=2e-7)
-    np.testing.assert_allclose(quick.theta, slow.theta, rtol=1e-4, atol=1e-5)
-    error = np.sqrt(np.diag(slow.deviance.unscaled) * slow.deviance.sigma2)
-    np.testing.assert_allclose(quick.deviance.beta / error, slow.deviance.beta / error, rtol=0, atol=1e-5)
-
-
-def test_few_groups_are_not_thinned(study):
-    assert thinned(model_of(study.head(2000), TWO_LEVELS)) is None

@@ -11,7 +11,7 @@ import pandas as pd
 from alliance_stats.mixed.answers import effects
 from alliance_stats.mixed.design.columns import ColumnPlan, columns_of
 from alliance_stats.mixed.design.formula import variables_of
-from alliance_stats.mixed.design.grouping import codes_of_rows, factor_runs
+from alliance_stats.mixed.design.grouping import factor_of
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df
 from alliance_stats.tables.arrays import FloatArray, IntArray
@@ -126,9 +126,9 @@ def _levels(table: pd.DataFrame, group: tuple[str, ...], factor: str, labels: An
     """The number of each row's level among `labels`, -1 where it was never seen."""
     if not len(table):
         return np.empty(0, dtype=np.int64)
-    runs = factor_runs(table, group)
-    found = pd.Index(labels).get_indexer(pd.Index(runs.labels))
-    codes = np.asarray(found, dtype=np.int64)[codes_of_rows(runs, len(table))]
+    seen = factor_of(table, group)
+    found = pd.Index(labels).get_indexer(pd.Index(seen.labels))
+    codes = np.asarray(found, dtype=np.int64)[seen.codes]
     if new_groups == "error" and (codes < 0).any():
         first = int(np.flatnonzero(codes < 0)[0])
         raise DataError(

@@ -264,7 +264,6 @@ class FixedProfile:
                     slope = theta[-1] * (1 - theta[-1])
             at_theta = self.model.deviance(theta)
             curvature = at_theta.evaluation.curvature
-            assert curvature is not None
             n = self.model.freedom
             step = held - self.shift - float(self.row @ at_theta.beta)
             spread = at_theta.unscaled @ self.row

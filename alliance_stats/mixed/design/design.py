@@ -18,7 +18,7 @@ import pandas as pd
 
 from alliance_stats.mixed.design.columns import INTERCEPT, ColumnPlan, plan_columns
 from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, require_variables, variables_of
-from alliance_stats.mixed.design.grouping import Grouping, factor_runs, group_rows, is_nested
+from alliance_stats.mixed.design.grouping import Grouping, factor_of, group_rows, is_nested
 from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, without_aliased
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import DataError, numeric
@@ -265,24 +265,24 @@ def _group(
             f"The formula has {len(factors)} grouping factors ({', '.join(factors)}); this engine holds two, nested or "
             "crossed. Keep the two with the largest variance, or enter a factor with few levels as a fixed effect."
         )
-    runs = {name: factor_runs(table, terms[0].group) for name, terms in factors.items()}
-    for name, run in runs.items():
-        if len(run.labels) < 2:
+    levels = {name: factor_of(table, terms[0].group) for name, terms in factors.items()}
+    for name, found in levels.items():
+        if len(found.labels) < 2:
             raise DataError(
-                f"The grouping factor {name!r} has one level ({run.labels[0]!r}), so its variance cannot be estimated.",
+                f"The grouping factor {name!r} has one level ({found.labels[0]!r}): its variance cannot be estimated.",
                 remedy=f"Remove the random term of {name!r}, or add data of other levels.",
             )
-    names = sorted(factors, key=lambda name: (-len(runs[name].labels), list(factors).index(name)))
+    names = sorted(factors, key=lambda name: (-len(levels[name].labels), list(factors).index(name)))
     if len(names) == 2:
-        first, second = (runs[name] for name in names)
+        first, second = (levels[name] for name in names)
         if len(first.labels) == len(second.labels) and is_nested(first, second):
             raise DataError(
                 f"Each level of {names[0]!r} has its own level of {names[1]!r}: their variances cannot be told apart.",
                 remedy="Keep the random terms of one of them.",
             )
     when = None if time is None else _time(table, time)
-    outer = runs[names[1]] if len(names) == 2 else None
-    grouping = group_rows(len(table), runs[names[0]], outer, time=when)
+    outer = levels[names[1]] if len(names) == 2 else None
+    grouping = group_rows(levels[names[0]], outer, time=when)
     return factors[names[0]], factors[names[1]] if outer is not None else [], grouping, when
 
 

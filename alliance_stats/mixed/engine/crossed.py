@@ -251,22 +251,20 @@ def _symmetric(matrix: FloatArray) -> FloatArray:
     return np.asarray((matrix + matrix.T) / 2)
 
 
-def crossed_spec(grouping: Grouping, a: int, r: int) -> CrossedSpec:
+def crossed_spec(grouping: Grouping, outer_of_row: IntArray, a: int, r: int) -> CrossedSpec:
     """The slots of a crossed grouping."""
-    assert grouping.outer_of_row is not None
     levels = grouping.n_outer
-    cell = np.sort(pd.unique(grouping.inner_of_row() * levels + grouping.outer_of_row))
+    cell = np.sort(pd.unique(grouping.inner_of_row() * levels + outer_of_row))
     group, level = np.divmod(cell, levels)
     first = np.flatnonzero(np.diff(group, prepend=-1))
     slot = np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
     return CrossedSpec(a, r, levels, int(slot.max()) + 1, group, slot, level)
 
 
-def slot_columns(spec: CrossedSpec, grouping: Grouping, effects: FloatArray) -> FloatArray:
+def slot_columns(spec: CrossedSpec, grouping: Grouping, outer_of_row: IntArray, effects: FloatArray) -> FloatArray:
     """The extra columns, (slots * r, n): the outer factor's effects over the rows of each slot."""
-    assert grouping.outer_of_row is not None
     cells = spec.group * spec.levels + spec.level
-    row_cell = np.searchsorted(cells, grouping.inner_of_row() * spec.levels + grouping.outer_of_row)
+    row_cell = np.searchsorted(cells, grouping.inner_of_row() * spec.levels + outer_of_row)
     slot = spec.slot[row_cell]
     out = np.zeros((spec.slots * spec.r, len(slot)))
     for effect in range(spec.r):

@@ -56,26 +56,26 @@ class Curvature:
         d log|V|.
     cross : (parameters, k, k) array
         d W'V^-1 W.
-    information : (parameters, parameters) array or None
+    information : (parameters, parameters) array
         tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one outer level and some of
         the residual parameter's: it steers the search, nothing that is reported.
     """
 
     log_det: FloatArray
     cross: FloatArray
-    information: FloatArray | None
+    information: FloatArray
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """log|V|, W'V^-1 W and, where asked for, their derivatives; per group what predictions need.
+    """log|V| and W'V^-1 W with their derivatives; per group what predictions need.
 
     Attributes
     ----------
     log_det : float
     cross : (k, k) array
         W'V^-1 W.
-    curvature : Curvature or None
+    curvature : Curvature
     inner_cross : (a, k, m) array
         A'V^-1 W of every group.
     gram : (extended a, extended a, m) array
@@ -86,22 +86,37 @@ class Evaluation:
 
     log_det: float
     cross: FloatArray
-    curvature: Curvature | None
+    curvature: Curvature
     inner_cross: FloatArray
     gram: FloatArray
     level: Nested | Crossed | None
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """Every group at one value of the parameters: D, A'V1^-1 A, A'V^-1 W, and the outer level."""
+
+    cov: FloatArray
+    gram: FloatArray
+    w: FloatArray
+    level: Nested | Crossed | None
+
+    def lever(self) -> FloatArray:
+        """L' = I - D G over the columns that have a random effect."""
+        a = len(self.cov)
+        out = -apply(self.cov, self.gram[:a, :a])
+        for i in range(a):
+            out[i, i] += 1.0
+        return out
+
+
 def evaluate(
-    white: Whitened,
+    whitened: tuple[Whitened, Change | None],
     products: Products,
     cov: FloatArray,
     outer_cov: FloatArray | None,
     spec: NestedSpec | CrossedSpec | None,
-    *,
-    directions: Directions | None = None,
-    change: Change | None = None,
-    information: bool = True,
+    directions: Directions,
 ) -> Evaluation:
     """Evaluate one or two levels.
 
@@ -109,21 +124,18 @@ def evaluate(
 
     Parameters
     ----------
-    white : Whitened
-        The residual's structure.
+    whitened : (Whitened, Change or None)
+        The residual's structure, and its derivative by the residual parameter if there is one.
     products : Products
         B; with a crossed outer factor A has that factor's slots as further columns.
     cov, outer_cov : (a, a), (r, r) arrays
         D (zero rows for effects of the outer factor only) and T.
     spec : NestedSpec, CrossedSpec or None
         The outer level.
-    directions : Directions, optional
-        Derivatives are formed where given.
-    change : Change, optional
-        The residual parameter's derivative.
-    information : bool
-        Whether to form the expected information as well.
+    directions : Directions
+        The variance parameters.
     """
+    white, change = whitened
     a, same, coef = len(cov), products.same, products.coef
     size, gram = posterior(white.gram, white.det, cov)
     cross = np.empty((products.k, products.k))
@@ -155,42 +167,30 @@ def evaluate(
         cross -= level.reduction
         w = level.adjust(w)
     cross = (cross + cross.T) / 2
-    curvature = None
-    if directions is not None:
-        curvature = _curvature(directions, products, cov, gram, w, level, change, information)
+    curvature = _curvature(directions, change, products, _Groups(cov, gram, w, level))
     return Evaluation(log_det, cross, curvature, w, gram, level)
 
 
-def _curvature(
-    directions: Directions,
-    products: Products,
-    cov: FloatArray,
-    gram: FloatArray,
-    w: FloatArray,
-    level: Nested | Crossed | None,
-    change: Change | None,
-    information: bool,
-) -> Curvature:
-    k, a, count = products.k, len(cov), len(directions.keys)
+def _curvature(directions: Directions, change: Change | None, products: Products, groups: _Groups) -> Curvature:
+    """D log|V| = tr(A'V^-1 A dD) and d W'V^-1 W = -W'V^-1 A dD A'V^-1 W, likewise over T; then the residual's."""
+    k, a, count, level = products.k, len(groups.cov), len(directions.keys), groups.level
     log_det, cross = np.zeros(count), np.zeros((count, k, k))
-    full = gram if level is None else level.condition(gram)
-    steer = _information(directions, full[:a, :a], level) if information else None
-    sums, by_effect = full.sum(axis=-1), _cross_table(w[:a])
-    outer_sums = outer_effect = None
+    full = groups.gram if level is None else level.condition(groups.gram)
+    steer = _information(directions, full[:a, :a], level)
+    tables = {"inner": (full.sum(axis=-1), _cross_table(groups.w[:a]))}
     if level is not None:
-        outer_sums, outer_effect = level.full.sum(axis=-1), _cross_table(level.cross)
+        tables["outer"] = (level.full.sum(axis=-1), _cross_table(level.cross))
     for number, (kind, i, j) in enumerate(directions.keys):
-        if kind == "residual":
-            assert change is not None
-            log_det[number], cross[number] = _residual_derivative(
-                change, directions, number, products, cov, gram, w, level, steer
-            )
-            continue
-        total, table = (sums, by_effect) if kind == "inner" else (outer_sums, outer_effect)
-        assert total is not None
-        assert table is not None
-        log_det[number] = total[i, j] * (1.0 if i == j else 2.0)
-        cross[number] = -table[i, :, j] if i == j else -(table[i, :, j] + table[j, :, i])
+        if kind in tables:
+            total, table = tables[kind]
+            log_det[number] = total[i, j] * (1.0 if i == j else 2.0)
+            cross[number] = -table[i, :, j] if i == j else -(table[i, :, j] + table[j, :, i])
+        elif change is not None:
+            log_det[number], cross[number] = _residual_score(change, products, groups)
+            row, own = _residual_information(change, directions, groups)
+            steer[number] += row
+            steer[:, number] += row
+            steer[number, number] = own
     return Curvature(log_det, cross, steer)
 
 
@@ -200,38 +200,29 @@ def _cross_table(w: FloatArray) -> FloatArray:
     return np.asarray(flat @ flat.T).reshape(*w.shape[:2], *w.shape[:2])
 
 
-def _residual_derivative(
-    change: Change,
-    directions: Directions,
-    number: int,
-    products: Products,
-    cov: FloatArray,
-    gram: FloatArray,
-    w: FloatArray,
-    level: Nested | Crossed | None,
-    steer: FloatArray | None,
-) -> tuple[float, FloatArray]:
-    """The derivatives by rho of log|V| and W'V^-1 W; its row of the information is added to `steer`.
+def _residual_score(change: Change, products: Products, groups: _Groups) -> tuple[float, FloatArray]:
+    """The derivatives by rho of log|V| and W'V^-1 W.
 
-    With V^-1 W = R^-1 (E + A c), c = B - D w - (outer effects), and the conditional covariance Psi of b + c: without an
-    outer level Psi = D L, L = I - G D, and A'V^-1 dR V^-1 A = -L (A'dR^-1 A) L'.
+    With dR^-1 the derivative of R^-1 and Psi the conditional covariance of all random effects given y,
+
+        d log|V| = d log|R| + tr(Psi A'dR^-1 A),
+        d W'V^-1 W = E'dR^-1 E + c'A'dR^-1 E + E'dR^-1 A c + c'A'dR^-1 A c,
+
+    where R V^-1 W = E + A c, c = B - D w - (outer effects): the envelope theorem, as c minimises the penalised sum of
+    squares. Without an outer level Psi = D L, L = I - G D.
     """
+    cov, w, level = groups.cov, groups.w, groups.level
     a = len(cov)
-    lever = -apply(cov, gram[:a, :a])  # L'
-    for i in range(a):
-        lever[i, i] += 1.0
-    held = times(lever.transpose(1, 0, 2), change.gram[:a, :a])
-    spread = apply(cov, held)  # Psi A'dR^-1 A
+    spread = apply(cov, times(groups.lever().transpose(1, 0, 2), change.gram[:a, :a]))  # Psi A'dR^-1 A
     log_det = change.log_det + sum(float(spread[i, i].sum()) for i in range(a))
-    reach = -apply(cov, w[:a])
-    if len(gram) > a:
-        reach = np.concatenate([reach, np.zeros((len(gram) - a, *w.shape[1:]))])
+    reach = np.zeros((len(groups.gram), *w.shape[1:]))  # c
+    reach[:a] = -apply(cov, w[:a])
     for j, effect in products.same:
         reach[effect, j] += 1.0
     reach[:, products.moving_columns] += products.coef
     if level is not None:
         level.take_modes(reach)
-        further = np.zeros_like(gram)
+        further = np.zeros_like(groups.gram)
         level.add_spread(further, cov)
         log_det += float(np.vdot(further, change.gram))
     cross = paired(reach, times(change.gram, reach))
@@ -241,13 +232,18 @@ def _residual_derivative(
         mixed = paired(reach, change.cross)
         cross[:, moving] += mixed
         cross[moving] += mixed.T
-    if steer is not None:
-        seen = paired(held.transpose(1, 0, 2), lever)
-        row = -directions.inner.reshape(len(steer), -1) @ seen.ravel() / 2
-        steer[number] += row
-        steer[:, number] += row
-        steer[number, number] = change.information - float(np.vdot(spread, spread.transpose(1, 0, 2))) / 2
     return log_det, cross
+
+
+def _residual_information(change: Change, directions: Directions, groups: _Groups) -> tuple[FloatArray, float]:
+    """Half of tr(V^-1 dR V^-1 dV') for every parameter, by A'V^-1 dR V^-1 A = -L (A'dR^-1 A) L', and for rho itself."""
+    a, count = len(groups.cov), len(directions.keys)
+    lever = groups.lever()
+    held = times(lever.transpose(1, 0, 2), change.gram[:a, :a])
+    seen = paired(held.transpose(1, 0, 2), lever)
+    spread = apply(groups.cov, held)
+    row = -directions.inner.reshape(count, -1) @ seen.ravel() / 2
+    return row, change.information - float(np.vdot(spread, spread.transpose(1, 0, 2))) / 2
 
 
 def _information(directions: Directions, full: FloatArray, level: Nested | Crossed | None) -> FloatArray:

@@ -53,8 +53,8 @@ class Deviance:
     sigma2 : float
     unscaled : (p, p) array
         (X'V^-1 X)^-1, so that cov(beta) = sigma2 * unscaled.
-    gradient : (parameters,) array or None
-    information : (parameters, parameters) array or None
+    gradient : (parameters,) array
+    information : (parameters, parameters) array
         Half the expected Hessian, sigma^2 profiled out.
     evaluation : Evaluation
     """
@@ -63,8 +63,8 @@ class Deviance:
     beta: FloatArray
     sigma2: float
     unscaled: FloatArray
-    gradient: FloatArray | None
-    information: FloatArray | None
+    gradient: FloatArray
+    information: FloatArray
     evaluation: Evaluation
 
 
@@ -82,8 +82,6 @@ class Model:
     reml : bool
     spec : NestedSpec, CrossedSpec or None
         The outer level.
-    share : float
-        The share of the design's rows that the products are of.
     """
 
     design: Design
@@ -92,7 +90,6 @@ class Model:
     correlation: str | None
     reml: bool
     spec: NestedSpec | CrossedSpec | None
-    share: float = 1.0
 
     # -- parameters -------------------------------------------------------------------------------------------
     @cached_property
@@ -162,26 +159,16 @@ class Model:
         return np.array(out)
 
     # -- the criterion ----------------------------------------------------------------------------------------
-    def evaluate(self, theta: FloatArray, *, derivatives: bool = True, information: bool = True) -> Evaluation:
-        """log|V| and W'V^-1 W (unit sigma^2) at `theta`."""
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        """log|V| and W'V^-1 W (unit sigma^2) at `theta`, with derivatives."""
         inner, outer, rho = self.matrices(theta)
-        white, change = whiten(self.products, self.pairs, rho, derivative=derivatives)
-        return evaluate(
-            white,
-            self.products,
-            inner,
-            outer,
-            self.spec,
-            directions=self.directions if derivatives else None,
-            change=change,
-            information=information,
-        )
+        whitened = whiten(self.products, self.pairs, rho)
+        return evaluate(whitened, self.products, inner, outer, self.spec, self.directions)
 
     @property
-    def freedom(self) -> float:
+    def freedom(self) -> int:
         """The divisor of sigma^2: n - p with REML, n with ML."""
-        n = self.design.n * self.share
-        return n - self.design.p if self.reml else n
+        return self.design.n - self.design.p if self.reml else self.design.n
 
     @cached_property
     def offset(self) -> float:
@@ -191,19 +178,17 @@ class Model:
             change -= 2 * np.linalg.slogdet(self.design.x_map)[1]
         return float(change)
 
-    def deviance(self, theta: FloatArray, *, derivatives: bool = True) -> Deviance:
+    def deviance(self, theta: FloatArray) -> Deviance:
         """The criterion with sigma^2 profiled out, its gradient and expected information."""
-        evaluation = self.evaluate(theta, derivatives=derivatives)
+        evaluation = self.evaluate(theta)
         beta, rss, unscaled, log_xx = _solve(evaluation.cross)
         nu = self.freedom
         sigma2 = rss / nu
         value = evaluation.log_det + nu * (1 + LOG_2PI + np.log(sigma2)) + self.offset
         if self.reml:
             value += log_xx
-        gradient = information = None
-        if evaluation.curvature is not None:
-            gradient, _ = self._score(evaluation.curvature, beta, unscaled, sigma2, nu * sigma2)
-            information = self._profiled_information(evaluation.curvature)
+        gradient, _ = self._score(evaluation.curvature, beta, unscaled, sigma2)
+        information = self._profiled_information(evaluation.curvature)
         return Deviance(float(value), beta, float(sigma2), unscaled, gradient, information, evaluation)
 
     def full_gradient(self, theta: FloatArray, sigma2: float) -> tuple[float, FloatArray, FloatArray, FloatArray]:
@@ -211,19 +196,18 @@ class Model:
 
         The last is (parameters, p, p), in units of sigma^2.
         """
-        evaluation = self.evaluate(theta, information=False)
+        evaluation = self.evaluate(theta)
         beta, rss, unscaled, log_xx = _solve(evaluation.cross)
         nu = self.freedom
         value = evaluation.log_det + nu * (LOG_2PI + np.log(sigma2)) + rss / sigma2 + self.offset
         if self.reml:
             value += log_xx
-        assert evaluation.curvature is not None
-        score, change = self._score(evaluation.curvature, beta, unscaled, sigma2, rss)
+        score, change = self._score(evaluation.curvature, beta, unscaled, sigma2)
         last = nu / sigma2 - rss / sigma2**2
         return float(value), np.append(score, last), unscaled, change
 
     def _score(
-        self, curvature: Curvature, beta: FloatArray, unscaled: FloatArray, sigma2: float, rss: float
+        self, curvature: Curvature, beta: FloatArray, unscaled: FloatArray, sigma2: float
     ) -> tuple[FloatArray, FloatArray]:
         residual = np.append(-beta, 1.0)
         change = curvature.cross[:, :-1, :-1]
@@ -233,8 +217,7 @@ class Model:
         return score, change
 
     def _profiled_information(self, curvature: Curvature) -> FloatArray:
-        assert curvature.information is not None
-        tied = np.outer(curvature.log_det, curvature.log_det) / (2 * self.design.n * self.share)
+        tied = np.outer(curvature.log_det, curvature.log_det) / (2 * self.design.n)
         return np.asarray(curvature.information - tied)
 
     def with_outcome(self, y: FloatArray) -> Model:
@@ -258,9 +241,9 @@ def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model
     grouping, columns = design.grouping, outer_columns(design)
     spec: NestedSpec | CrossedSpec | None = None
     extra = None
-    if grouping.crossed:
-        spec = crossed_spec(grouping, len(design.effects), len(columns))
-        extra = slot_columns(spec, grouping, design.effects[list(columns)])
+    if grouping.outer_of_row is not None:
+        spec = crossed_spec(grouping, grouping.outer_of_row, len(design.effects), len(columns))
+        extra = slot_columns(spec, grouping, grouping.outer_of_row, design.effects[list(columns)])
     elif grouping.outer_starts is not None:
         counts = np.diff(grouping.outer_starts, append=grouping.n_inner)
         spec = NestedSpec(columns, grouping.outer_starts, counts)

@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.mixed.engine.model import Deviance, Model
-from alliance_stats.mixed.engine.start import start_values
-from alliance_stats.mixed.engine.thinned import thinned
 from alliance_stats.tables.arrays import FloatArray
 
 TOLERANCE = 1e-12
-"""Stop when a full step would lower the deviance by less than this, unless told otherwise."""
-LARGE_TOLERANCE = 1e-7
-"""The same in a study so large that the search begins with some of its groups: 0.0003 of a standard error."""
+"""Stop when a full step would lower the deviance by less than this."""
+START_INNER, START_OUTER = 0.5, 0.1
 MAX_EVALUATIONS = 500
 PATIENCE = 12
 """Steps over square roots with the expected Hessian, before it is formed by differences."""
@@ -67,10 +64,9 @@ def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
     Parameters
     ----------
     start : (parameters,) array, optional
-        Where to begin; by default the estimates of some of the groups where there are very many, else moments of the
-        groups' own least-squares fits.
+        Where to begin; by default :func:`start_values`.
     """
-    search = _begin(model) if start is None else _Search(model, np.array(start, dtype=np.float64))
+    search = _Search(model, start_values(model) if start is None else np.array(start, dtype=np.float64))
     search.scoring()
     for _ in range(10):
         if search.stalled:
@@ -80,25 +76,17 @@ def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
     return search.optimum()
 
 
-def _begin(model: Model) -> _Search:
-    """A search from some of the groups' estimates, with what was learnt of the Hessian, or from moments."""
-    small = thinned(model)
-    if small is not None:
-        before = _Search(small, start_values(small), tolerance=1e-3)
-        before.scoring()
-        if before.done:
-            search = _Search(model, before.theta, tolerance=LARGE_TOLERANCE)
-            search.pairs = [(step, change / small.share) for step, change in before.pairs[-2:]]
-            return search
-    return _Search(model, start_values(model))
+def start_values(model: Model) -> FloatArray:
+    """Uncorrelated effects with variances usual in this field, in units of sigma^2 (columns have mean square 1)."""
+    inner, outer = START_INNER * np.eye(len(model.design.effects)), START_OUTER * np.eye(len(model.outer_columns))
+    return model.vector(inner, outer, 0.2)
 
 
 class _Search:
     """The state of one search: the point, the last secant pairs, how often the deviance was computed."""
 
-    def __init__(self, model: Model, theta: FloatArray, *, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, model: Model, theta: FloatArray) -> None:
         self.model = model
-        self.tolerance = tolerance
         self.residual = [k for k, parameter in enumerate(model.parameters) if parameter.kind == "residual"]
         self.positive = model.correlation == "car1"
         self.lowest = -14.0 if self.positive else -12.0  # a correlation of 1e-6 (CAR(1)) counts as none
@@ -110,7 +98,7 @@ class _Search:
         self.decrement = np.inf
         self.done = False
         self.x = self._to_search(theta)
-        self.at = self._evaluate(self.x)
+        self.at = self._first()
 
     @property
     def theta(self) -> FloatArray:
@@ -139,6 +127,12 @@ class _Search:
             slope[k] = max(rho * (1 - rho) if self.positive else 1 - rho**2, 1e-300)
         return slope
 
+    def _first(self) -> Deviance:
+        at = self._evaluate(self.x)
+        if at is None:
+            raise np.linalg.LinAlgError("the deviance could not be computed at the starting values")
+        return at
+
     def _evaluate(self, x: FloatArray) -> Deviance | None:
         self.evaluations += 1
         try:
@@ -149,9 +143,6 @@ class _Search:
 
     def _point(self, *, sharpened: bool = True) -> tuple[float, FloatArray, FloatArray]:
         """Deviance, gradient and Hessian (expected, sharpened by the secant pairs) in search coordinates."""
-        assert self.at is not None
-        assert self.at.gradient is not None
-        assert self.at.information is not None
         slope = self._slope(self.theta)
         hessian = 2 * self.at.information * (slope[:, None] * slope)
         if sharpened:
@@ -159,8 +150,6 @@ class _Search:
         return self.at.value, self.at.gradient * slope, hessian
 
     def _gradient(self) -> FloatArray:
-        assert self.at is not None
-        assert self.at.gradient is not None
         return np.asarray(self.at.gradient * self._slope(self.theta))
 
     def _move(self, x: FloatArray, at: Deviance) -> None:
@@ -177,8 +166,6 @@ class _Search:
         """Fisher scoring; ends with ``done``, or with ``stalled`` where a matrix meets its boundary."""
         cut = 0
         for _ in range(2 * PATIENCE):
-            if self.at is None:
-                return
             value, gradient, hessian = self._point()
             held = np.zeros(len(self.x), dtype=bool)
             held[self.scalars] = (self.x[self.scalars] <= 0) & (gradient[self.scalars] >= 0)
@@ -187,7 +174,7 @@ class _Search:
             step = np.zeros(len(self.x))
             step[free] = -_solve_positive(hessian[free][:, free], gradient[free])
             self.decrement = float(-gradient @ step) / 2
-            if self.decrement < self.tolerance:
+            if self.decrement < TOLERANCE:
                 self.done = True
                 return
             step[self.residual] = self._residual_step(step[self.residual])
@@ -239,7 +226,7 @@ class _Search:
             slope = jacobian.T @ gradient
             step = -_solve_positive(jacobian.T @ hessian @ jacobian + bend, slope)
             self.decrement = float(-slope @ step) / 2
-            if self.decrement < self.tolerance or not self._root_search(roots, step, value):
+            if self.decrement < TOLERANCE or not self._root_search(roots, step, value):
                 break
         self._settle()
         self.done = self.decrement < 1e-6
@@ -264,7 +251,7 @@ class _Search:
             step = 1e-5 / math.sqrt(max(expected[k, k], 1e-12))
             self.x = here + step * np.eye(len(here))[k]
             at = self._evaluate(self.x)
-            if at is None or at.gradient is None:
+            if at is None:
                 self.x = here
                 return expected
             out[k] = (at.gradient * self._slope(self.theta) - gradient) / step
@@ -321,12 +308,12 @@ class _Search:
                 x[indices] = (vectors * kept) @ vectors.T
         if not np.array_equal(x, self.x):
             at = self._evaluate(x)
-            if at is not None and self.at is not None and at.value <= self.at.value + 1e-8:
+            if at is not None and at.value <= self.at.value + 1e-8:
                 self.x, self.at = x, at
 
     def leave_false_boundary(self) -> bool:
         """Check u'Gu >= 0 for the null vectors of every singular block; step inside where it fails."""
-        if self.at is None or self.evaluations >= MAX_EVALUATIONS:
+        if self.evaluations >= MAX_EVALUATIONS:
             return False
         _, gradient, hessian = self._point()
         moved = False
@@ -354,8 +341,6 @@ class _Search:
 
     def optimum(self) -> Optimum:
         """What was found."""
-        if self.at is None:
-            raise np.linalg.LinAlgError("the deviance could not be computed at the starting values")
         theta = self._to_theta(self.x)
         boundary = []
         for number, indices in enumerate(self.blocks):

@@ -57,29 +57,21 @@ class Change:
     information: float
 
 
-def whiten(
-    products: Products, pairs: Pairs | None, rho: float, *, derivative: bool = False
-) -> tuple[Whitened, Change | None]:
+def whiten(products: Products, pairs: Pairs | None, rho: float) -> tuple[Whitened, Change | None]:
     """The cross-products under R at serial correlation `rho` (per unit of gap), and their derivative by it."""
     if pairs is None:
         return Whitened(products.gram, products.det, None, products.total, -products.log_weights), None
     s, slope = _powers(pairs.gaps, rho)
     left = (1 - s) * (1 + s)
-    own, lagged = [s * s / left], [s / left]
-    if derivative:
-        own.append(2 * s / left**2 * slope)
-        lagged.append((1 + s * s) / left**2 * slope)
-    (gram, *gram_change), (cross, *cross_change), (total, *total_change) = _combine(
-        products, pairs, np.array(own), np.array(lagged)
-    )
+    own = np.array([s * s / left, 2 * s / left**2 * slope])  # the weights of the module's formula, and their slopes
+    lagged = np.array([s / left, (1 + s * s) / left**2 * slope])
+    (gram, gram_change), (cross, cross_change), (total, total_change) = _combine(products, pairs, own, lagged)
     gram += products.gram
     log_det = float(pairs.count @ np.log(left)) - products.log_weights
     white = Whitened(gram, determinant(gram), cross, total + products.total, log_det)
-    if not derivative:
-        return white, None
     log_det_change = float(pairs.count @ (-2 * s / left * slope))
     information = float(pairs.count @ ((1 + s * s) / left**2 * slope**2))
-    return white, Change(gram_change[0], cross_change[0], total_change[0], log_det_change, information)
+    return white, Change(gram_change, cross_change, total_change, log_det_change, information)
 
 
 def _powers(gaps: FloatArray, rho: float) -> tuple[FloatArray, FloatArray]:

@@ -49,9 +49,6 @@ def variance_curvature(model: Model, optimum: Optimum) -> VarianceCurvature:
     theta, sigma2 = optimum.theta, optimum.deviance.sigma2
     count = len(theta)
     curvature, unscaled = optimum.deviance.evaluation.curvature, optimum.deviance.unscaled
-    assert curvature is not None
-    assert optimum.deviance.gradient is not None
-    assert optimum.deviance.information is not None
     gradient, change = optimum.deviance.gradient, curvature.cross[:, :-1, :-1]
     error = 1 / np.sqrt(np.maximum(np.diag(optimum.deviance.information), 1e-300))
     hessian = np.zeros((count + 1, count + 1))
