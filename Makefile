@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 DOCS := .venv-docs
+WHEEL := .venv-wheel
 
 # One thread for each linear-algebra call: the tests run side by side, and small matrices gain nothing from more.
 OMP_NUM_THREADS ?= 1
 OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS OPENBLAS_NUM_THREADS
 
-.PHONY: demo test test-all test-lowest figures docs bench lint format clean
+.PHONY: demo test test-all test-lowest test-wheel figures docs bench lint format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -20,6 +21,7 @@ help:
 	@echo "make test         ruff, mypy, doctests and tests (under five minutes)"
 	@echo "make test-all     the same and the long proofs by simulation"
 	@echo "make test-lowest  the tests alone with the lowest versions pyproject.toml allows"
+	@echo "make test-wheel   build the wheel, install it in an environment of its own, run the demo there"
 	@echo "make figures      regenerate figures/ with the scripts in analyses/"
 	@echo "make docs         the documentation, in docs/_build/index.html"
 	@echo "make bench        the side-by-side measurements in benchmarks/"
@@ -60,6 +62,15 @@ test-lowest: $(LOWEST)/.ready
 	@$(LOWEST)/bin/python -m pytest -q -n 2
 	@echo "The tests passed with the versions of requirements-lowest.lock."
 
+# Run it with PYTHON= the lowest and the newest Python that the dependencies have wheels for.
+test-wheel: $(READY)
+	@rm -rf dist $(WHEEL)
+	@SOURCE_DATE_EPOCH=1767225600 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@$(PYTHON) -m venv $(WHEEL)
+	@$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[all]"
+	@cd $(WHEEL) && bin/alliance-stats demo --out demo-report > demo.log && tail -n 4 demo.log
+	@echo "The wheel is $$(ls dist/*.whl); its demo report is $(WHEEL)/demo-report/report.html."
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -82,4 +93,4 @@ bench: $(READY)
 	if [ -n "$$missed" ]; then echo "A bar was missed in:$$missed"; else echo "Every bar was met."; fi
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(DOCS) docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache demo-report
+	rm -rf $(VENV) $(LOWEST) $(DOCS) $(WHEEL) dist docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache demo-report
