@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.tables.arrays import Array
+from alliance_stats.tables.formulas import model_matrix, one_sided, variables_of
 from alliance_stats.tables.schema import SESSION, DataError, suggest
 
 BASELINES = {
@@ -58,7 +58,7 @@ class Design:
         matrix = np.full((len(table), len(self.names)), np.nan)
         if complete.any():
             used = table.loc[complete, self.variables]
-            found = np.asarray(self.spec.get_model_matrix(used, output="numpy", na_action="ignore"))
+            found = np.asarray(model_matrix(self.spec, used, columns=tuple(self.variables), output="numpy"))
             matrix[complete] = found if self.intercept else found[:, 1:]
         return matrix
 
@@ -73,8 +73,6 @@ def build_design(
     ValueError
         For a left-hand side, a term in the notation of random effects, or an unknown column.
     """
-    from formulaic import Formula
-
     text = formula.strip()
     if text.startswith("~"):
         text = text[1:]
@@ -84,8 +82,8 @@ def build_design(
         raise ValueError("Write a therapist intercept as random='therapist', not as (1 | therapist).")
     term = BASELINES[baseline]
     text = text if term is None else f"{text} + {term}"
-    parsed = Formula(f"1 + {text}")
-    variables = _variables(parsed, text, table)
+    parsed = one_sided(f"1 + {text}")
+    variables = list(variables_of(f"1 + {text}"))
     for name in [*variables, *needed]:
         if name not in table:
             raise DataError(f"intervals has no column {name!r}.", remedy=suggest(name, table.columns))
@@ -102,7 +100,7 @@ def build_design(
             remedy=f"Most rows lack {max(dropped, key=lambda name: dropped[name])!r}; see carry= in dropout_intervals.",
         )
     used = table.loc[:, variables] if keep.all() else table.loc[keep, variables]
-    model = _materialise(parsed, used)
+    model = model_matrix(parsed, used, columns=tuple(variables), output="numpy")
     matrix, names = np.asarray(model, dtype=np.float64), [str(name) for name in model.model_spec.column_names]
     if not intercept:
         if names[:1] != ["Intercept"]:
@@ -111,22 +109,6 @@ def build_design(
         if not names:
             raise ValueError("A Cox model needs at least one term besides the baseline.")
     return Design(matrix, names, np.flatnonzero(keep), dropped, variables, model.model_spec, intercept)
-
-
-def _materialise(parsed: Any, table: pd.DataFrame) -> Any:
-    from formulaic import model_matrix
-    from formulaic.errors import FormulaicError
-
-    try:
-        return model_matrix(parsed, table, output="numpy", na_action="ignore")
-    except FormulaicError as error:
-        raise ValueError(f"The formula could not be read: {error}") from error
-
-
-def _variables(parsed: Any, text: str, table: pd.DataFrame) -> list[str]:
-    """The columns a formula uses (formulaic overlooks those inside a call with keywords, as in ``cr(x, df=4)``)."""
-    words = set(re.findall(r"[^\W\d]\w*", text)) & {str(name) for name in table.columns}
-    return sorted(words | {str(name) for name in parsed.required_variables})
 
 
 def _require_known_levels(spec: Any, table: pd.DataFrame) -> None:

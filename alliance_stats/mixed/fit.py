@@ -5,6 +5,7 @@ The engine knows nothing of therapy but one name: where the data have a column `
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.design.design import Design, build_design
@@ -75,12 +76,16 @@ def fit_mixed(
     1  residual    1.4167
     """
     require_choice(correlation, (None, "ar1", "car1"), name="correlation")
+    if not isinstance(reml, bool | np.bool_):
+        raise ValueError(f"reml={reml!r} must be True (REML) or False (maximum likelihood).")
     if correlation is not None and time is None:
         raise ValueError(f"correlation={correlation!r} needs time=: the column that orders the rows of a group.")
+    if correlation is None and time is not None:
+        raise ValueError(f"time={time!r} is used by a serial correlation only: add correlation='ar1' or leave it out.")
     design = build_design(
         parse(formula),
         data,
-        time=time if correlation is not None else None,
+        time=time,
         weights=weights,
         drop_aliased=drop_aliased,
     )

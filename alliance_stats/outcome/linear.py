@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.outcome.effects import t_interval, t_p_value
-from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, DataError
+from alliance_stats.tables.formulas import model_matrix, one_sided, variables_of
+from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, DataError, require_columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,8 @@ class LinearFit:
 
     def predict(self, data: pd.DataFrame) -> pd.DataFrame:
         """Predicted means for new rows, column ``prediction``, in the index of `data`."""
-        import formulaic
-
-        design = formulaic.model_matrix(self.spec, data.reset_index(drop=True), na_action="ignore")
+        columns = variables_of(self.formula.partition("~")[2])
+        design = model_matrix(self.spec, data.reset_index(drop=True), columns=columns)
         return pd.DataFrame({"prediction": np.asarray(design, dtype=np.float64) @ self.coefficients}, index=data.index)
 
 
@@ -103,14 +103,15 @@ def fit_linear(formula: str, data: pd.DataFrame) -> LinearFit:
     DataError
         If no degree of freedom is left or a term is a combination of others.
     """
-    import formulaic
-
-    needed = [name for name in formulaic.Formula(formula).required_variables if name in data]
+    outcome, _, right = formula.partition("~")
+    needed = sorted({*variables_of(f"0 + {outcome}"), *variables_of(right)})
+    require_columns(data, needed, table_name="the data")
     holes = data[needed].isna()
     table = data.loc[~holes.any(axis=1).to_numpy()].reset_index(drop=True)
     if table.empty:
         raise DataError("No row is complete.", remedy="Check the columns the model needs.")
-    response, design = formulaic.model_matrix(formula, table, na_action="raise")
+    response = model_matrix(one_sided(f"0 + {outcome}"), table, columns=variables_of(f"0 + {outcome}"))
+    design = model_matrix(one_sided(right), table, columns=variables_of(right))
     x, y = np.asarray(design, dtype=np.float64), np.asarray(response, dtype=np.float64)[:, 0]
     names, (n, p) = list(design.columns), x.shape
     if n <= p:

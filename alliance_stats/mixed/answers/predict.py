@@ -10,11 +10,11 @@ import pandas as pd
 
 from alliance_stats.mixed.answers import effects
 from alliance_stats.mixed.design.columns import ColumnPlan, columns_of
-from alliance_stats.mixed.design.formula import variables_of
 from alliance_stats.mixed.design.grouping import factor_of
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import DataError, require_choice, require_columns
 from alliance_stats.tables.shares import check_level
 from alliance_stats.tables.terms import t_interval

@@ -6,18 +6,16 @@ are, which spares formulaic's fixed cost of some milliseconds a formula and its 
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.design.formula import one_sided, variables_of
+from alliance_stats.mixed.design.formula import INTERCEPT
 from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.formulas import model_matrix, one_sided, variables_of
 from alliance_stats.tables.schema import DataError, numeric
-
-INTERCEPT = "Intercept"
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def plan_columns(
         terms = tuple((name, (position,)) for position, name in enumerate(names))
         plan = ColumnPlan(side, names, terms)
     else:
-        spec = _model_spec(side, data)
+        spec = model_matrix(formula, data, columns=variables_of(side)).model_spec
         terms = tuple(
             (INTERCEPT if str(term) == "1" else str(term), tuple(positions))
             for term, positions in spec.term_indices.items()
@@ -93,7 +91,7 @@ def columns_of(plan: ColumnPlan, data: pd.DataFrame, *, ready: dict[str, FloatAr
         terms = zip(plan.names, one_sided(plan.side))
         columns = [made[name] if name in made else _product(term, data) for name, term in terms]
     else:
-        matrix = _evaluate(plan.spec, plan.side, data)
+        matrix = model_matrix(plan.spec, data, columns=variables_of(plan.side))
         columns = [matrix[name].to_numpy(dtype=np.float64) for name in plan.names]
     for name, column in zip(plan.names, columns):
         if name not in made and name != INTERCEPT and len(column) and not np.isfinite(column.sum()):
@@ -127,56 +125,4 @@ def _product(term: Any, data: pd.DataFrame) -> FloatArray:
     return column
 
 
-def _model_spec(side: str, data: pd.DataFrame) -> Any:
-    return _evaluate(one_sided(side), side, data).model_spec
-
-
-def _evaluate(formula: Any, side: str, data: pd.DataFrame) -> Any:
-    from formulaic.errors import DataMismatchWarning, FactorEvaluationError, FormulaMaterializationError
-
-    table = _plain_types(side, data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DataMismatchWarning)  # a level never seen: an answer, not a warning
-            matrix = formula.get_model_matrix(table, na_action="ignore", output="pandas", context={"np": np})
-    except DataMismatchWarning as error:
-        levels = str(error).split("{")[-1].split("}")[0]
-        raise DataError(
-            f"A categorical column holds levels that the fit has not seen: {levels}.",
-            remedy="Predict for the levels of the fit.",
-        ) from error
-    except (FactorEvaluationError, FormulaMaterializationError) as error:
-        raise DataError(
-            f"The formula could not be evaluated: {error}", remedy="Check the names and transforms."
-        ) from error
-    if len(matrix) != len(data):
-        raise DataError(
-            "A transform in the formula changed the number of rows.", remedy="Use transforms that keep rows."
-        )
-    return matrix
-
-
-def _plain_types(side: str, data: pd.DataFrame) -> pd.DataFrame:
-    """The needed columns in types formulaic knows: numbers as float64, truth values and text as categories in use."""
-    table = data[list(variables_of(side))]
-    replaced: dict[str, Any] = {}
-    for name in table:
-        column = table[name]
-        if pd.api.types.is_bool_dtype(column.dtype):
-            replaced[str(name)] = column.astype(object)
-        elif isinstance(column.dtype, pd.CategoricalDtype):
-            replaced[str(name)] = column.cat.remove_unused_categories()
-        elif pd.api.types.is_integer_dtype(column.dtype):
-            replaced[str(name)] = column.astype("int64")
-        elif pd.api.types.is_numeric_dtype(column.dtype) or _holds_numbers(column):
-            replaced[str(name)] = numeric(table, str(name))
-    return table.assign(**replaced) if replaced else table
-
-
-def _holds_numbers(column: pd.Series) -> bool:
-    """Whether an object column holds numbers only (as tables built from lists of objects do)."""
-    kinds = ("integer", "floating", "mixed-integer-float", "decimal")
-    return column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in kinds
-
-
-__all__ = ["INTERCEPT", "ColumnPlan", "columns_of", "plan_columns", "variables_of"]
+__all__ = ["INTERCEPT", "ColumnPlan", "columns_of", "plan_columns"]

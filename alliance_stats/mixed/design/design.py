@@ -17,10 +17,11 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.design.columns import INTERCEPT, ColumnPlan, plan_columns
-from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, require_variables, variables_of
+from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, require_variables
 from alliance_stats.mixed.design.grouping import Grouping, factor_of, group_rows, is_nested
 from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, without_aliased
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import DataError, numeric
 
 MAX_EFFECTS = 4

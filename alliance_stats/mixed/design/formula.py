@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from alliance_stats.tables.formulas import one_sided, variables_of
 from alliance_stats.tables.schema import DataError, suggest
+
+INTERCEPT = "Intercept"
 
 
 @dataclass(frozen=True)
@@ -143,54 +145,20 @@ def terms_of(side: str) -> tuple[str, ...]:
     return tuple(str(term) for term in one_sided(side))
 
 
-@lru_cache(maxsize=256)
-def one_sided(side: str) -> Any:
-    """A one-sided formula read by formulaic, terms in the order written (lower orders first)."""
-    from formulaic import Formula
-    from formulaic.errors import FormulaSyntaxError
-
-    try:
-        return Formula(side)
-    except FormulaSyntaxError as error:
-        raise ValueError(f"{side!r} cannot be read as a formula: {error}") from error
-
-
-@lru_cache(maxsize=256)
-def variables_of(side: str) -> tuple[str, ...]:
-    """The data columns a one-sided formula needs.
-
-    >>> variables_of("1 + poly(session, 2) * C(arm) + np.log(`time to start`)")
-    ('arm', 'session', 'time to start')
-    """
-    found: set[str] = set()
-    for term in one_sided(side):
-        for factor in term.factors:
-            kind = factor.eval_method.value
-            if kind == "lookup":
-                found.add(str(factor.expr))
-            elif kind == "python":
-                found |= _names_in(str(factor.expr))
-    return tuple(sorted(found))
-
-
-def _names_in(expression: str) -> set[str]:
-    """The names a Python expression reads, but for the functions it calls and numpy (formulaic misses its own)."""
-    quoted = set(re.findall(r"`([^`]+)`", expression))
-    tree = ast.parse(re.sub(r"`[^`]+`", "0", expression), mode="eval")
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in called}
-    return quoted | (names - {"np", "contr"})
-
-
 def require_variables(parsed: MixedFormula, columns: Any, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Every data column the model needs, in a fixed order; ``DataError`` for the first that is not there."""
     sides = (f"0 + {parsed.outcome}", parsed.fixed, *(term.lhs for term in parsed.random))
     names = [name for side in sides for name in variables_of(side)]
-    names += [name for term in parsed.random for name in term.group]
+    groups = [name for term in parsed.random for name in term.group]
+    names += groups
     known = set(columns)
     for name in dict.fromkeys((*names, *extra)):
         if name not in known:
             raise DataError(
-                f"The model needs a column {name!r}, which the data have not.", remedy=suggest(name, columns)
+                f"The model needs a column {name!r}, which is not a column of the data.", remedy=suggest(name, columns)
             )
+    for name in {INTERCEPT}.intersection(names) | {"residual", "fixed"}.intersection(groups):
+        raise DataError(
+            f"The name {name!r} has a meaning of its own in the tables of a fit.", remedy="Rename the column."
+        )
     return tuple(dict.fromkeys((*names, *extra)))

@@ -1,0 +1,323 @@
+"""The door that every formula passes before anything of it is evaluated.
+
+A formula may come from a study file, which is data: nothing in it can run code. formulaic evaluates whatever stands
+inside ``I( )``, ``{ }`` or a call as Python, so every such expression is parsed first, and each node of it must be on
+a list: columns, numbers, operators, comparisons, and calls of the transforms below.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.tables.schema import DataError, numeric
+
+NUMBERS = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "sin", "cos")
+"""Functions of one number; each may be written as ``log(x)`` or ``np.log(x)``."""
+TERMS = ("I", "C", "center", "scale", "standardize", "poly", "bs", "cs", "cc", "cr")
+"""``I(x^2)`` arithmetic; ``C(x)`` a factor; centring and scaling; polynomials and splines."""
+CODINGS = ("Treatment", "Sum", "Helmert", "Diff", "Poly")
+"""Contrasts of a factor, as in ``C(arm, Treatment("wait"))``; in lower case also as ``contr.sum``."""
+
+_LONGEST, _DEEPEST, _LARGEST_POWER = 5000, 50, 100
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDiv, ast.USub, ast.UAdd)
+_COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)\s*")
+_MOST_CODES = 10
+"""Text that looks like whole numbers is taken as codes of a factor where it has at most so many levels."""
+
+
+@lru_cache(maxsize=256)
+def one_sided(side: str) -> Any:
+    """A one-sided formula read by formulaic and found harmless, terms in the order written (lower orders first).
+
+    ``^`` is a power, as in R (in Python it is a bitwise operation that integers would pass through without a word).
+
+    Raises
+    ------
+    DataError
+        For what cannot be read, and for what a formula may not hold.
+
+    Examples
+    --------
+    >>> [str(term) for term in one_sided("session + I(session^2)")]
+    ['1', 'session', 'I(session ** 2)']
+    >>> one_sided("open('/etc/passwd')")
+    Traceback (most recent call last):
+        ...
+    alliance_stats.tables.schema.DataError: The formula "open('/etc/passwd')" calls 'open', which is not one ...
+    """
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+
+    depth = deepest = 0
+    for character in side:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    if len(side) > _LONGEST or deepest > _DEEPEST:
+        raise DataError("The formula is too long, or nested too deeply.", remedy="Compute such columns before fitting.")
+    if re.search(r"(^|[\s+*:(-])\.($|[\s+*:)-])", side):
+        raise DataError(
+            f"The formula {side!r} holds '.', which in R means all other columns.", remedy="Name the columns."
+        )
+    try:
+        formula = Formula(_r_powers(side))
+        terms = list(formula)
+        factors = [factor for term in terms for factor in term.factors]
+    except (FormulaicError, SyntaxError, AttributeError, TypeError, ValueError) as error:
+        message = plain_text(str(error)) if isinstance(error, FormulaicError) else "it is not a one-sided formula."
+        raise DataError(
+            f"{side!r} cannot be read as a formula: {message}",
+            remedy="Write terms joined by +, such as 'session * arm'.",
+        ) from error
+    for factor in factors:
+        if factor.eval_method.value == "python":
+            _check(side, str(factor.expr))
+    return formula
+
+
+def plain_text(message: str) -> str:
+    """A message of formulaic without its colour codes and line breaks."""
+    return re.sub(r"\s+", " ", re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", message)).strip()
+
+
+@lru_cache(maxsize=256)
+def variables_of(side: str) -> tuple[str, ...]:
+    """The data columns a one-sided formula needs.
+
+    >>> variables_of("1 + poly(session, 2) * C(arm) + np.log(`time to start`)")
+    ('arm', 'session', 'time to start')
+    """
+    found: set[str] = set()
+    for term in one_sided(side):
+        for factor in term.factors:
+            kind = factor.eval_method.value
+            if kind == "lookup":
+                found.add(str(factor.expr))
+            elif kind == "python":
+                found |= names_in(str(factor.expr))
+    return tuple(sorted(found))
+
+
+def names_in(expression: str) -> set[str]:
+    """The columns a Python expression reads: its names, except those of functions (formulaic misses keywords' own)."""
+    quoted = set(re.findall(r"`([^`]+)`", expression))
+    tree = _parsed(expression)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    other = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | {id(c.func) for c in calls}
+    for call in calls:  # the coding of a factor, as in C(arm, Sum)
+        if isinstance(call.func, ast.Name) and call.func.id == "C":
+            other |= {id(part) for part in call.args[1:] if isinstance(part, ast.Name) and part.id in CODINGS}
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in other}
+    return quoted | (names - {_QUOTED})
+
+
+def model_matrix(formula: Any, data: pd.DataFrame, *, columns: tuple[str, ...], output: str = "pandas") -> Any:
+    """The columns of a formula (or of the spec of an earlier one) over the rows of `data`.
+
+    Parameters
+    ----------
+    formula : what :func:`one_sided` returned, or the ``model_spec`` of an earlier matrix
+    data : DataFrame
+        Without missing values in `columns`.
+    columns : tuple of str
+        The data columns the formula needs.
+
+    Raises
+    ------
+    DataError
+        For a value that the formula cannot take, and for a level of a factor that an earlier fit has not seen.
+    """
+    from formulaic.errors import DataMismatchWarning, FormulaicError
+
+    table = plain_types(data, columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataMismatchWarning)  # a level never seen: an answer, not a warning
+        try:
+            matrix = formula.get_model_matrix(table, na_action="ignore", output=output, context=functions())
+        except DataMismatchWarning as error:
+            levels = str(error).split("{")[-1].split("}")[0]
+            problem = f"A factor holds levels that the fit has not seen: {levels}."
+            raise DataError(problem, remedy="Predict for the levels of the fit.") from error
+        except (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+            problem = f"The formula could not be evaluated: {plain_text(str(error))}"
+            raise DataError(problem, remedy="Check the names and transforms.") from error
+    if len(matrix) != len(data):
+        raise DataError(
+            "A transform in the formula changed the number of rows.", remedy="Use transforms that keep rows."
+        )
+    return matrix
+
+
+def functions() -> dict[str, Any]:
+    """What a formula's expressions may call, by name."""
+    from formulaic.transforms import TRANSFORMS
+
+    allowed = {name: TRANSFORMS[name] for name in (*TERMS, *CODINGS, "contr")}
+    return {**allowed, "np": np, **{name: getattr(np, name) for name in NUMBERS}, "C": _factor}
+
+
+def plain_types(data: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The needed columns in types formulaic knows: numbers as float64, truth values, text and categories as objects.
+
+    Integers become float64 before any arithmetic: their powers would overflow, and bitwise operations are not meant.
+    """
+    replaced: dict[str, Any] = {}
+    for name in columns:
+        column = data[name]
+        dtype = column.dtype
+        if isinstance(dtype, pd.CategoricalDtype):
+            replaced[name] = column.cat.remove_unused_categories()
+        elif pd.api.types.is_bool_dtype(dtype):
+            replaced[name] = column.astype(object)
+        elif pd.api.types.is_numeric_dtype(dtype) or _holds_numbers(column):
+            replaced[name] = numeric(data, name)
+        elif pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+            raise DataError(
+                f"The column {name!r} holds dates, which cannot enter a model.",
+                column=name,
+                remedy="Compute a number first, such as the days since the first session.",
+            )
+        else:
+            _refuse_numbers_as_text(data, name)
+            replaced[name] = column.astype(object)
+    return data[list(columns)].assign(**replaced)
+
+
+def _factor(data: Any, contrasts: Any = None, *, levels: Any = None, spans_intercept: bool = True) -> Any:
+    """Formulaic's ``C``; whole numbers are levels without decimals, so that sessions 1, 2 do not become 1.0, 2.0."""
+    from formulaic.transforms import TRANSFORMS
+
+    values = pd.Series(data)
+    if pd.api.types.is_float_dtype(values.dtype) and (np.floor(values) == values).all():
+        data = values.astype("int64")
+    return TRANSFORMS["C"](data, contrasts, levels=levels, spans_intercept=spans_intercept)
+
+
+def _refuse_numbers_as_text(data: pd.DataFrame, name: str) -> None:
+    """Text such as '1,5' would become a factor with a level for every number."""
+    distinct = data[name].drop_duplicates()
+    if not all(isinstance(value, str) for value in distinct):
+        return
+    looks = distinct[[bool(_NUMBER.fullmatch(value)) for value in distinct]]
+    whole = all(value.strip().isdigit() for value in looks)
+    if 2 * len(looks) > len(distinct) and (len(looks) > _MOST_CODES or not whole):
+        raise DataError(
+            f"The column {name!r} holds numbers written as text.",
+            row=looks.index[0],
+            column=name,
+            value=looks.iloc[0],
+            remedy=f"Turn it into numbers (decimal commas?), or write C({name}) after pandas' astype('category').",
+        )
+
+
+def _holds_numbers(column: pd.Series) -> bool:
+    """Whether an object column holds numbers only (as tables built from lists of objects do)."""
+    kinds = ("integer", "floating", "mixed-integer-float", "decimal")
+    return column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in kinds
+
+
+# -- the check of Python expressions -------------------------------------------------------------------------------
+_QUOTED = "quoted_column"
+
+
+def _r_powers(side: str) -> str:
+    """``^`` written as ``**``, outside backticks and text."""
+    parts = re.split(r"""(`[^`]*`|'[^']*'|"[^"]*")""", side)
+    return "".join(part if k % 2 else part.replace("^", "**") for k, part in enumerate(parts))
+
+
+def _parsed(expression: str) -> ast.Expression:
+    return ast.parse(re.sub(r"`[^`]+`", _QUOTED, expression).strip(), mode="eval")
+
+
+def _check(side: str, expression: str) -> None:
+    """Raise ``DataError`` unless every node of a Python expression is on the list."""
+    try:
+        tree = _parsed(expression)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise DataError(
+            f"{expression!r} in the formula cannot be read.", remedy="Check its parentheses and operators."
+        ) from error
+    _check_node(side, tree.body, power=False)
+
+
+def _check_node(side: str, node: ast.AST, *, power: bool) -> None:
+    match node:
+        case ast.Name():
+            return
+        case ast.Constant(value=bool() | int() | float() | None):
+            return
+        case ast.UnaryOp(op=op, operand=operand) if isinstance(op, _OPERATORS):
+            _check_node(side, operand, power=power)
+        case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
+            if isinstance(op, ast.Pow):
+                if power or not _small_number(right):
+                    _refuse(
+                        side, f"has the power {ast.unparse(node)!r}; a power must be a number up to {_LARGEST_POWER}"
+                    )
+                power = True  # towers such as 9**9**9 would never end
+            _check_node(side, left, power=power)
+            _check_node(side, right, power=power)
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(isinstance(op, _COMPARISONS) for op in ops):
+            for part in (left, *others):
+                _check_argument(side, part, power=power)
+        case ast.Call(func=func, args=arguments, keywords=keywords):
+            _check_function(side, func)
+            for part in (*arguments, *(keyword.value for keyword in keywords)):
+                _check_argument(side, part, power=power)
+        case _:
+            _refuse(side, f"holds {ast.unparse(node)!r}, which is neither a column, a number nor an operator")
+
+
+def _check_argument(side: str, node: ast.AST, *, power: bool) -> None:
+    """What may stand in a call or comparison as well: text, lists of numbers or text, the name of a coding."""
+    match node:
+        case ast.Constant(value=str()):
+            return
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            for part in parts:
+                _check_argument(side, part, power=power)
+        case ast.Attribute(value=ast.Name(id="contr"), attr=name) if name in map(str.lower, CODINGS):
+            return
+        case _:
+            _check_node(side, node, power=power)
+
+
+def _check_function(side: str, func: ast.AST) -> None:
+    match func:
+        case ast.Name(id=name) if name in (*NUMBERS, *TERMS, *CODINGS):
+            return
+        case ast.Attribute(value=ast.Name(id="np"), attr=name) if name in NUMBERS:
+            return
+        case ast.Attribute(value=ast.Name(id="contr"), attr=name) if name in map(str.lower, CODINGS):
+            return
+        case ast.Name(id="lag"):
+            _refuse(side, "calls 'lag', which would take the value of another patient; use alliance_stats.lag before")
+        case _:
+            known = ", ".join((*TERMS, *NUMBERS))
+            _refuse(side, f"calls {ast.unparse(func)!r}, which is not one of the transforms {known}")
+
+
+def _small_number(node: ast.AST) -> bool:
+    """A number, a negative one, or a quotient of two, as in x^(1/3)."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return abs(value) <= _LARGEST_POWER
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd(), operand=operand):
+            return _small_number(operand)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _small_number(left) and _small_number(right)
+    return False
+
+
+def _refuse(side: str, found: str) -> None:
+    raise DataError(
+        f"The formula {side!r} {found}.", remedy="Compute such a column before fitting, and name it in the formula."
+    )
