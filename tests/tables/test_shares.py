@@ -45,3 +45,20 @@ def test_patients_who_differ_count_for_less():
     assert low < alone[0] < share < alone[1] < high
     order = rng.permutation(40)
     assert clustered_share(part[order], whole[order], level=0.95) == pytest.approx((share, low, high), rel=1e-12)
+
+
+@pytest.mark.slow
+def test_the_interval_of_onsets_per_session_covers():
+    """Patients whose rupture rates differ: the clustered interval covers the mean rate, Wilson's alone would not."""
+    rng = np.random.default_rng(1)
+    covered, plain = 0, 0
+    for _ in range(2000):
+        rate = rng.beta(1, 9, 120)
+        length = rng.integers(5, 25, 120)
+        hits = rng.binomial(length, rate)
+        _, low, high = clustered_share(hits, length, level=0.95)
+        covered += low <= 0.1 <= high
+        low, high = wilson(hits.sum() / length.sum(), length.sum(), level=0.95)
+        plain += low <= 0.1 <= high
+    assert 0.925 <= covered / 2000 <= 0.965
+    assert plain / 2000 < 0.85
