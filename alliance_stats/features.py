@@ -24,6 +24,7 @@ from alliance_stats.tables.schema import (
     check_sessions,
     require_choice,
     require_columns,
+    require_whole,
 )
 from alliance_stats.tables.states import check_one_rule, require_prospective, rupture_states
 
@@ -211,8 +212,7 @@ def mark_ruptures(
     >>> mark_ruptures(sessions, events)["rupture_state"].tolist()
     ['none', 'open', 'open', 'repaired', 'repaired']
     """
-    if isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 0:
-        raise ValueError(f"lag={lag!r} must be a whole number of sessions, at least 0.")
+    require_whole(lag, name="lag", low=0)
     if for_prediction:
         require_prospective(events, allow_lookahead=allow_lookahead)
     table = check_sessions(sessions)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable, Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,28 @@ def require_choice(value: object, allowed: Sequence[object], *, name: str) -> No
     """Raise ``ValueError`` unless `value` is one of `allowed`, naming the argument and the nearest choice."""
     if value not in allowed:
         raise ValueError(f"{name}={value!r} is not known. {suggest(str(value), [str(item) for item in allowed])}")
+
+
+def require_whole(value: object, *, name: str, low: int) -> None:
+    """Raise unless the argument `name` is a whole number of at least `low` (``TypeError``, ``ValueError``)."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}={value!r} must be a whole number.")
+    if int(value) < low:
+        raise ValueError(f"{name}={value!r} must be {low} or more.")
+
+
+def require_allowed(table: pd.DataFrame, column: str, allowed: Sequence[str]) -> None:
+    """Raise ``DataError`` at the first value of a column that is neither missing nor one of `allowed`."""
+    given = table[column].dropna()
+    unknown = given[~given.isin(allowed)]
+    if len(unknown):
+        raise DataError(
+            f"{column!r} must be one of {', '.join(allowed)}.",
+            remedy=suggest(str(unknown.iloc[0]), allowed),
+            row=unknown.index[0],
+            column=column,
+            value=unknown.iloc[0],
+        )
 
 
 def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.DataFrame:

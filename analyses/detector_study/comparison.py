@@ -10,7 +10,7 @@ import pandas as pd
 from detector_study.oracle import has_known_law, known_world
 from detector_study.worlds import SCORE, Simulated, World, simulate_world
 
-from alliance_stats.rupture.describe.evaluate import match_onsets
+from alliance_stats.rupture.describe.matching import match_within
 from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.latent.result import statistic, where_likely
 from alliance_stats.rupture.rules.criterion import judge
@@ -290,21 +290,21 @@ def _measures(study: _Study, value: Any, flagged: Any, onset: Any, rank: Any = N
     found = np.zeros(len(study.truth), dtype=bool)
     found[study.target[flagged & (study.target >= 0)]] = True
     onset = onset[own[onset]]
-    pairs = match_onsets(
+    i, j = match_within(
         series.owner[onset],
         series.session[onset],
         study.truth[PATIENT].to_numpy(),
         study.truth["onset"].to_numpy(),
         margin=1,
     )
-    error = np.abs(series.session[onset[pairs[:, 0]]] - study.truth["onset"].to_numpy()[pairs[:, 1]])
+    error = np.abs(series.session[onset[i]] - study.truth["onset"].to_numpy()[j])
     highest = np.maximum.reduceat(rank, series.start)
     n_flagged = int((flagged & own).sum())
     return {
         "sensitivity": float(found.mean()),
         "precision": float((flagged & own & study.in_rupture).sum() / n_flagged) if n_flagged else np.nan,
-        "event_sensitivity": len(pairs) / len(study.truth),
-        "event_precision": len(pairs) / len(onset) if len(onset) else np.nan,
+        "event_sensitivity": len(i) / len(study.truth),
+        "event_precision": len(i) / len(onset) if len(onset) else np.nan,
         "timing_error": float(error.mean()) if len(error) else np.nan,
         "roc_area": _roc_area(highest[~study.free], highest[study.free]),
         "pr_area": _pr_area(study, rank),

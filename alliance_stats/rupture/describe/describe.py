@@ -12,7 +12,9 @@ from alliance_stats.rupture.rules.detect import rule_of, source_of
 from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import BoolArray, IntArray, Roll, Series, read_series
+from alliance_stats.rupture.rules.series import Roll, Series, read_series
+from alliance_stats.tables.arrays import BoolArray, IntArray
+from alliance_stats.tables.panel import rows_at, rows_until
 from alliance_stats.tables.schema import (
     CENSORED,
     PATIENT,
@@ -23,11 +25,12 @@ from alliance_stats.tables.schema import (
     plain,
     require_columns,
 )
-from alliance_stats.tables.shares import clustered_share, normal_quantile, wilson
+from alliance_stats.tables.shares import check_level, clustered_share, wilson
+from alliance_stats.tables.states import event_arrays
 
 
-class Study(NamedTuple):
-    """Sessions and the events in them, brought together: the positions of events among patients and ratings."""
+class PlacedEvents(NamedTuple):
+    """EVENTS in their sessions: the place of each among the patients and the ratings."""
 
     series: Series
     roll: Roll
@@ -70,11 +73,11 @@ def describe_ruptures(
     A session is at risk if it is rated, the rule can judge it and no rupture is open. A count of ruptures means
     little without the count expected by chance alone: :func:`~alliance_stats.chance_level`.
     """
-    normal_quantile(level)
-    study = bring_together(sessions, events, score=score, rule=rule)
-    series, roll = study.series, study.roll
+    check_level(level)
+    placed = place_events(sessions, events, score=score, rule=rule)
+    series, roll = placed.series, placed.roll
     n_patients, n_rated = len(roll.ids), series.n_patients
-    per_patient = _counts(study, n_patients)
+    per_patient = _counts(placed, n_patients)
     ruptures, decided = per_patient["ruptures"], per_patient[REPAIRED] + per_patient[UNREPAIRED]
     rows: list[dict[str, Any]] = []
 
@@ -87,24 +90,24 @@ def describe_ruptures(
         rows.append(_row(quantity, int(part.sum()), int(whole.sum()), *clustered_share(part, whole, level=level), unit))
 
     patients("patients with a rating", n_rated, n_patients)
-    if study.judged is not None:
-        reason = cannot_fire(study.judged)
+    if placed.judged is not None:
+        reason = cannot_fire(placed.judged)
         able = int((reason == 0).sum())
         patients("patients in whom the rule can fire", able, n_patients)
         patients("cannot fire: not rated", n_patients - n_rated, n_patients)
         for code in range(NOT_RATED + 1, len(CANNOT_FIRE)):
             patients(f"cannot fire: {CANNOT_FIRE[code]}", int((reason == code).sum()), n_patients)
     patients("patients with a rupture", int((ruptures > 0).sum()), n_rated)
-    if study.judged is not None:
+    if placed.judged is not None:
         patients("patients with a rupture, of those in whom the rule can fire", int((ruptures > 0).sum()), able)
     patients("patients with a repaired rupture", int((per_patient[REPAIRED] > 0).sum()), n_rated)
-    risk = at_risk(study)
+    risk = at_risk(placed)
     exposed = np.zeros(n_patients)
     exposed[roll.rated] = series.total(risk)
     rated = np.zeros(n_patients)
     rated[roll.rated] = series.length
     open_sessions = np.zeros(n_patients)
-    open_sessions[roll.rated] = series.total(open_ratings(study))
+    open_sessions[roll.rated] = series.total(open_ratings(placed))
     clustered("onsets per session at risk", ruptures, exposed, "sessions")
     clustered("onsets per rated session", ruptures, rated, "sessions")
     clustered("rated sessions in an open rupture", open_sessions, rated, "sessions")
@@ -132,18 +135,18 @@ def ruptures_by_session(
         (of those at risk) with ``ci_low`` and ``ci_high`` (Wilson; each patient counts once per session number),
         ``n_open``, ``open_rate`` (of those rated).
     """
-    normal_quantile(level)
-    study = bring_together(sessions, events, score=score, rule=rule)
-    number, inverse = np.unique(study.series.session, return_inverse=True)
+    check_level(level)
+    placed = place_events(sessions, events, score=score, rule=rule)
+    number, inverse = np.unique(placed.series.session, return_inverse=True)
 
     def count(mask: BoolArray) -> IntArray:
         return np.bincount(inverse[mask], minlength=len(number))
 
     rated = np.bincount(inverse, minlength=len(number))
-    risk, n_open = count(at_risk(study)), count(open_ratings(study))
-    onsets = np.bincount(inverse[study.onset], minlength=len(number))
+    risk, n_open = count(at_risk(placed)), count(open_ratings(placed))
+    onsets = np.bincount(inverse[placed.onset], minlength=len(number))
     rate = np.divide(onsets, risk, out=np.full(len(number), np.nan), where=risk > 0)
-    bounds = [wilson(share, n, level=level) for share, n in zip(rate, risk, strict=True)]
+    low, high = wilson(rate, risk, level=level)
     return pd.DataFrame(
         {
             "session": number,
@@ -151,17 +154,17 @@ def ruptures_by_session(
             "n_at_risk": risk,
             "n_onsets": onsets,
             "onset_rate": rate,
-            "ci_low": [low for low, _ in bounds],
-            "ci_high": [high for _, high in bounds],
+            "ci_low": low,
+            "ci_high": high,
             "n_open": n_open,
             "open_rate": n_open / rated,
         }
     )
 
 
-def bring_together(
+def place_events(
     sessions: pd.DataFrame, events: pd.DataFrame, *, score: str | None, rule: str | Rule | None = None
-) -> Study:
+) -> PlacedEvents:
     """Check that events belong to these sessions, and find their ratings.
 
     Raises
@@ -172,90 +175,51 @@ def bring_together(
     require_columns(events, [PATIENT, "onset", "repaired_at", "status"], table_name="events")
     score = source_of(events, score=score)
     series, roll = read_series(sessions, score)
-    owner = pd.Index(roll.ids).get_indexer(pd.Index(events[PATIENT]))
-    if (owner < 0).any():
-        first = events.iloc[int(np.flatnonzero(owner < 0)[0])]
-        raise DataError(
-            "An event's patient is not in the sessions.",
-            remedy="Pass the sessions in which the events were detected, ids of the same type.",
-            patient=first[PATIENT],
-        )
-    onset = _rating_of(series, roll, owner, events["onset"].to_numpy(dtype=np.int64))
+    owner, began, repaired_at = event_arrays(events, pd.Index(roll.ids))
+    who = roll.rated[series.owner]  # of each rating, among all patients
+    onset = rows_at(who, series.session, owner, began)
     if (onset < 0).any():
-        first = events.iloc[int(np.flatnonzero(onset < 0)[0])]
+        first = int(np.flatnonzero(onset < 0)[0])
         raise DataError(
             f"An event begins at a session without a rating of {score!r}.",
             remedy="Pass the sessions in which the events were detected.",
-            patient=first[PATIENT],
-            session=plain(first["onset"]),
+            patient=events[PATIENT].iloc[first],
+            session=plain(events["onset"].iloc[first]),
         )
     found = as_rule(rule) if rule is not None else rule_of(events)
-    closed = _closed(series, roll, events, owner, onset, found)
-    return Study(series, roll, events, owner, onset, closed, None if found is None else judge(series, found))
+    last = np.full(len(onset), np.inf) if found is None or found.window is None else began + found.window
+    last = np.where(np.isnan(repaired_at), last, repaired_at - 1)
+    closed = rows_until(who, series.session, owner, last)
+    order = np.argsort(onset)
+    following = np.append(onset[order][1:], len(series.score))
+    closed[order] = np.minimum(closed[order], following)
+    return PlacedEvents(series, roll, events, owner, onset, closed, None if found is None else judge(series, found))
 
 
-def open_ratings(study: Study) -> BoolArray:
+def open_ratings(placed: PlacedEvents) -> BoolArray:
     """The ratings that belong to a rupture: from the onset until it is repaired, given up or therapy ends."""
-    change = np.zeros(len(study.series.score) + 1, dtype=np.int64)
-    np.add.at(change, study.onset, 1)
-    np.add.at(change, study.closed, -1)
+    change = np.zeros(len(placed.series.score) + 1, dtype=np.int64)
+    np.add.at(change, placed.onset, 1)
+    np.add.at(change, placed.closed, -1)
     inside: BoolArray = np.cumsum(change[:-1]) > 0
     return inside
 
 
-def at_risk(study: Study) -> BoolArray:
+def at_risk(placed: PlacedEvents) -> BoolArray:
     """The ratings at which a rupture could begin: judgeable, and none open (an onset itself was at risk)."""
-    risk = ~open_ratings(study)
-    risk[study.onset] = True
-    if study.judged is not None:
-        reason = cannot_fire(study.judged)
-        risk &= study.judged.judgeable & study.series.spread(reason == 0)
+    risk = ~open_ratings(placed)
+    risk[placed.onset] = True
+    if placed.judged is not None:
+        reason = cannot_fire(placed.judged)
+        risk &= placed.judged.judgeable & placed.series.spread(reason == 0)
     return risk
 
 
-def _closed(
-    series: Series, roll: Roll, events: pd.DataFrame, owner: IntArray, onset: IntArray, rule: Rule | None
-) -> IntArray:
-    """One past the last rating at which each rupture was open: until repair, window's end, next onset or the end."""
-    who = np.searchsorted(roll.rated, owner)
-    stop = series.stop[who]
-    last = np.full(len(onset), np.iinfo(np.int64).max // 4)
-    if rule is not None and rule.window is not None:
-        last = series.session[onset] + rule.window
-    repaired = events["repaired_at"].to_numpy(dtype=np.float64, na_value=np.nan)
-    last = np.where(np.isnan(repaired), last, repaired - 1).astype(np.int64)
-    order = np.lexsort((onset, who))
-    following = np.full(len(onset), np.iinfo(np.int64).max // 4)
-    ordered, patient = onset[order], who[order]
-    same = patient[1:] == patient[:-1]
-    following[order[:-1][same]] = ordered[1:][same]
-    span = int(series.session.max(initial=0)) - int(series.session.min(initial=0)) + 2
-    low = int(series.session.min(initial=0))
-    key = series.owner * span + (series.session - low)
-    bound = np.searchsorted(key, who * span + np.clip(last - low, 0, span - 1), side="right")
-    closed: IntArray = np.minimum(np.minimum(bound, stop), following)
-    return closed
-
-
-def _rating_of(series: Series, roll: Roll, owner: IntArray, session: IntArray) -> IntArray:
-    """The rating of each (patient, session), -1 where there is none."""
-    if not len(series.score):
-        return np.full(len(owner), -1)
-    low, high = int(series.session.min()), int(series.session.max())
-    span = high - low + 1
-    who = np.clip(np.searchsorted(roll.rated, owner), 0, len(roll.rated) - 1)
-    key = series.owner * span + (series.session - low)
-    wanted = who * span + np.clip(session - low, 0, span - 1)
-    found = np.clip(np.searchsorted(key, wanted), 0, len(key) - 1)
-    valid = (key[found] == wanted) & (series.session[found] == session) & (roll.rated[who] == owner)
-    return np.where(valid, found, -1)
-
-
-def _counts(study: Study, n_patients: int) -> dict[str, IntArray]:
-    status = study.events["status"].to_numpy(dtype=object)
-    counts = {"ruptures": np.bincount(study.owner, minlength=n_patients)}
+def _counts(placed: PlacedEvents, n_patients: int) -> dict[str, IntArray]:
+    status = placed.events["status"].to_numpy(dtype=object)
+    counts = {"ruptures": np.bincount(placed.owner, minlength=n_patients)}
     for name in (REPAIRED, UNREPAIRED, CENSORED):
-        counts[name] = np.bincount(study.owner[status == name], minlength=n_patients)
+        counts[name] = np.bincount(placed.owner[status == name], minlength=n_patients)
     return counts
 
 

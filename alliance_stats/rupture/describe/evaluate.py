@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_columns
-from alliance_stats.tables.shares import clustered_share, normal_quantile
+from alliance_stats.rupture.describe.matching import match_within
+from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_columns, require_whole
+from alliance_stats.tables.shares import check_level, clustered_share, normal_quantile
 
 COLUMNS = ("quantity", "count", "of", "estimate", "ci_low", "ci_high", "unit")
 
@@ -24,7 +25,7 @@ def evaluate_detection(
     """Compare detected with true ruptures by their onsets.
 
     A detected and a true rupture of the same patient match if their onsets lie at most `margin` session numbers apart.
-    Matching is one to one and as complete as possible.
+    Matching is one to one, as complete as possible, and among the most complete ones the nearest.
 
     Parameters
     ----------
@@ -67,9 +68,8 @@ def evaluate_detection(
     precision        1   3      0.33
     timing_bias      1   1      1.00
     """
-    if not isinstance(margin, int | np.integer) or isinstance(margin, bool) or margin < 0:
-        raise ValueError(f"margin={margin!r} must be a whole number of at least 0.")
-    normal_quantile(level)
+    require_whole(margin, name="margin", low=0)
+    check_level(level)
     found, true = _onsets(events, "events"), _onsets(truth, "truth")
     ids = [found[PATIENT], true[PATIENT]]
     n_sessions: Any = None
@@ -85,14 +85,15 @@ def evaluate_detection(
                     patient=part.loc[unknown, PATIENT].iloc[0],
                 )
         ids = [*ids, pd.Series(n_sessions.index)]
-    # An empty table has no say in the type of the ids (pandas 2 warns that this is going to change).
+    # Empty tables are left out: their ids have no type of their own.
     code, patients = pd.factorize(pd.concat([part for part in ids if len(part)] or ids, ignore_index=True))
     of_found, of_true = code[: len(found)], code[len(found) : len(found) + len(true)]
-    pairs = match_onsets(of_found, found["onset"].to_numpy(), of_true, true["onset"].to_numpy(), margin=int(margin))
+    when, when_true = found["onset"].to_numpy(), true["onset"].to_numpy()
+    i, j = match_within(of_found, when, of_true, when_true, margin=margin)
     n = len(patients)
-    hits = np.bincount(of_true[pairs[:, 1]], minlength=n)
+    hits = np.bincount(of_true[j], minlength=n)
     n_found, n_true = np.bincount(of_found, minlength=n), np.bincount(of_true, minlength=n)
-    lag = (found["onset"].to_numpy()[pairs[:, 0]] - true["onset"].to_numpy()[pairs[:, 1]]).astype(np.float64)
+    lag = when[i] - when_true[j]
     has = n_true > 0
     rows = [
         _share("sensitivity", hits, n_true, level, "of true ruptures"),
@@ -109,27 +110,6 @@ def evaluate_detection(
         per_session[3:6] = [100 * value for value in per_session[3:6]]
         rows.append(("false_per_100_sessions", *per_session[1:]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def match_onsets(owner: Any, onset: Any, true_owner: Any, true_onset: Any, *, margin: int) -> np.ndarray[Any, Any]:
-    """The largest one-to-one matching of onsets at most `margin` apart within an owner: (m, 2) positions.
-
-    Both sides in time order, each true onset takes the earliest detected one still free and near enough; for intervals
-    of one length this greedy choice is the largest matching.
-    """
-    order, true_order = np.lexsort((onset, owner)), np.lexsort((true_onset, true_owner))
-    pairs, free = [], 0
-    for j in true_order:
-        key = (true_owner[j], true_onset[j] - margin)
-        while free < len(order) and (owner[order[free]], onset[order[free]]) < key:
-            free += 1
-        if free == len(order):
-            break
-        i = order[free]
-        if owner[i] == true_owner[j] and onset[i] <= true_onset[j] + margin:
-            pairs.append((i, j))
-            free += 1
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _onsets(table: pd.DataFrame, name: str) -> pd.DataFrame:

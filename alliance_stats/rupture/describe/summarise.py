@@ -8,23 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.describe.describe import bring_together
+from alliance_stats.rupture.describe.describe import place_events
 from alliance_stats.rupture.rules.detect import source_of
 from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
-from alliance_stats.rupture.rules.series import IntArray
+from alliance_stats.tables.arrays import IntArray
+from alliance_stats.tables.endings import check_endings
 from alliance_stats.tables.flow import carried
-from alliance_stats.tables.schema import (
-    ENDING,
-    ENDINGS,
-    PATIENT,
-    PATTERNS,
-    STATUSES,
-    THERAPIST,
-    DataError,
-    check_sessions,
-    require_columns,
-    suggest,
-)
+from alliance_stats.tables.schema import ENDING, PATIENT, PATTERNS, STATUSES, THERAPIST, check_sessions
 
 
 def summarise_patients(
@@ -42,7 +32,7 @@ def summarise_patients(
     sessions, events : DataFrame
         SESSIONS and the EVENTS detected in them.
     endings : DataFrame, optional
-        ``patient``, ``ending`` (completed, dropout, transferred, ongoing). Patients not in it have a missing ending.
+        ``patient``, ``ending`` (completed, dropout, transferred, ongoing), one row for every patient of the sessions.
     measures : iterable of str
         Columns of `sessions` for which the first and the last rated value are wanted.
     score : str, optional
@@ -58,6 +48,11 @@ def summarise_patients(
         patient, empty where it could; missing if the events do not tell their rule), ``n_therapists``, and for each
         measure ``<measure>_pre``, ``<measure>_post``, ``n_<measure>``.
 
+    Raises
+    ------
+    DataError
+        If the events do not belong to the sessions, or a patient has no ending or two.
+
     Notes
     -----
     ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a
@@ -66,28 +61,28 @@ def summarise_patients(
     measures = list(measures)
     source = source_of(events, score=score)
     table = check_sessions(sessions, [source, *measures])
-    study = bring_together(table, events, score=source)
-    n = len(study.roll.ids)
-    codes = np.repeat(np.arange(n), study.roll.n_rows)
+    placed = place_events(table, events, score=source)
+    n = len(placed.roll.ids)
+    codes = np.repeat(np.arange(n), placed.roll.n_rows)
     n_rated = np.zeros(n, dtype=np.int64)
-    n_rated[study.roll.rated] = study.series.length
+    n_rated[placed.roll.rated] = placed.series.length
     status = events["status"].to_numpy(dtype=object)
-    of_status = [np.bincount(study.owner[status == name], minlength=n) for name in STATUSES]
-    n_ruptures = np.bincount(study.owner, minlength=n)
+    of_status = [np.bincount(placed.owner[status == name], minlength=n) for name in STATUSES]
+    n_ruptures = np.bincount(placed.owner, minlength=n)
     columns: dict[str, Any] = {
-        PATIENT: study.roll.ids,
+        PATIENT: placed.roll.ids,
         THERAPIST: _main_therapist(table, codes, n),
-        "n_sessions": study.roll.n_rows,
+        "n_sessions": placed.roll.n_rows,
         "n_rated": n_rated,
-        ENDING: _endings(endings, study.roll.ids),
+        ENDING: pd.Series(_endings(endings, placed.roll.ids), dtype=object),
         "n_ruptures": n_ruptures,
         **{f"n_{name}": count for name, count in zip(STATUSES, of_status, strict=True)},
         "pattern": pd.Series(_pattern(n_ruptures, of_status[0], of_status[1]), dtype=object),
     }
     columns["cannot_fire"] = pd.Series(np.full(n, None, dtype=object), dtype=object)
-    if study.judged is not None:
+    if placed.judged is not None:
         reason = np.full(n, NOT_RATED)
-        reason[study.roll.rated] = cannot_fire(study.judged)
+        reason[placed.roll.rated] = cannot_fire(placed.judged)
         columns["cannot_fire"] = pd.Series(np.array(CANNOT_FIRE, dtype=object)[reason], dtype=object)
     if THERAPIST in table:
         columns["n_therapists"] = table.groupby(codes)[THERAPIST].nunique().to_numpy()
@@ -96,6 +91,12 @@ def summarise_patients(
     patients = pd.DataFrame(columns)
     patients.attrs.update(carried(sessions))
     return patients
+
+
+def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> Any:
+    if endings is None:
+        return np.full(len(ids), None, dtype=object)
+    return check_endings(endings, pd.Index(ids))[ENDING].to_numpy(dtype=object)
 
 
 def _pattern(n_ruptures: IntArray, n_repaired: IntArray, n_unrepaired: IntArray) -> Any:
@@ -123,39 +124,6 @@ def _main_therapist(table: pd.DataFrame, codes: IntArray, n: int) -> Any:
     row[main["patient"]] = main["min"]
     therapist = table[THERAPIST].iloc[np.maximum(row, 0)].reset_index(drop=True)
     return therapist.where(row >= 0) if (row < 0).any() else therapist
-
-
-def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> pd.Series:
-    if endings is None:
-        return pd.Series(np.full(len(ids), None, dtype=object), dtype=object)
-    require_columns(endings, [PATIENT, ENDING], table_name="endings")
-    twice = endings[PATIENT].duplicated()
-    if twice.any():
-        raise DataError(
-            "A patient stands twice in endings.",
-            remedy="Keep one row per patient.",
-            row=endings.index[int(np.flatnonzero(twice)[0])],
-            patient=endings[PATIENT][twice.to_numpy()].iloc[0],
-        )
-    given = endings[ENDING].dropna()
-    unknown = given[~given.isin(ENDINGS)]
-    if len(unknown):
-        first = unknown.index[0]
-        raise DataError(
-            f"An ending is not one of {', '.join(ENDINGS)}.",
-            remedy=suggest(str(unknown.iloc[0]), ENDINGS),
-            row=first,
-            value=unknown.iloc[0],
-        )
-    found = pd.Index(endings[PATIENT]).get_indexer(pd.Index(ids))
-    if len(endings) and (found < 0).all():
-        raise DataError(
-            "No patient of the sessions is in endings.",
-            remedy="Give both tables the same ids, of the same type.",
-            patient=ids.iloc[0],
-        )
-    values = endings[ENDING].astype(object).where(endings[ENDING].notna(), None).tolist()
-    return pd.Series([values[row] if row >= 0 else None for row in found], dtype=object)
 
 
 def _before_and_after(table: pd.DataFrame, measure: str, codes: IntArray, n: int) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import inspect
 import math
 import textwrap
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, REPAIRS, UNITS, described
-from alliance_stats.tables.schema import require_choice
+from alliance_stats.tables.schema import require_choice, require_whole
 
 FALLS = ("single", "cumulative", "sudden")
 OVERLAPS = ("absorb", "restart")
@@ -132,12 +132,12 @@ class Rule:
         if not isinstance(self.strict, bool):
             raise TypeError(f"strict must be True or False, not {self.strict!r}.")
         _require_real("size", self.size, low=0.0)
-        _require_whole("burn_in", self.burn_in, low=0)
-        _require_whole("min_ratings", self.min_ratings, low=0)
+        require_whole(self.burn_in, name="burn_in", low=0)
+        require_whole(self.min_ratings, name="min_ratings", low=0)
         if self.bridge is not None:
-            _require_whole("bridge", self.bridge, low=0)
+            require_whole(self.bridge, name="bridge", low=0)
         if self.window is not None:
-            _require_whole("window", self.window, low=1)
+            require_whole(self.window, name="window", low=1)
         self._check_fall()
         self._check_repair()
         self._check_bounds()
@@ -216,13 +216,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "repair": tuple(REPAIRS),
     "overlap": OVERLAPS,
 }
-
-
-def _require_whole(name: str, value: Any, *, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name}={value!r} must be a whole number.")
-    if value < low:
-        raise ValueError(f"{name}={value!r} must be {low} or more.")
 
 
 def _require_real(

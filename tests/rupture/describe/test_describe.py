@@ -51,7 +51,7 @@ def test_describe_agrees_with_plain_counting():
 def test_describe_refuses_foreign_events():
     sessions = random_sessions(1)
     events = detect_ruptures(sessions, score="alliance", rule="previous_1sd")
-    with pytest.raises(DataError, match="not in the sessions"):
+    with pytest.raises(DataError, match="a patient that sessions does not have"):
         describe_ruptures(sessions.assign(patient="other-" + sessions["patient"].astype(str)), events)
     with pytest.raises(DataError, match="without a rating"):
         describe_ruptures(sessions.assign(session=sessions["session"] + 50), events)

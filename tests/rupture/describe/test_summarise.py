@@ -14,7 +14,7 @@ from alliance_stats.tables.schema import DataError
 def test_patterns():
     rule = replace(POINTS, window=1)
     sessions = sessions_of([6, 6], [6, 3, 7, 7], [6, 3, 3, 3], [6, 3, 7, 4, 4, 4], [6, 6, 3])
-    endings = pd.DataFrame({"patient": [1, 2], "ending": ["completed", "dropout"]})
+    endings = pd.DataFrame({"patient": [1, 2, 0, 3, 4], "ending": ["completed", "dropout", *["ongoing"] * 3]})
     table = summarise_patients(
         sessions.assign(therapist="t", phq9=sessions["session"] * 1.0),
         detect_ruptures(sessions, score="alliance", rule=rule),
@@ -23,7 +23,7 @@ def test_patterns():
     )
     assert table["pattern"].tolist() == ["none", "repaired", "unrepaired", "mixed", "censored"]
     assert table["n_ruptures"].tolist() == [0, 1, 1, 2, 1]
-    assert table["ending"].tolist() == [None, "completed", "dropout", None, None]
+    assert table["ending"].tolist() == ["ongoing", "completed", "dropout", "ongoing", "ongoing"]
     assert table["phq9_pre"].tolist() == [1.0] * 5
     assert table["phq9_post"].tolist() == table["n_sessions"].tolist() == table["n_phq9"].tolist()
 

@@ -66,3 +66,8 @@ def test_the_unit_of_earlier_ratings_explained():
     assert "too few ratings" in short.text
     constant = explain(sessions_of([5] * 6), patient=0, session=4, score="alliance", rule="running_mean_2earlier")
     assert "no spread" in constant.text
+
+
+def test_ids_of_another_type_are_named():
+    with pytest.raises(DataError, match=r"It is 0 there \(int\), not '0' \(str\)"):
+        explain(sessions_of([5, 6, 5]), patient="0", session=1, score="alliance", rule="previous_1point")

@@ -1,0 +1,121 @@
+"""Whether late, cancelled and missed sessions announce ruptures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.rupture.describe.bootstrap import percentiles, ratio, resampled
+from alliance_stats.rupture.describe.describe import at_risk, place_events
+from alliance_stats.tables.panel import rows_at
+from alliance_stats.tables.schema import (
+    ATTENDANCE,
+    ATTENDANCES,
+    ATTENDED,
+    SESSION,
+    Seed,
+    check_sessions,
+    generator,
+    require_allowed,
+    require_columns,
+    require_whole,
+)
+from alliance_stats.tables.shares import check_level
+
+
+def attendance_markers(
+    sessions: pd.DataFrame,
+    events: pd.DataFrame,
+    *,
+    seed: Seed,
+    within: int = 1,
+    score: str | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Whether late, cancelled and missed sessions announce ruptures.
+
+    A signal at session s is a leading marker if a rupture begins at one of the sessions s + 1 .. s + `within`; a
+    signal at the onset session itself does not lead. Counted are the rated sessions at risk (no rupture open) by what
+    attendance was in the `within` sessions before: any late, cancelled or no-show session, against attended ones
+    alone.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS with ``attendance`` (attended, late, cancelled, no-show); cancelled and missed sessions are rows
+        without a score. A session before of which there is no row, or no attendance, is unknown and counts for
+        nothing.
+    events : DataFrame
+        The EVENTS detected in them.
+    seed, draws, level
+        For the bootstrap over patients.
+    within : int
+        How many sessions before the onset are looked at.
+    score : str, optional
+        What the events were detected on, where they do not tell.
+
+    Returns
+    -------
+    DataFrame
+        One row per signal (``late``, ``cancelled``, ``no-show``, and ``any``): ``signal``, ``n_after`` (sessions at
+        risk after it), ``onsets_after``, ``rate_after``, ``n_otherwise`` (after attended sessions alone),
+        ``onsets_otherwise``, ``rate_otherwise``, ``risk_ratio`` with ``ci_low``, ``ci_high`` (bootstrap over
+        patients).
+
+    Notes
+    -----
+    A cancelled session also widens the gap that a fall is measured across; the association is descriptive.
+    """
+    check_level(level)
+    require_whole(within, name="within", low=1)
+    require_whole(draws, name="draws", low=1)
+    require_columns(sessions, [ATTENDANCE], table_name="sessions")
+    table = check_sessions(sessions)
+    require_allowed(table, ATTENDANCE, ATTENDANCES)
+    placed = place_events(sessions, events, score=score)
+    n = len(placed.roll.ids)
+    risk = np.flatnonzero(at_risk(placed))
+    who = placed.roll.rated[placed.series.owner[risk]]
+    when = placed.series.session[risk]
+    onset = np.isin(risk, placed.onset)
+    row_who = np.repeat(np.arange(n), placed.roll.n_rows)
+    attendance = table[ATTENDANCE].to_numpy(dtype=object)
+    seen = {name: np.zeros(len(risk), dtype=bool) for name in ATTENDANCES}
+    for back in range(1, within + 1):
+        row = rows_at(row_who, table[SESSION].to_numpy(), who, when - back)
+        for name in ATTENDANCES:
+            seen[name] |= (row >= 0) & (attendance[row] == name)
+    signals = {name: seen[name] for name in ATTENDANCES if name != ATTENDED}
+    signals["any"] = np.logical_or.reduce(list(signals.values()))
+    calm = seen[ATTENDED] & ~signals["any"]
+    rng = generator(seed)
+    weights = resampled(rng, n, draws)
+    rows = []
+    for name, mask in signals.items():
+        counts = [np.bincount(who[m], minlength=n) for m in (mask & onset, mask, calm & onset, calm)]
+        estimate = _risk_ratio(*(count.sum() for count in counts))
+        boot = _risk_ratio(*(weights @ count for count in counts))
+        low, high = percentiles(boot, level)
+        after, n_after, otherwise, n_otherwise = (int(count.sum()) for count in counts)
+        rows.append(
+            {
+                "signal": name,
+                "n_after": n_after,
+                "onsets_after": after,
+                "rate_after": after / n_after if n_after else np.nan,
+                "n_otherwise": n_otherwise,
+                "onsets_otherwise": otherwise,
+                "rate_otherwise": otherwise / n_otherwise if n_otherwise else np.nan,
+                "risk_ratio": float(estimate),
+                "ci_low": low,
+                "ci_high": high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _risk_ratio(after: Any, n_after: Any, otherwise: Any, n_otherwise: Any) -> Any:
+    return ratio(ratio(after, n_after), ratio(otherwise, n_otherwise))

@@ -1,0 +1,65 @@
+"""Whether attendance announces ruptures: by hand, and a world in which it does."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from naive_rules import POINTS as RULE
+
+from alliance_stats.rupture.describe.attendance import attendance_markers
+from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.tables.schema import DataError
+
+
+def study(seed=1, patients=60, t=12):
+    rng = np.random.default_rng(seed)
+    alliance = np.round(rng.normal(5, 0.4, (patients, t)), 1)
+    alliance[rng.random((patients, t)) < 0.08] -= 2.5
+    therapist = np.round(alliance + rng.normal(0, 0.5, (patients, t)), 1)
+    return pd.DataFrame(
+        {
+            "patient": np.repeat([f"p{number:02d}" for number in range(patients)], t),
+            "session": np.tile(np.arange(1, t + 1), patients),
+            "alliance": alliance.ravel(),
+            "alliance_therapist": therapist.ravel(),
+        }
+    )
+
+
+def test_attendance_by_hand():
+    sessions = pd.DataFrame(
+        {
+            "patient": 1,
+            "session": range(1, 9),
+            "attendance": ["attended", "late", "attended", "attended", "no-show", "attended", "attended", "attended"],
+            "alliance": [6, 6, 3, 7, np.nan, 4, 7.5, 7],
+        }
+    )
+    events = detect_ruptures(sessions, score="alliance", rule=RULE)
+    assert events["onset"].tolist() == [3, 6]
+    table = attendance_markers(sessions, events, seed=1, draws=20).set_index("signal")
+    # at risk: 2, 3, 4 is after the repair, 6, 8; before them: attended, late, attended (4), no-show (6), attended (8)
+    assert table.loc["late", ["n_after", "onsets_after"]].tolist() == [1, 1]
+    assert table.loc["no-show", ["n_after", "onsets_after"]].tolist() == [1, 1]
+    assert table.loc["any", ["n_after", "onsets_after"]].tolist() == [2, 2]
+    assert table.loc["any", "onsets_otherwise"] == 0
+    assert table.loc["cancelled", "n_after"] == 0
+
+
+def test_attendance_that_announces_ruptures_is_found():
+    rng = np.random.default_rng(2)
+    sessions = study(patients=150, t=14)
+    sessions["alliance"] = np.round(rng.normal(5, 0.2, len(sessions)), 1)
+    signal = rng.random(len(sessions)) < 0.1
+    follows = np.r_[False, signal[:-1]] & (sessions["session"] > 1).to_numpy()
+    falls = rng.random(len(sessions)) < np.where(follows, 0.3, 0.05)
+    sessions.loc[falls, "alliance"] -= 3
+    sessions["attendance"] = np.where(signal, "late", "attended")
+    events = detect_ruptures(sessions, score="alliance", rule=RULE)
+    row = attendance_markers(sessions, events, seed=1).set_index("signal").loc["late"]
+    assert row["ci_low"] > 2.5
+    assert row["ci_low"] < row["risk_ratio"] < row["ci_high"]
+    noise = sessions.assign(attendance=rng.permutation(sessions["attendance"].to_numpy()))
+    row = attendance_markers(noise, events, seed=1).set_index("signal").loc["late"]
+    assert row["ci_low"] < 1 < row["ci_high"]
+    with pytest.raises(DataError, match="attendance"):
+        attendance_markers(sessions.drop(columns="attendance"), events, seed=1)
