@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.instruments.reading import instrument_from, read_instrument, shipped
+from alliance_stats.instruments.key_files import instrument_from, read_instrument, shipped
 from alliance_stats.tables.schema import DataError, suggest
 
 INSTRUMENTS: dict[str, Instrument] = shipped()

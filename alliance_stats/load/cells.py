@@ -31,7 +31,10 @@ DATE_FORMATS = (
     "%d.%m.%y",
     "%m/%d/%y",
     "%d %b %Y",
+    "%Y-%m-%d",
+    "excel",
 )
+"""Formats that are tried to say which would fit; ``excel`` stands for day numbers since 1899-12-30."""
 
 
 class Numbers(NamedTuple):
@@ -235,11 +238,12 @@ def as_text(value: object) -> str:
 
 
 class Dates(NamedTuple):
-    """Dates (NaT where missing), the cells that are none, and formats that would fit all of them."""
+    """Dates (NaT where missing), the cells that are none, formats that fit all cells, and how many cells each fits."""
 
     values: pd.Series
     bad: BoolArray
     fitting: list[str]
+    counts: dict[str, int]
 
 
 def as_dates(
@@ -255,7 +259,7 @@ def as_dates(
     """
     if pd.api.types.is_datetime64_any_dtype(column.dtype):
         values = column.dt.tz_localize(None) if getattr(column.dt, "tz", None) is not None else column
-        return Dates(values, np.zeros(len(column), dtype=bool), [])
+        return Dates(values, np.zeros(len(column), dtype=bool), [], {})
     numeric_codes, text_codes = split_codes(codes)
     places, distinct = distinct_cells(column)
     cells = [value if hasattr(value, "isoformat") else as_text(value) for value in distinct]
@@ -268,9 +272,15 @@ def as_dates(
     values = pd.Series(
         np.array([*parsed, _NO_DATE], dtype="datetime64[ns]")[places], index=column.index, name=column.name
     )
-    texts = [cell for cell, none in zip(cells, gone) if isinstance(cell, str) and not none]
-    fitting = [form for form in DATE_FORMATS if texts and all(not np.isnat(_date(cell, form)) for cell in texts)]
-    return Dates(values, bad, fitting if bad.any() else [])
+    if not bad.any():
+        return Dates(values, bad, [], {})
+    used = np.bincount(places[places >= 0], minlength=len(cells))
+    texts = [(cell, n) for cell, none, n in zip(cells, gone, used) if isinstance(cell, str) and not none]
+    counts = {form: sum(int(n) for cell, n in texts if not np.isnat(_date(cell, form))) for form in DATE_FORMATS}
+    total = sum(int(n) for _, n in texts)
+    return Dates(
+        values, bad, [form for form, n in counts.items() if n == total], {k: n for k, n in counts.items() if n}
+    )
 
 
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].*)?\Z")
@@ -283,6 +293,11 @@ def _date(cell: Any, date_format: str | None) -> Any:
     try:
         if not isinstance(cell, str):
             day = pd.Timestamp(cell)
+        elif date_format == "excel":
+            number = float(cell)
+            if not 20_000 <= number < 80_000:  # 1954 to 2119
+                return _NO_DATE
+            day = pd.Timestamp("1899-12-30") + pd.Timedelta(days=int(number))
         elif date_format is None:
             if not _ISO.match(cell):
                 return _NO_DATE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,10 @@ from alliance_stats.load.cells import (
     is_plain_number,
     split_codes,
 )
-from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
+from alliance_stats.load.problems import ERROR, WARNING, Problems
 from alliance_stats.tables import naming
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.schema import ATTENDANCES, DATE, PATIENT, SESSION, THERAPIST, DataError
-
-if TYPE_CHECKING:
-    from alliance_stats.load.layout import Layout
+from alliance_stats.tables.schema import ATTENDANCES, DATE, PATIENT, SESSION, DataError
 
 TOTALS = ("total", "totals", "sum", "mean", "average", "summe", "gesamt", "mittelwert", "n", "sd", "somme", "moyenne")
 USUAL_CODES = (
@@ -178,15 +175,6 @@ def patient_ids(table: pd.DataFrame, ids: Ids, problems: Problems) -> None:
         n = int(ids.missing.sum())
         problem = "1 row has no patient." if n == 1 else f"{n} rows have no patient."
         problems.add(ERROR, "missing patient", problem, remedy=remedy, table=table, bad=ids.missing, column=PATIENT)
-    distinct = pd.Series(ids.values.dropna().unique())
-    if pd.api.types.is_numeric_dtype(distinct.dtype):
-        return
-    text = distinct.astype(str)
-    folded = text.str.casefold()
-    if folded.duplicated().any():
-        pair = text[folded == folded[folded.duplicated()].iloc[0]].tolist()
-        problem = f"Some patient ids differ only in capitals, such as {pair[0]!r} and {pair[1]!r}; kept apart."
-        problems.add(WARNING, "ids alike", problem, remedy="Write the same id the same way.", column=PATIENT)
 
 
 def dates(table: pd.DataFrame, found: Dates, date_format: str | None, problems: Problems) -> None:
@@ -197,9 +185,14 @@ def dates(table: pd.DataFrame, found: Dates, date_format: str | None, problems: 
         else:
             problem = f"{_hold(found.bad, DATE)} no date as in 2026-01-31."
         fitting = " or ".join(repr(form) for form in found.fitting)
-        remedy = (
-            f"Say date_format={fitting}, which fits all of them." if fitting else "Say date_format=, or correct them."
-        )
+        remedy = "Say date_format=, or correct them."
+        if fitting == "'excel'":
+            remedy = "Day numbers of Excel? Format the column as dates, or say date_format='excel'."
+        elif fitting:
+            remedy = f"Say date_format={fitting}, which fits all of them."
+        elif len(found.counts) > 1 or (found.counts and date_format not in (None, *found.counts)):
+            shown = ", ".join(f"{n} as {form}" for form, n in found.counts.items())
+            remedy = f"Does the column mix ways of writing dates ({shown})? Write all of them the same way."
         problems.add(ERROR, "date", problem, remedy=remedy, table=table, bad=found.bad, column=DATE)
 
 
@@ -277,8 +270,21 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
         problem = f"{_hold(impossible, SESSION)} a number outside {allowed[0]:g} to {allowed[1]:g}."
         remedy = "Correct it; if such numbers are meant, declare ranges={'session': [lowest, highest]}."
         if (values[impossible] > 20000).any():
-            remedy = "A date written as a number? Then leave session= out and name a proper date column as date=."
+            remedy = "Day numbers of Excel? Leave session= out and name the column as date=, with date_format='excel'."
         problems.add(ERROR, "impossible session", problem, remedy=remedy, table=table, bad=impossible, column=SESSION)
+
+
+def session_codes(table: pd.DataFrame, values: FloatArray, problems: Problems) -> None:
+    """A usual missing code far from every other session number, such as 99 where the sessions run from 1 to 30."""
+    for code, bad in _lonely_codes(values, extremes(values)):
+        if code < 0:
+            continue  # outside the range
+        problem = f"{_hold(bad, SESSION)} {code}, far from every other session number."
+        remedy = (
+            f"If such rows are no sessions: not_sessions=[{code}]. If the numbers are meant, declare "
+            "ranges={'session': [lowest, highest]}."
+        )
+        problems.add(ERROR, "session code?", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
 
 
 def attendance(table: pd.DataFrame, text: pd.Series, problems: Problems) -> None:
@@ -291,95 +297,3 @@ def attendance(table: pd.DataFrame, text: pd.Series, problems: Problems) -> None
         problems.add(
             ERROR, "attendance", problem, remedy=remedy, table=table, bad=bad, column="attendance", values=text
         )
-
-
-def duplicates(table: pd.DataFrame, twice: Any, problems: Problems) -> None:
-    """A patient-session that stands on two rows."""
-    whole = table.duplicated(keep="first").to_numpy()[twice].all()
-    n = int(twice.sum())
-    problem = (
-        f"{n} patient-session{' stands' if n == 1 else 's stand'} twice{' with the same content' if whole else ''}."
-    )
-    remedy = "Keep one row per patient and session: correct the file, or say duplicates='first' or 'last'."
-    apart = None if whole else _tells_apart(table, twice)
-    if apart is not None:
-        column, cells = apart
-        remedy = (
-            f"One row for each {column!r}? Read the file once with only={{{column!r}: {cells[0]!r}}}, once with "
-            f"{cells[1]!r}, and join them with merge_ratings."
-        )
-    problems.add(ERROR, "duplicate", problem, remedy=remedy, table=table, bad=twice)
-
-
-def _tells_apart(table: pd.DataFrame, twice: Any) -> tuple[str, list[str]] | None:
-    """A column of two to four words of which each stands once per patient and session, such as the rater; the words."""
-    for name in table.columns:
-        if name in (PATIENT, SESSION, THERAPIST, DATE) or is_plain_number(table[name]):
-            continue
-        words = sorted({str(cell) for cell in table[name].dropna()})
-        if 2 <= len(words) <= 4 and not table.duplicated([PATIENT, SESSION, name]).to_numpy()[twice].any():
-            return str(name), words
-    return None
-
-
-def whole_table(table: pd.DataFrame, measures: list[str], layout: Layout, problems: Problems) -> None:
-    """What a reader should look at though the data can be used: therapist changes, constants, empty columns, gaps."""
-    if THERAPIST in table and layout.roles().get(THERAPIST) is not None:
-        _therapist_changes(table, problems)
-    if DATE in table and layout.date is not None and layout.session is not None:
-        _dates_against_sessions(table, problems)
-    for name in measures:
-        values = table[name].to_numpy(dtype=np.float64)
-        low, high = extremes(values)
-        if low > high:
-            problems.add(
-                WARNING, "empty measure", f"{name!r} has no value.", remedy="Is it the right column?", column=name
-            )
-        elif low == high and len(values) > 1:
-            problem = f"{name!r} is {low:g} throughout."
-            problems.add(WARNING, "constant", problem, remedy="Is it the right column?", column=name)
-    patient = pd.factorize(table[PATIENT])[0]
-    sizes = np.bincount(patient[patient >= 0])
-    if len(sizes) == 1:
-        problems.add(WARNING, "one patient", "The file has one patient.", remedy="Is it the right patient column?")
-    elif len(sizes) and sizes.max() == 1:
-        problem = "Every patient has one session."
-        problems.add(WARNING, "one session each", problem, remedy="Is it a wide file (wide=), or the wrong column?")
-
-
-def _therapist_changes(table: pd.DataFrame, problems: Problems) -> None:
-    rated = table[[PATIENT, SESSION, THERAPIST]].dropna(subset=[PATIENT, THERAPIST])
-    if rated.empty:
-        problems.add(WARNING, "empty therapist", "No row has a therapist.", remedy="Is it the right column?")
-        return
-    codes = pd.factorize(rated[PATIENT])[0]
-    order = np.lexsort((rated[SESSION].to_numpy(dtype=np.float64, na_value=np.nan), codes))
-    therapist = pd.factorize(rated[THERAPIST])[0][order]
-    changed = (codes[order][1:] == codes[order][:-1]) & (therapist[1:] != therapist[:-1])
-    if not changed.any():
-        return
-    bad = np.zeros(len(rated), dtype=bool)
-    bad[order[1:][changed]] = True
-    n = len(np.unique(codes[bad]))
-    problem = f"{n} patient{' changes' if n == 1 else 's change'} therapist; kept as it is."
-    problems.add(
-        NOTE, "therapist changes", problem, remedy="A transfer, or a mistake?", table=rated, bad=bad, column=THERAPIST
-    )
-
-
-def _dates_against_sessions(table: pd.DataFrame, problems: Problems) -> None:
-    dated = table[[PATIENT, SESSION, DATE]].dropna()
-    if dated.empty:
-        return
-    codes = pd.factorize(dated[PATIENT])[0]
-    order = np.lexsort((dated[SESSION].to_numpy(dtype=np.float64), codes))
-    day = dated[DATE].to_numpy()[order]
-    back = (codes[order][1:] == codes[order][:-1]) & (day[1:] < day[:-1])
-    if not back.any():
-        return
-    bad = np.zeros(len(dated), dtype=bool)
-    bad[order[1:][back]] = True
-    problem = f"{_hold(back, DATE)} a day before that of the patient's session before."
-    problems.add(
-        WARNING, "dates run back", problem, remedy="Check date and session.", table=dated, bad=bad, column=DATE
-    )

@@ -52,7 +52,7 @@ class Layout:
     missing_text: Sequence[str] = MISSING_TEXT
 
     def __post_init__(self) -> None:
-        require_choice(self.duplicates, ("error", "first", "last"), name="duplicates")
+        require_choice(self.duplicates, ("error", "first", "last", "merge"), name="duplicates")
         require_choice(self.number_by, ("order", "days", "weeks"), name="number_by")
         require_choice(self.decimal, (None, ".", ","), name="decimal")
         if not isinstance(self.header_row, int) or self.header_row < 1:

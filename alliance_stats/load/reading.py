@@ -79,13 +79,14 @@ def read_sessions(
     session_format : str, optional
         How session numbers are written in text, such as ``"Session {session}"``.
     not_sessions : list
-        What stands in the session column of rows that are no sessions, such as ``["Post-Rx", "follow-up"]``; ``""``
-        stands for an empty cell. These rows are left out before anything else is checked, and counted.
+        The cells of the session column in rows that are no sessions, such as ``["Post-Rx", "follow-up"]``; ``""`` means
+        an empty cell. These rows are left out before anything else is checked, and counted.
     only : dict, optional
         Column of the file to the cell, or list of cells, of the rows to be read, such as ``{"rater": "patient"}``
         where each rater has a row; read once for each, then :func:`merge_ratings`.
     date_format : str, optional
-        As in ``strptime``, such as ``"%d.%m.%Y"``; without it dates must be written 2026-01-31.
+        As in ``strptime``, such as ``"%d.%m.%Y"``; ``"excel"`` for day numbers such as 45123; without it dates must be
+        written 2026-01-31.
     number_by : {"order", "days", "weeks"}
         Without `session`: number sessions 1, 2, ... in the order of dates within the patient, or as days or weeks
         since the patient's first date, from 1.
@@ -93,8 +94,9 @@ def read_sessions(
         The file's words to ``attended``, ``late``, ``cancelled``, ``no-show``.
     labelled : list of str
         Columns of an SPSS or Stata file to be read as their value labels.
-    duplicates : {"error", "first", "last"}
-        What to do where a patient-session stands twice.
+    duplicates : {"error", "first", "last", "merge"}
+        What to do with several rows of one patient and session: refuse, keep the first or the last, or merge them into
+        one row where no two of them hold different values in a column. Rows dropped or merged are counted.
     missing_text : list of str
         Cells of a text file that mean missing.
 

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load import checks
+from alliance_stats.load import checks, suspicions
 from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number
+from alliance_stats.load.duplicates import without_duplicates
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.layout import ROLES, Layout
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
+from alliance_stats.load.raw import Raw
 from alliance_stats.load.rows import only_wanted, without_empty, without_other_rows
 from alliance_stats.load.shape import wide_to_long
-from alliance_stats.load.text import Raw
 from alliance_stats.tables import naming
 from alliance_stats.tables.flow import FLOW, Steps, counted
 from alliance_stats.tables.schema import (
@@ -26,7 +27,7 @@ from alliance_stats.tables.schema import (
     SESSION,
     THERAPIST,
     DataError,
-    check_sessions,
+    check_runs,
     require_columns,
     suggest,
 )
@@ -44,8 +45,10 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
     """SESSIONS from the table of a file."""
     table, how = raw.table, dict(raw.how)
     steps: Steps = []
+    for rule, name, sentence in raw.remarks:
+        problems.add(WARNING if rule == "impossible date" else NOTE, rule, sentence, remedy="", column=name)
     table = without_empty(table, problems)
-    table, wide_measures = _long(table, layout)
+    table, wide_measures = _long(table, layout, problems)
     table = _with_roles(table, layout, problems, raw)
     steps.append(counted("in the file", table))
     table = only_wanted(table, layout, steps)
@@ -58,11 +61,12 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
         table = _without_unheld(table, by_session, steps)
     table = _sessions(table, layout, problems, steps)
     table = _attendance(table, layout, problems)
-    table = _duplicates(table, layout, problems, steps)
-    checks.whole_table(table, measures, layout, problems)
+    table = without_duplicates(table, layout.duplicates, problems, steps)
+    suspicions.look_at(table, measures, layout, problems)
     if any(problem.severity == ERROR for problem in problems.found):
         return table
-    result = check_sessions(table.reset_index(drop=True))
+    result, first = check_runs(table.reset_index(drop=True))
+    suspicions.copies(result, first, measures, problems)
     result = result[[*(role for role in ROLES if role in result), *(name for name in result if name not in ROLES)]]
     steps.append(counted("read", result))
     how.pop("labels", None)
@@ -106,17 +110,20 @@ def _require_named(table: pd.DataFrame, names: Sequence[str]) -> None:
         for row, cells in zip(table.index[:30], table.head(30).to_numpy(dtype=object)):
             if any(isinstance(cell, str) and cell.strip() == name for cell in cells):
                 raise DataError(
-                    f"the file has no column {name!r}; that name stands in row {row}.",
+                    f"the file has no column {name!r}; that name is in row {row}.",
                     remedy=f"Say header_row={row}: the rows above hold no data.",
                 )
     require_columns(table, names, table_name="the file")
 
 
-def _long(table: pd.DataFrame, layout: Layout) -> tuple[pd.DataFrame, list[str]]:
+def _long(table: pd.DataFrame, layout: Layout, problems: Problems) -> tuple[pd.DataFrame, list[str]]:
     if layout.wide is None:
         return table, []
     _require_named(table, [layout.patient])
-    return wide_to_long(table, layout.wide, kept=[layout.patient])
+    long, measures, remarks = wide_to_long(table, layout.wide, kept=[layout.patient])
+    for sentence in remarks:
+        problems.add(WARNING, "session absent", sentence, remedy="Is the column named otherwise?")
+    return long, measures
 
 
 def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Raw) -> pd.DataFrame:
@@ -139,8 +146,21 @@ def _with_roles(table: pd.DataFrame, layout: Layout, problems: Problems, raw: Ra
         require_columns(table, [name], table_name="the file")
         if name not in raw.labels:
             raise DataError(f"{name!r} has no value labels.", remedy=suggest(name, raw.labels))
-        table = table.assign(**{name: table[name].map(raw.labels[name]).where(table[name].notna())})
+        table = table.assign(**{name: _labels(table, name, raw.labels[name], layout, problems)})
     return table.rename(columns={**taken, **renamed})
+
+
+def _labels(table: pd.DataFrame, name: str, labels: Mapping[Any, str], layout: Layout, problems: Problems) -> pd.Series:
+    """A column as its value labels; a code without label is an error."""
+    codes = table[name]
+    coded = as_numbers(codes, layout.codes_for(layout.named(name))).coded
+    bad = ~codes.isin(list(labels)) & codes.notna() & ~coded
+    problem = f"{int(bad.sum())} cell(s) of {name!r} hold a code without a value label."
+    remedy = (
+        f"If it means missing: missing_codes={{{layout.named(name)!r}: [...]}}. Otherwise leave it out of labelled=."
+    )
+    problems.add(ERROR, "no label", problem, remedy=remedy, table=table, bad=bad, column=name)
+    return codes.map(dict(labels)).where(codes.notna())
 
 
 def _measures(
@@ -251,6 +271,8 @@ def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, steps: St
     if column.dtype == np.int64 and layout.session_format is None:
         numbers = column.to_numpy()
         if allowed[0] <= numbers.min() and numbers.max() <= allowed[1]:
+            if layout.range_for(SESSION) is None:
+                checks.session_codes(table, numbers.astype(np.float64), problems)
             return table
     if layout.session_format is not None:
         column = checks.formatted_sessions(table, layout.session_format, problems)
@@ -258,6 +280,8 @@ def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, steps: St
     if checks.sessions_are_dates(table, column, problems):
         return table.assign(**{SESSION: found.values})
     checks.session_numbers(table, found, allowed, problems)
+    if layout.range_for(SESSION) is None:
+        checks.session_codes(table, np.where(found.values <= SESSION_RANGE[1], found.values, np.nan), problems)
     whole = np.floor(found.values) == found.values
     values = np.where(whole & (np.abs(found.values) < 2**53), found.values, 0).astype(np.int64)
     return table.assign(**{SESSION: values}) if whole.all() else table.assign(**{SESSION: found.values})
@@ -309,17 +333,4 @@ def _without_unheld(table: pd.DataFrame, measures: list[str], steps: Steps) -> p
     steps.append(counted("with a value in this session or a later one", kept))
     if kept.empty:
         raise DataError("No session of any patient has a value.", remedy="Check wide= and missing_codes=.")
-    return kept
-
-
-def _duplicates(table: pd.DataFrame, layout: Layout, problems: Problems, steps: Steps) -> pd.DataFrame:
-    known = (table[PATIENT].notna() & table[SESSION].notna()).to_numpy(dtype=bool)
-    twice = table.duplicated([PATIENT, SESSION], keep="first").to_numpy() & known
-    if not twice.any():
-        return table
-    if layout.duplicates == "error":
-        checks.duplicates(table, twice, problems)
-        return table
-    kept = table.loc[~table.duplicated([PATIENT, SESSION], keep=layout.duplicates).to_numpy()]  # type: ignore[arg-type]
-    steps.append(counted(f"one row per patient and session (the {layout.duplicates} kept)", kept))
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from alliance_stats.tables.schema import SESSION, DataError
 Wide = str | Sequence[str] | Mapping[str, str]
 
 
-def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tuple[pd.DataFrame, list[str], list[str]]:
     """One row per file row and session number, the columns that fit the patterns becoming measures.
 
     Parameters
@@ -31,14 +32,17 @@ def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tup
     Returns
     -------
     DataFrame
-        With a column ``session``; every column without a session number stands on each row of its patient.
+        With a column ``session``; every column without a session number is repeated on each row of its patient.
     list of str
         The measures, in the order of the file.
+    list of str
+        Sentences about session numbers that a measure lacks.
 
     Raises
     ------
     DataError
-        If a pattern fits no column, or two columns give the same measure and session.
+        If a pattern fits no column, two columns give the same measure and session, or a column nearly fits, such as
+        ``wai_S3`` for ``wai_s{session}``.
     ValueError
         If a pattern lacks ``{session}`` or a name.
 
@@ -75,6 +79,7 @@ def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tup
                 f"No column fits the pattern {pattern!r}; the file has {shown}",
                 remedy="Correct wide=; {session} stands for the number.",
             )
+    _refuse_near(table, named, cells, kept)
     used = {column for by_session in cells.values() for column in by_session.values()}
     sessions = sorted({session for by_session in cells.values() for session in by_session})
     for measure in (*cells, SESSION):
@@ -89,7 +94,61 @@ def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tup
     made: dict[str, Any] = {SESSION: np.tile(np.array(sessions, dtype=np.int64), n)}
     for measure, by_session in cells.items():
         made[measure] = _interleaved([by_session.get(session) for session in sessions], table)
-    return pd.concat([long, pd.DataFrame(made, index=long.index)], axis=1), list(cells)
+    return pd.concat([long, pd.DataFrame(made, index=long.index)], axis=1), list(cells), _absent(cells)
+
+
+def _refuse_near(
+    table: pd.DataFrame, named: list[tuple[str, str]], cells: dict[str, dict[int, str]], kept: Sequence[str]
+) -> None:
+    """Raise where a column differs from a pattern only in capitals, blanks or punctuation: it would be left out."""
+    used = {column for by_session in cells.values() for column in by_session.values()}
+    measures: dict[str, str] = {}
+    for one in cells:
+        other = measures.setdefault(_bare(one), one)
+        if other != one:
+            columns = [next(iter(cells[name].values())) for name in (other, one)]
+            raise DataError(
+                f"The columns {columns[0]!r} and {columns[1]!r} nearly fit together: {other!r}, {one!r}.",
+                remedy="Write the measure the same way in every column name, or rename one measure.",
+            )
+    for name, pattern in named:
+        expression = naming.matcher(_bare(pattern))
+        for column in table.columns:
+            fit = None if column in used or column in kept else expression.match(_bare(str(column)))
+            if fit is None:
+                continue
+            measure = measures.get(_bare(name.format(**fit.groupdict())))
+            if measure is not None and int(fit[SESSION]) not in cells[measure]:
+                raise DataError(
+                    f"The column {column!r} nearly fits the pattern {pattern!r}.",
+                    remedy="Rename the column so that it fits, or so that it does not look like a session.",
+                )
+
+
+def _bare(text: str) -> str:
+    """A name or pattern in small letters without blanks and punctuation; names in braces stay.
+
+    >>> _bare("WAI_ s{session}")
+    'wais{session}'
+    """
+    return "".join(
+        part if part.startswith("{") else re.sub(r"[\W_]", "", part.casefold()) for part in _BRACES.split(text)
+    )
+
+
+_BRACES = re.compile(r"(\{\w+\})")
+
+
+def _absent(cells: dict[str, dict[int, str]]) -> list[str]:
+    """Session numbers left out between a measure's first and last, unless it was taken every so many sessions."""
+    found = []
+    for measure, by_session in cells.items():
+        sessions = sorted(by_session)
+        absent = sorted(set(range(sessions[0], sessions[-1])) - set(sessions))
+        if absent and len(set(np.diff(sessions))) > 1:
+            shown = ", ".join(map(str, absent[:8])) + (", ..." if len(absent) > 8 else "")
+            found.append(f"{measure!r} has no column for session {shown}.")
+    return found
 
 
 def _named(wide: Wide) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""Text files (CSV, TSV, semicolons): encoding, delimiter and the shape of every record are established, not hoped for.
+"""Text files (CSV, TSV, semicolons): the encoding and the delimiter are found out, and every row knows its line.
 
-The bytes are read once. A structure pass finds where each record begins, so that a message can name the line of the
-file even where cells hold line breaks; pandas' C parser then does the reading.
+pandas' C parser does the reading. Where its rows are not the lines of the file (blank lines, line breaks in cells, rows
+with too many cells), the records are gone through one by one, so that a message can name the line.
 """
 
 from __future__ import annotations
@@ -10,27 +10,19 @@ import csv
 import io
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load.cells import extremes
 from alliance_stats.load.encodings import as_utf8
-from alliance_stats.load.records import IntArray, any_leading_zero, count_bytes, first_records, record_structure
+from alliance_stats.load.raw import Raw, require_names, unique_names
+from alliance_stats.load.records import Records, all_records, first_records
+from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.schema import DataError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 MISSING_TEXT = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", ".")
 """Cells that mean "missing" in exports of R, Python, SPSS, SAS, Stata and databases."""
-
-
-class Raw(NamedTuple):
-    """A table as the file has it: named columns, the file row in the index, and how it was read."""
-
-    table: pd.DataFrame
-    how: dict[str, Any]
-    labels: dict[str, dict[Any, str]]
 
 
 def read_text(
@@ -69,13 +61,9 @@ def read_text(
     if not data[:10_000].strip(b'\n\t ,;|"') and not data.strip(b'\n\t ,;|"'):
         raise DataError("The file is empty.", remedy="Export it again; it must have a line with column names.")
     delimiter = _delimiter(data, delimiter, wanted)
-    names = _header(data, delimiter)
+    names = _header(data, delimiter, wanted, header_row)
     require_names(names)
-    table = _parse_even(data, delimiter, names, missing_text)
-    if table is None:
-        table, lines = _parse_uneven(data, delimiter, names, missing_text, header_row)
-    else:
-        lines = np.arange(len(table)) + header_row + 1
+    table, lines = _rows(data, delimiter, names, missing_text, header_row)
     if table.empty:
         raise DataError(
             "The file has a line of column names and no rows.", remedy="Export it again with its data.", row=header_row
@@ -92,82 +80,43 @@ def read_text(
     return Raw(table, how, {})
 
 
-def _parse_even(data: bytes, delimiter: str, names: list[str], missing_text: Sequence[str]) -> pd.DataFrame | None:
-    """The table of a file without quotes and blank lines in which every line has as many cells as the first.
-
-    The delimiters are counted once over the whole file; a line with too many cells, made up for by one with too few,
-    stops the parser, and blank lines, which it skips, show in the number of rows. None: the file is not of this kind.
-    """
-    if len(names) < 2 or b'"' in data:
-        return None
-    n_lines, n_delimiters = count_bytes(data, b"\n"), count_bytes(data, delimiter.encode())
-    if n_delimiters != (len(names) - 1) * n_lines:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = _parse(data, delimiter, unique_names(names), {}, missing_text)
-    except (DataError, pd.errors.ParserWarning):
-        return None
-    return table if len(table) == n_lines - 1 else None
-
-
-def _parse_uneven(
+def _rows(
     data: bytes, delimiter: str, names: list[str], missing_text: Sequence[str], header_row: int
 ) -> tuple[pd.DataFrame, IntArray]:
-    """The table of any other file, and the line at which each of its records begins."""
-    lines, n_fields, first_field_blank = record_structure(data, delimiter, offset=header_row - 1)
-    real = ~((n_fields == 1) & first_field_blank)
-    lines, n_fields = lines[real], n_fields[real]
-    width = _width(names, data, delimiter, lines, n_fields, header_row)
-    labels = unique_names([*names, *("" for _ in range(width - len(names)))])
-    table = _parse(data, delimiter, labels, {}, missing_text)
-    if len(table) != len(lines) - 1:
+    """The table, and the line at which each of its rows begins."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than there are names
+            table = _parse(data, delimiter, unique_names(names), {}, missing_text)
+    except (_Unparsed, pd.errors.ParserWarning):
+        table = None
+    if table is not None and len(table) == data.count(b"\n") - 1:  # every line is a row
+        return table, np.arange(len(table)) + header_row + 1
+    records = all_records(data, delimiter, offset=header_row - 1)
+    real = ~records.blank
+    records = Records(records.lines[real], records.n_cells[real], records.blank[real])
+    width = _width(names, data, delimiter, records, header_row)
+    table = _parse(data, delimiter, unique_names([*names, *[""] * (width - len(names))]), {}, missing_text)
+    if len(table) != len(records.lines) - 1:
         raise DataError(
-            f"The quotes of the file do not match: {len(lines) - 1} rows by line breaks, {len(table)} by quotes.",
+            f"The quotes do not match: {len(records.lines) - 1} rows by line breaks, {len(table)} by quotes.",
             remedy="Look for a cell with a single quotation mark and double or remove it.",
         )
-    return table, lines[1:]
+    return table, records.lines[1:]
 
 
-def require_names(names: Sequence[str]) -> None:
-    """Raise where the line of column names holds numbers alone."""
-    given = [name.strip() for name in names if name.strip()]
-    if given and all(name.replace(".", "", 1).replace("-", "", 1).isdigit() for name in given):
-        raise DataError(
-            f"The line of column names holds numbers alone ({', '.join(given[:4])}, ...).",
-            remedy="Add a line of column names, or say in which line it stands with header_row=.",
-        )
-
-
-def unique_names(names: Sequence[str]) -> list[str]:
-    """Column names without surrounding blanks; unnamed columns are called ``unnamed_<position>``.
-
-    Raises
-    ------
-    DataError
-        If a name stands twice.
-    """
-    found: list[str] = []
-    for position, name in enumerate(names, start=1):
-        label = name.strip() or f"unnamed_{position}"
-        if label in found:
-            raise DataError(
-                f"The file has two columns named {label!r} (columns {found.index(label) + 1} and {position}).",
-                remedy="Rename one of them in the file.",
-            )
-        found.append(label)
-    return found
+class _Unparsed(DataError):
+    """The parser stopped."""
 
 
 def _delimiter(data: bytes, declared: str | None, wanted: Sequence[str]) -> str:
     """The delimiter: the one that finds the wanted columns, else the one that gives the most even columns."""
 
     def merit(candidate: str) -> tuple[int, int, int]:
-        records = first_records(data, candidate, 30)
+        records = [record for _, record in first_records(data, candidate, 30)]
         if not records:
             return (0, 0, 0)
-        names = {name.strip() for name in records[0]}
+        names = {name.strip() for record in records for name in record}  # a title may be above the column names
         even = sum(len(record) == len(records[0]) for record in records)
         many = len(records[0]) if len(records[0]) > 1 else 0
         return (len(names & set(wanted)), even * (many > 0), many)
@@ -192,17 +141,25 @@ def _delimiter(data: bytes, declared: str | None, wanted: Sequence[str]) -> str:
     return declared
 
 
-def _header(data: bytes, delimiter: str) -> list[str]:
-    records = first_records(data, delimiter, 1)
+def _header(data: bytes, delimiter: str, wanted: Sequence[str], header_row: int) -> list[str]:
+    """The column names; ``DataError`` where those that are wanted are further down."""
+    records = first_records(data, delimiter, 30)
     if not records:
         raise DataError("The file has no line of column names.", remedy="Export it again with its column names.")
-    return records[0]
+    found = [len({name.strip() for name in record} & set(wanted)) for _, record in records]
+    best = found.index(max(found))
+    if found[best] > found[0]:
+        line = records[best][0] + header_row - 1
+        raise DataError(
+            f"The column names are in line {line}, below a title or other text.", remedy=f"Say header_row={line}."
+        )
+    return records[0][1]
 
 
-def _width(names: list[str], data: bytes, delimiter: str, lines: IntArray, n_fields: IntArray, header_row: int) -> int:
+def _width(names: list[str], data: bytes, delimiter: str, records: Records, header_row: int) -> int:
     """The number of columns; rows with more cells than names are an error unless the surplus is empty everywhere."""
     width = len(names)
-    longest = int(n_fields.max())
+    longest = int(records.n_cells.max())
     if longest <= width:
         return width
     reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter)
@@ -222,13 +179,8 @@ def _width(names: list[str], data: bytes, delimiter: str, lines: IntArray, n_fie
 def _parse(
     data: bytes, delimiter: str, labels: list[str], texts: dict[str, str], missing_text: Sequence[str]
 ) -> pd.DataFrame:
-    """The table as pandas' C parser reads it.
-
-    Reading in pieces is faster by a third; where pieces of a column turn out to be of different kinds (text in one,
-    numbers in another), or a number is too large to be exact in another kind, the file is read again in one piece.
-    """
-
-    def read(*, in_pieces: bool) -> pd.DataFrame:
+    """The table as pandas' C parser reads it."""
+    try:
         return pd.read_csv(
             io.BytesIO(data),
             sep=delimiter,
@@ -238,39 +190,23 @@ def _parse(
             dtype=texts,
             na_values=list(missing_text),
             keep_default_na=False,
-            low_memory=in_pieces,
+            low_memory=False,  # in pieces a column could be text in one and numbers in another
             encoding="utf-8",
             encoding_errors="surrogatepass",
         )
-
-    try:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.DtypeWarning)
-                table = read(in_pieces=True)
-            of_a_kind = not any(_inexact(table[name]) for name in labels)
-        except pd.errors.DtypeWarning:
-            of_a_kind = False
-        return table if of_a_kind else read(in_pieces=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, OverflowError, UnicodeError) as error:
-        raise DataError(f"The file cannot be parsed: {error}.", remedy="Export it again as CSV in UTF-8.") from error
-
-
-def _inexact(column: pd.Series) -> bool:
-    """Whether a column of fractions holds numbers so large that whole ones may have been rounded."""
-    if column.dtype.kind != "f":
-        return False
-    low, high = extremes(column.to_numpy())
-    return low <= high and max(-low, high) >= 2.0**53
+        raise _Unparsed(f"The file cannot be parsed: {error}.", remedy="Export it again as CSV in UTF-8.") from error
 
 
 def _with_leading_zeros(
     table: pd.DataFrame, data: bytes, delimiter: str, labels: list[str], missing_text: Sequence[str]
 ) -> list[str]:
-    """Columns read as whole numbers in which a code such as 007 stands; it must stay text."""
-    if not any_leading_zero(np.frombuffer(data, dtype=np.uint8), ord(delimiter)):
+    """Columns read as numbers in which a code such as 007 is written; it must stay text."""
+    cells = np.frombuffer(data, dtype=np.uint8)
+    zeros = np.flatnonzero((cells[1:-1] == ord("0")) & (cells[2:] >= ord("0")) & (cells[2:] <= ord("9")))
+    if not np.isin(cells[zeros], [*delimiter.encode(), *b'\n" +-']).any():
         return []
-    whole = [name for name in labels if table[name].dtype.kind in "iu"]
+    whole = [name for name in labels if table[name].dtype.kind in "iuf"]
     if not whole:
         return []
     again = _parse(data, delimiter, labels, dict.fromkeys(whole, "str"), missing_text)

@@ -45,6 +45,9 @@ def keyed_answers(
     else:
         columns = list(items)
     require_columns(table, columns)
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise DataError(f"items names the column {twice[0]!r} twice.", remedy="Name each item column once.")
     if len(columns) < 2:
         raise DataError("Reliability needs two or more items.", remedy="Name more item columns.")
     values = np.column_stack([numeric(table, column) for column in columns])

@@ -87,7 +87,7 @@ def read_study(path: Path, sections: Mapping[str, frozenset[str]], *, required: 
         raise StudyError(f"{path}: {reason}.", remedy="Give the path of a study file (TOML).") from error
     except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not UTF-8 text.", remedy="Save the study file as UTF-8.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter: nested too deeply
         raise StudyError(f"{path} is not valid TOML: {error}.", remedy="Correct that line.") from error
     for name, content in settings.items():
         if name not in sections:

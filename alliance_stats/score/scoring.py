@@ -13,7 +13,7 @@ import pandas as pd
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, all_whole, plan_scoring, score_block
-from alliance_stats.score.questions import Moments, questions
+from alliance_stats.score.questions import Moments, coded_one_lower, questions, straight_throughout, turned_in_part
 from alliance_stats.tables import naming
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -51,7 +51,7 @@ def score_items(
     instrument : str, Path or Instrument
         A name in ``INSTRUMENTS``, the path of a TOML file, or an instrument.
     items : str, list or dict
-        Where the items stand: a pattern such as ``"wai_{item}"``, the column names in the order of the item numbers,
+        The item columns: a pattern such as ``"wai_{item}"``, the column names in the order of the item numbers,
         or a dict from item number to column name.
     into : str
         Name of the total, and the beginning of every other new name.
@@ -65,7 +65,7 @@ def score_items(
     answers : (low, high), optional
         The range of an answer in this study where it differs from the published one.
     already_reversed : bool or list of int
-        True, or the item numbers, where the file holds reversed items turned round already.
+        True, or the item numbers, where the file holds reversed items already reversed.
     out_of_range : {"error", "missing"}
         What an answer outside the range does: raise, or count as missing (counted in ``<into>_n_out_of_range``).
 
@@ -113,7 +113,14 @@ def score_items(
     if out_of_range == "missing":
         new[f"{into}_n_out_of_range"] = made["n_out_of_range"]
     _require_new(table, list(new), into)
-    notes = [*key.caveats(), *questions(moments, plan, into)]
+    answered = [table[column].to_numpy(dtype=np.float64) for column in columns]
+    notes = [
+        *key.caveats(),
+        *questions(moments, plan, into),
+        *turned_in_part(answered, table[PATIENT], plan, into),
+        *straight_throughout(made["straight"], made["n_items"], key, into),
+        *coded_one_lower(answered, made["n_out_of_range"], key, into),
+    ]
     for note in notes:
         _say_once(note)
     result = table.assign(**{name: pd.Series(values, index=table.index, copy=False) for name, values in new.items()})
@@ -140,6 +147,8 @@ def item_columns(
         found = naming.numbered(sessions.columns, items)
     elif isinstance(items, Mapping):
         found = {int(number): column for number, column in items.items()}
+        if len(found) < len(items):
+            raise DataError("items names an item number twice.", remedy="Name one column for each item number.")
     else:
         if len(items) != len(instrument.items):
             raise DataError(
@@ -161,6 +170,9 @@ def item_columns(
             remedy="Is it another version of the instrument? Otherwise name the item columns one by one.",
         )
     columns = [found[item] for item in instrument.items]
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise DataError(f"items names the column {twice[0]!r} twice.", remedy="Name each item column once.")
     require_columns(sessions, columns, table_name="sessions")
     return columns
 
@@ -253,13 +265,17 @@ def _out_of_range(
         raise DataError(
             f"{columns[position]!r} holds an answer {problem}.",
             remedy="Correct it; declare a code for missing (missing_codes= when reading) or the study's own range "
-            "(answers=); or count such answers as missing with out_of_range='missing'.",
+            "(answers=); or count such answers as missing with out_of_range='missing'."
+            + (f" {_ONE_LOWER}" if found == key.low - 1 else ""),
             patient=table[PATIENT].iloc[start + row],
             session=plain(table[SESSION].iloc[start + row]),
             column=columns[position],
             value=int(found) if found == np.floor(found) else float(found),
         )
     return count
+
+
+_ONE_LOWER = "Are the answers, of some rows at least, coded one lower than the instrument's?"
 
 
 def _require_new(table: pd.DataFrame, names: list[str], into: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import alliance_stats as als
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import FACTS
-from alliance_stats.instruments.reading import KEYS
+from alliance_stats.instruments.key_files import KEYS
 
 WANTED = [
     *("WAI-36", "WAI-S", "WAI-SR", "WAI-SR (1-7)", "SAI", "CALPAS-P", "ARM-5", "HAq-II", "SRS"),
@@ -129,3 +129,10 @@ def test_another_range_drops_what_belongs_to_the_published_one():
     assert key.cutoffs == {}
     assert "range" in key.unverified
     assert key.reversed == (2, 3)
+
+
+def test_a_key_file_nested_too_deeply_is_one_error(tmp_path):
+    path = tmp_path / "deep.toml"
+    path.write_text("a = " + "[" * 100_000)
+    with pytest.raises(als.DataError, match="not TOML"):
+        als.instruments.read_instrument(path)

@@ -146,7 +146,7 @@ BAD_FILES = [
     BadFile(
         "title above the header, unsaid",
         "Export of 3 May;;\n;;\nid;sess;wai\n1;1;5\n1;2;4\n",
-        ("no column 'id'", "row 3", "header_row=3"),
+        ("column names are in line 3", "header_row=3"),
     ),
     BadFile(
         "title above the header of a sheet",
@@ -196,11 +196,15 @@ BAD_FILES = [
     BadFile("patient NA", "id,sess,wai\n1,1,5\nNA,2,4\n", ("no patient", "row 3", "missing_text")),
     BadFile("totals row", "id,sess,wai\n1,1,5\n1,2,4\nMean,,4.5\n", ("no session number", "row 4", "totals")),
     # -- sessions -----------------------------------------------------------------------------------------------
-    BadFile("session twice", "id,sess,wai\n1,1,5\n1,2,4\n1,2,3\n", ("stands twice", "row 4", "patient 1", "session 2")),
+    BadFile(
+        "session twice",
+        "id,sess,wai\n1,1,5\n1,2,4\n1,2,3\n",
+        ("Duplicate patient-session rows: 1", "row 4", "patient 1", "session 2"),
+    ),
     BadFile(
         "a row for each rater",
         "id,sess,wai,rater\n1,1,5,patient\n1,1,4,therapist\n1,2,4,patient\n1,2,4,therapist\n",
-        ("stand twice", "only={'rater': 'patient'}", "'therapist'", "merge_ratings"),
+        ("Duplicate patient-session rows: 2", "only={'rater': 'patient'}", "'therapist'", "merge_ratings"),
     ),
     BadFile(
         "row twice, the first kept",
@@ -309,7 +313,7 @@ BAD_FILES = [
     BadFile(
         "two sessions on one date",
         "id,wai,day\n1,5,2024-04-10\n1,4,2024-04-10\n",
-        ("stands twice",),
+        ("Duplicate patient-session rows: 1",),
         options={"patient": "id", "date": "day"},
     ),
     BadFile(
@@ -346,8 +350,8 @@ BAD_FILES = [
         suffix=".xlsx",
     ),
     BadFile("empty sheet", sheet([]), ("empty",), suffix=".xlsx"),
-    BadFile("sheet not a workbook", b"id,sess,wai\n1,1,5\n", ("not a readable Excel workbook",), suffix=".xlsx"),
-    BadFile("zip not a workbook", hollow_zip, ("not a readable Excel workbook",), suffix=".xlsx"),
+    BadFile("sheet not a workbook", b"id,sess,wai\n1,1,5\n", ("not a readable Excel file",), suffix=".xlsx"),
+    BadFile("zip not a workbook", hollow_zip, ("not a readable Excel file",), suffix=".xlsx"),
     BadFile("spss cut off", b"$FL2@(#) SPSS", ("not a readable SPSS file",), suffix=".sav"),
     BadFile("stata cut off", b"<stata_dta><header>", ("not a readable Stata file",), suffix=".dta"),
     BadFile("parquet cut off", b"PAR1xxxx", ("not a readable Parquet file",), suffix=".parquet"),
@@ -382,7 +386,7 @@ BAD_FILES = [
     BadFile(
         "wide, patient twice",
         "id,wai_s1,wai_s2\n1,5,4\n1,5,4\n",
-        ("twice", "row 3", "patient 1"),
+        ("Duplicate patient-session rows: 2", "row 3", "patient 1"),
         options={"patient": "id", "wide": {"wai": "wai_s{session}"}},
     ),
 ]

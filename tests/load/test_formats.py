@@ -1,6 +1,6 @@
 """One simulated study written as every format comes back identical."""
 
-import importlib
+import importlib.util
 import shutil
 import subprocess
 
@@ -194,14 +194,8 @@ def test_stata_labels(tmp_path):
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
     path = tmp_path / "study.sav"
     spss_with_labels(path)
-    real = importlib.import_module
-
-    def without(name, *args):
-        if name == "pyreadstat":
-            raise ImportError(name)
-        return real(name, *args)
-
-    monkeypatch.setattr(formats.importlib, "import_module", without)
+    real = importlib.util.find_spec
+    monkeypatch.setattr(formats.importlib.util, "find_spec", lambda name: None if name == "pyreadstat" else real(name))
     with pytest.raises(ImportError, match=r"alliance_stats\[spss\]"):
         als.read_sessions(path, patient="id", session="sess")
 
@@ -242,3 +236,46 @@ def test_a_nullable_and_a_categorical_column(tmp_path):
     got = als.read_sessions(path, patient="id", session="sess")
     assert got["wai"].isna().tolist() == [False, True]
     assert got["arm"].tolist() == ["x", "y"]
+
+
+def test_codes_that_spss_declares_missing_are_counted(tmp_path):
+    path = tmp_path / "study.sav"
+    spss_with_labels(path)
+    got = als.read_sessions(path, patient="id", session="sess")
+    assert "2 cell(s) of 'wai' hold a code that SPSS declares missing (9, -9)" in str(got.attrs["report"]["notes"])
+
+
+def test_a_code_without_label_is_not_made_missing(tmp_path):
+    path = tmp_path / "study.sav"
+    table = pd.DataFrame({"id": [1, 1, 2], "sess": [1, 2, 1], "arm": [1.0, 2, 3], "wai": [5.0, 4, 3]})
+    pyreadstat.write_sav(table, str(path), variable_value_labels={"arm": {1: "a", 2: "b"}})
+    with pytest.raises(als.DataError, match=r"1 cell.*'arm' hold a code without a value label.*row 3.*3"):
+        als.read_sessions(path, patient="id", session="sess", labelled=["arm"])
+    got = als.read_sessions(path, patient="id", session="sess", labelled=["arm"], missing_codes={"arm": [3]})
+    assert got["arm"].fillna("").tolist() == ["a", "b", ""]
+
+
+def test_an_impossible_date_in_an_unused_column_does_not_refuse_the_file(tmp_path):
+    path = tmp_path / "study.sav"
+    table = pd.DataFrame(
+        {"id": [1, 1], "sess": [1, 2], "wai": [5.0, 4], "born": [1e16, 1.3e10], "day": [1.39e10, 1.3901e10]}
+    )
+    pyreadstat.write_sav(table, str(path), variable_format={"born": "DATE11", "day": "DATETIME20"})
+    got = als.read_sessions(path, patient="id", session="sess", date="day")
+    assert got["born"].isna().tolist() == [True, False]
+    assert got["date"].dt.year.tolist() == [2023, 2023]
+    assert "1 cell(s) of 'born' hold an impossible date" in str(got.attrs["report"]["warnings"])
+
+
+def test_permission_and_paths(tmp_path, monkeypatch):
+    path = tmp_path / "study.csv"
+    path.write_text("id,sess,wai\n1,1,5\n")
+
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(formats.Path, "read_bytes", forbidden)
+    with pytest.raises(als.DataError, match=r"may not read.*permission denied.*Ask for the right"):
+        als.read_sessions(path, patient="id", session="sess")
+    with pytest.raises(als.DataError, match=r"cannot be opened|no file"):
+        als.read_sessions(tmp_path / ("x" * 5000 + ".csv"), patient="id", session="sess")

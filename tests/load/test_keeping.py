@@ -62,3 +62,14 @@ def test_flip():
         als.flip(ROWS, column="x", into="x", low=0, high=3)
     with pytest.raises(ValueError, match="low=3"):
         als.flip(ROWS, column="x", into="y", low=3, high=0)
+
+
+def test_the_loss_is_recorded_after_the_steps_of_reading(tmp_path):
+    path = tmp_path / "study.csv"
+    path.write_text("id,sess,wai\n1,1,5\n1,2,4\n2,1,6\n2,3,7\n")
+    got = als.read_sessions(path, patient="id", session="sess")
+    flow = als.flow(als.keep(got, got["wai"] > 5, because="alliance above 5"))
+    assert flow["step"].tolist() == ["in the file", "read", "alliance above 5"]
+    assert flow[["patients_lost", "sessions_lost"]].iloc[-1].tolist() == [1, 2]
+    with pytest.raises(ValueError, match="in words"):
+        als.keep(got, got["wai"] > 5, because=" ")

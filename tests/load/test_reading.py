@@ -145,53 +145,6 @@ def test_ids_of_mixed_kinds_far_apart_stay_exact(tmp_path):
     assert {"9007199254740993", "p1"} <= set(got["patient"])
 
 
-# -- wide ------------------------------------------------------------------------------------------------------
-WIDE = """id,age,w1_t1,w2_t1,w1_t2,w2_t2,wt_t1,wt_t2,day_t1,day_t2
-1,30,5,4,3,,2,1,2024-01-01,2024-01-08
-2,40,1,2,,,,,2024-02-01,
-"""
-
-
-def test_several_measures_and_raters_at_once(tmp_path):
-    got = read(
-        tmp_path,
-        WIDE,
-        session=None,
-        wide={"wai_{item}": "w{item}_t{session}", "therapist_rated": "wt_t{session}", "date": "day_t{session}"},
-        date="date",
-    )
-    assert len(got) == 3
-    assert np.allclose(got["wai_1"], [5, 3, 1])
-    assert np.allclose(got["wai_2"], [4, np.nan, 2], equal_nan=True)
-    assert np.allclose(got["therapist_rated"], [2, 1, np.nan], equal_nan=True)
-    assert got["age"].tolist() == [30, 30, 40]
-    assert got["date"].dt.day.tolist() == [1, 8, 1]
-    flow = als.flow(got)
-    assert flow["sessions"].tolist()[:2] == [4, 3]
-    assert flow["sessions_lost"].tolist()[:2] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("wide", "message"),
-    [
-        ("wai", "must hold {session}"),
-        ("wai_s{session}", "name the measure"),
-        ({"a_{item}": "wai_s{session}"}, "uses {item}"),
-        ({"a": "wai_s{session}", "b": "wai_{session}_{session}"}, "names a field twice"),
-        ([], "names no pattern"),
-    ],
-)
-def test_wide_patterns_are_checked(tmp_path, wide, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        read(tmp_path, "id,wai_s1\n1,5\n", session=None, wide=wide)
-
-
-def test_infinity_beside_a_usual_code_is_infinity(tmp_path):
-    (tmp_path / "study.csv").write_text("id,sess,wai\n1,1,-9\n1,2,inf\n1,3,\n")
-    found = als.check_file(tmp_path / "study.csv", patient="id", session="sess")
-    assert found["rule"].tolist()[0] == "infinity"
-
-
 # -- options ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "message"),
@@ -254,222 +207,41 @@ def test_numbering_by_weeks_and_days(tmp_path):
     assert days["session"].tolist() == [1, 9, 29]
 
 
-# -- flow ------------------------------------------------------------------------------------------------------
-def test_keep_records_who_was_lost(tmp_path):
-    got = read(tmp_path, GOOD, missing_codes=[-9])
-    kept = als.keep(got, got["wai"] > 5, because="alliance above 5")
-    flow = als.flow(kept)
-    assert flow["step"].tolist() == ["in the file", "read", "alliance above 5"]
-    assert flow[["patients_lost", "sessions_lost"]].iloc[-1].tolist() == [1, 2]
-    assert als.flow(got).shape[0] == 2
-    with pytest.raises(ValueError, match="in words"):
-        als.keep(got, got["wai"] > 5, because=" ")
+@pytest.mark.parametrize("codes", [["007", "", "012"], ["007", "NA", "1"]])
+def test_leading_zeros_survive_blanks(tmp_path, codes):
+    rows = "".join(f"1,{session},5,{code}\n" for session, code in enumerate(codes, 1))
+    got = read(tmp_path, "id,sess,wai,clinic\n" + rows)
+    assert got["clinic"].fillna("").tolist() == [code.replace("NA", "") for code in codes]
 
 
-# -- two raters ------------------------------------------------------------------------------------------------
-def test_merging_reports_what_did_not_match():
-    first = pd.DataFrame(
-        {"patient": ["a", "a", "b"], "session": [1, 2, 1], "wai": [1.0, 2, 3], "therapist": ["t", "t", "u"]}
-    )
-    second = pd.DataFrame({"patient": ["a", "c"], "session": [2, 1], "wai": [5.0, 6], "therapist": ["t", "v"]})
-    got = als.merge_ratings(first, second)
-    assert np.allclose(got["wai"], [1, 2, 3, np.nan], equal_nan=True)
-    assert got["wai_therapist"].tolist()[1] == 5
-    flow = als.flow(got)
-    assert flow["sessions"].tolist() == [3, 4]
-    assert flow["sessions_lost"].tolist() == [0, 0]
-    assert got["therapist"].tolist() == ["t", "t", "u", "v"]
-    assert got.attrs["merge"] == {
-        "matched": 1,
-        "only_first": 2,
-        "only_second": 1,
-        "patients_only_first": ["b"],
-        "patients_only_second": ["c"],
-    }
-    alone = als.load.unmatched_ratings(first, second)
-    assert alone["only_in"].tolist() == ["first", "first", "second"]
-    with pytest.raises(als.DataError, match="No patient and session stands in both"):
-        als.merge_ratings(first, second.assign(session=9))
-    with pytest.raises(als.DataError, match="numbers in one table and text in the other"):
-        als.merge_ratings(first, second.assign(patient=[1, 2]))
+@pytest.mark.parametrize("title", ["Export of 3 May\n", "Study; alliance\n\n", '"Export, 3 May"\n'])
+def test_a_title_above_the_column_names(tmp_path, title):
+    for delimiter in ",;":
+        text = title + "id,sess,wai\n1,1,5\n1,2,4\n".replace(",", delimiter)
+        line = title.count("\n") + 1
+        with pytest.raises(als.DataError, match=f"column names are in line {line}.*header_row={line}"):
+            read(tmp_path, text)
+        assert read(tmp_path, text, header_row=line)["wai"].tolist() == [5, 4]
 
 
-def test_two_raters_who_happen_to_agree_stay_two():
-    first = pd.DataFrame({"patient": ["a", "a"], "session": [1, 2], "wai": [5.0, 4], "therapist": [1, 1]})
-    second = pd.DataFrame({"patient": ["a", "a"], "session": [1, 3], "wai": [5.0, 2], "therapist": [1, 1]})
-    got = als.merge_ratings(first, second)
-    assert np.allclose(got["wai"], [5, 4, np.nan], equal_nan=True)
-    assert np.allclose(got["wai_therapist"], [5, np.nan, 2], equal_nan=True)
-    assert got["therapist"].tolist() == [1, 1, 1]
-    with pytest.raises(als.DataError, match="'wai_p' already"):
-        als.merge_ratings(first.assign(wai_p=1.0), second, suffix="_p")
+def test_day_numbers_of_excel(tmp_path):
+    text = "id,sess,wai,day\n1,1,5,45292\n1,2,4,45299\n"
+    with pytest.raises(als.DataError, match="Day numbers of Excel"):
+        read(tmp_path, text, date="day")
+    assert read(tmp_path, text, date="day", date_format="excel")["date"].dt.strftime("%Y-%m-%d").tolist() == [
+        "2024-01-01",
+        "2024-01-08",
+    ]
+    with pytest.raises(als.DataError, match="Day numbers of Excel"):
+        read(tmp_path, "id,sess,wai\n1,45292,5\n1,45299,4\n")
 
 
-def test_scores_of_both_raters_keep_their_record():
-    answers = {f"i{item}": [4.0, 5.0] for item in range(1, 6)}
-    rows = pd.DataFrame({"patient": ["a", "a"], "session": [1, 2], **answers})
-    one = als.score_items(rows, "ARM-5", items="i{item}", into="alliance").drop(columns=list(answers))
-    two = als.score_items(rows, "ARM-5", items="i{item}", into="alliance").drop(columns=list(answers))
-    got = als.merge_ratings(one, two)
-    assert set(got.attrs["scored"]) == {"alliance", "alliance_therapist"}
-    book = als.describe_sessions(got, ["alliance", "alliance_therapist"])
-    assert book["high"].tolist() == [7, 7]
+def test_two_ways_of_writing_dates(tmp_path):
+    text = "id,sess,wai,day\n1,1,5,31.01.2024\n1,2,4,2024-02-07\n1,3,4,14.02.2024\n"
+    with pytest.raises(als.DataError, match=r"mix ways of writing dates \(2 as %d\.%m\.%Y, 1 as %Y-%m-%d\)"):
+        read(tmp_path, text, date="day")
 
 
-RATERS = "id,sess,rater,wai\n1,1,patient,5\n1,1,therapist,4\n1,2,patient,5\n2,1,therapist,3\n2,1,2,6\n"
-
-
-def test_a_file_with_a_row_for_each_rater_is_read_once_for_each(tmp_path):
-    patients = read(tmp_path, RATERS, only={"rater": "patient"})
-    assert patients[["patient", "session", "wai"]].to_numpy().tolist() == [[1, 1, 5], [1, 2, 5]]
-    assert patients.attrs["flow"][1] == {"step": "with patient in 'rater'", "patients": 1, "sessions": 2}
-    others = read(tmp_path, RATERS, only={"rater": ["therapist"], "wai": [3, 4]})
-    assert others["wai"].tolist() == [4, 3]
-    assert read(tmp_path, RATERS, only={"rater": 2})["wai"].tolist() == [6]
-    merged = als.merge_ratings(patients.drop(columns="rater"), others.drop(columns="rater"))
-    assert np.allclose(merged["wai_therapist"], [4, np.nan, 3], equal_nan=True)
-    assert merged.attrs["merge"]["second_report"]["file"] == "study.csv"
-
-
-def test_only_is_checked(tmp_path):
-    with pytest.raises(als.DataError, match="no row has 'pateint' in 'rater'"):
-        read(tmp_path, RATERS, only={"rater": "pateint"})
-    with pytest.raises(als.DataError, match="no column 'ratr'"):
-        read(tmp_path, RATERS, only={"ratr": "patient"})
-    with pytest.raises(als.DataError, match="No row is left"):
-        read(tmp_path, RATERS, only={"rater": ""})
-    with pytest.raises(ValueError, match="must be a dict"):
-        read(tmp_path, RATERS, only="patient")
-
-
-# -- REDCap ----------------------------------------------------------------------------------------------------
-LONGITUDINAL = """record_id,redcap_event_name,therapist,wai,wai_complete
-1,baseline_arm_1,anna,,2
-1,session_1_arm_1,,5,2
-1,session_2_arm_1,,4,2
-2,baseline_arm_1,ben,,2
-2,session_1_arm_1,,6,2
-2,followup_arm_1,,3,2
-"""
-REPEATING = """record_id,redcap_repeat_instrument,redcap_repeat_instance,therapist,wai,phq
-1,,,anna,,
-1,alliance,1,,5,
-1,symptoms,1,,,12
-1,alliance,2,,4,
-2,,,ben,,
-2,alliance,1,,6,
-2,symptoms,2,,,9
-"""
-
-
-def test_redcap_longitudinal(tmp_path):
-    path = tmp_path / "export.csv"
-    path.write_text(LONGITUDINAL, encoding="utf-8")
-    got = als.load.read_redcap(path, event="session_{session}_arm_{arm}", therapist="therapist")
-    assert got[["patient", "session", "wai"]].to_numpy().tolist() == [[1, 1, 5], [1, 2, 4], [2, 1, 6]]
-    assert got["therapist"].tolist() == ["anna", "anna", "ben"]
-    assert "wai_complete" not in got
-    assert "3 row(s) are no sessions" in str(got.attrs["report"]["notes"])
-    with pytest.raises(als.DataError, match="No event fits"):
-        als.load.read_redcap(path, event="visit_{session}")
-
-
-def test_redcap_repeating(tmp_path):
-    path = tmp_path / "export.csv"
-    path.write_text(REPEATING, encoding="utf-8")
-    got = als.load.read_redcap(path, instruments=["alliance", "symptoms"], therapist="therapist")
-    assert got[["patient", "session"]].to_numpy().tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
-    assert np.allclose(got["phq"], [12, np.nan, np.nan, 9], equal_nan=True)
-    assert got["therapist"].tolist() == ["anna", "anna", "ben", "ben"]
-    with pytest.raises(als.DataError, match="no repeating instrument 'aliance'"):
-        als.load.read_redcap(path, instruments="aliance")
-    with pytest.raises(ValueError, match="event="):
-        als.load.read_redcap(path)
-
-
-def test_redcap_instruments_that_repeat_in_several_events(tmp_path):
-    path = tmp_path / "export.csv"
-    path.write_text(
-        "record_id,redcap_event_name,redcap_repeat_instrument,redcap_repeat_instance,redcap_survey_identifier,ther,wai\n"
-        "1,intake_arm_1,,,,anna,\n"
-        "1,treatment_arm_1,session,1,a@b.org,,5\n"
-        "1,treatment_arm_1,session,2,a@b.org,,4\n"
-        "1,booster_arm_1,session,1,a@b.org,,3\n"
-    )
-    with pytest.raises(als.DataError, match=r"repeat in 2 events.*event='treatment_arm_1'"):
-        als.load.read_redcap(path, instruments="session")
-    got = als.load.read_redcap(path, instruments="session", event="treatment_arm_{arm}", therapist="ther")
-    assert got["wai"].tolist() == [5, 4]
-    assert got["therapist"].tolist() == ["anna", "anna"]
-    assert "redcap_survey_identifier" not in got
-    with pytest.raises(als.DataError, match="No event fits 'tretment_arm_1'"):
-        als.load.read_redcap(path, instruments="session", event="tretment_arm_1")
-    with pytest.raises(ValueError, match=r"must hold \{session\}"):
-        als.load.read_redcap(path, event="treatment_arm_1")
-
-
-@pytest.mark.parametrize(("content", "session", "argument"), [
-    (LONGITUDINAL, "redcap_event_name", "event="),
-    (REPEATING, "redcap_repeat_instance", "instruments="),
-])  # fmt: skip
-def test_read_sessions_sends_a_redcap_export_to_its_reader(tmp_path, content, session, argument):
-    (tmp_path / "export.csv").write_text(content)
-    with pytest.raises(als.DataError, match=f"read_redcap.*{argument}"):
-        als.read_sessions(tmp_path / "export.csv", patient="record_id", session=session)
-
-
-# -- codebook --------------------------------------------------------------------------------------------------
-def test_codebook_by_hand():
-    table = pd.DataFrame(
-        {
-            "patient": [1, 1, 1, 2, 2],
-            "session": [1, 2, 4, 1, 2],
-            "therapist": ["a", "a", "a", "a", "b"],
-            "date": pd.to_datetime(["2024-01-01", "2024-01-08", "2024-01-22", "2024-02-01", "2024-02-03"]),
-            "wai": [7.0, 7, np.nan, 1, 3],
-        }
-    )
-    row = als.describe_sessions(table, ranges={"wai": [1, 7]}).iloc[0]
-    assert (row["n"], row["n_missing"], row["n_patients"]) == (4, 1, 2)
-    assert (row["share_floor"], row["share_ceiling"]) == (0.25, 0.5)
-    # Means 7 and 2: between 2 x 2.5^2 + 2 x 2.5^2 = 25, within (1 + 1) / 2 = 1, n0 = 2: (25 - 1) / 2 = 12; 12 / 13
-    assert row["share_between"] == pytest.approx(12 / 13)
-    facts = als.load.describe_study(table, ["wai"]).set_index("fact")
-    assert facts.loc["session numbers left out per patient", "maximum"] == 1
-    assert facts.loc["days between neighbouring sessions", "median"] == 7
-    assert facts.loc["therapists per patient", "maximum"] == 2
-    assert facts.loc["sessions with wai per patient", "minimum"] == 2
-    patterns = als.load.missing_patterns(table, ["wai"])
-    assert patterns["sessions"].tolist() == [4, 1]
-
-
-# -- privacy ---------------------------------------------------------------------------------------------------
-def test_pseudonyms_are_stable_across_files_and_formats():
-    key = "a secret that is long"
-    numbers = pd.DataFrame({"patient": [7, 8], "therapist": [7, 7], "session": [1, 1]})
-    text = pd.DataFrame({"patient": ["8", "7"], "session": [1, 1]})
-    first, second = als.load.pseudonymise(numbers, key=key), als.load.pseudonymise(text, key=key)
-    assert first["patient"].tolist() == second["patient"].tolist()[::-1]
-    assert first["patient"].iloc[0].split("-")[1] != first["therapist"].iloc[0].split("-")[1]
-    assert als.load.pseudonymise(numbers, key=key + "!")["patient"].tolist() != first["patient"].tolist()
-    assert numbers["patient"].tolist() == [7, 8]
-    with pytest.raises(ValueError, match="16 or more"):
-        als.load.pseudonymise(numbers, key="short")
-
-
-def test_dates_move_together():
-    table = pd.DataFrame({"patient": [1, 1, 2], "date": pd.to_datetime(["2024-01-01", "2024-01-08", "2024-01-01"])})
-    got = als.load.pseudonymise(table, key="a secret that is long", shift_dates=True)
-    assert (got["date"].diff().iloc[1]).days == 7
-    assert (got["date"] - table["date"]).abs().max() <= pd.Timedelta(days=182)
-
-
-def test_nothing_that_could_hold_an_id_stays_in_attrs(tmp_path):
-    got = read(tmp_path, "id,sess,wai\nanna,1,5\nAnna,1,4\n")
-    assert "anna" in str(got.attrs)
-    assert "anna" not in str(als.load.pseudonymise(got, key="a secret that is long").attrs)
-
-
-def test_missing_ids_stay_missing():
-    table = pd.DataFrame({"patient": ["a", "b"], "therapist": ["t", None]})
-    assert als.load.pseudonymise(table, key="a secret that is long")["therapist"].isna().tolist() == [False, True]
+def test_only_takes_long_numbers(tmp_path):
+    got = read(tmp_path, "id,sess,wai,site\n1,1,5,1234567\n1,2,4,1234567\n2,1,4,\n", only={"site": 1234567})
+    assert got["patient"].tolist() == [1, 1]

@@ -367,3 +367,49 @@ def test_the_first_bad_answer_of_a_later_block_is_named(monkeypatch):
     monkeypatch.setattr("alliance_stats.score.scoring.BLOCK", 2)
     with pytest.raises(als.DataError, match=r"session 4, column 'i2'.*: 8"):
         scored([[1] * 5, [1] * 5, [1] * 5, [1, 8, 1, 9, 1], [9] * 5], "ARM-5")
+
+
+# -- answers that look wrong ---------------------------------------------------------------------------------------
+def arm5(patients=30, seed=3):
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.normal(5.5, 0.7, patients), 6)
+    answers = np.clip(np.round(level[:, None] + rng.normal(0, 0.6, (len(level), 5))), 1, 7)
+    table = pd.DataFrame(answers, columns=[f"a{item}" for item in range(1, 6)])
+    table["a3"] = 8 - table["a3"]
+    return table.assign(patient=np.repeat(np.arange(patients), 6), session=np.tile(np.arange(1, 7), patients))
+
+
+def notes(table, **options):
+    return " ".join(als.score_items(table, "ARM-5", items="a{item}", into="s", **options).attrs["notes"])
+
+
+def test_items_reversed_already_in_a_part_of_the_file_are_asked_about():
+    table = arm5()
+    assert "in a part of the file" not in notes(table)
+    half = table["patient"] < 12
+    table.loc[half, "a3"] = 8 - table.loc[half, "a3"]
+    assert "run against the others in 9 patients and with them in 18" in notes(table)
+
+
+def test_the_same_answer_throughout_is_said():
+    table = arm5()
+    assert "the same answer" not in notes(table)
+    table.loc[table.index % 4 > 0, [f"a{item}" for item in range(1, 6)]] = 6
+    assert "in 76 % of the rows all items" in notes(table)
+
+
+def test_answers_coded_one_lower_are_asked_about():
+    table = arm5().assign(a1=lambda t: t["a1"].where(t["patient"] > 2, 0))
+    assert "coded from 0 to 6" in notes(table, out_of_range="missing", max_missing=1)
+    with pytest.raises(als.DataError, match="coded one lower"):
+        notes(table)
+
+
+@pytest.mark.parametrize("items", [["a1", "a2", "a3", "a4", "a1"], {1: "a1", 2: "a2", 3: "a3", 4: "a4", 5: "a4"}])
+def test_a_column_named_for_two_items_is_refused(items):
+    with pytest.raises(als.DataError, match="twice"):
+        als.score_items(arm5(), "ARM-5", items=items, into="s")
+    with pytest.raises(als.DataError, match="twice"):
+        als.score_items(arm5(), "ARM-5", items={1: "a1", "1": "a2", 3: "a3", 4: "a4", 5: "a5"}, into="s")
+    with pytest.raises(als.DataError, match="twice"):
+        als.reliability.item_reliability(arm5(), ["a1", "a2", "a2"])

@@ -58,7 +58,7 @@ def read_instrument(path: str | Path) -> Instrument:
         raise DataError(f"There is no instrument file {str(path)!r}.", remedy="Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} cannot be read: {error}.", remedy="Save it as UTF-8 text.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter: nested too deeply
         raise DataError(f"{path.name} is not TOML: {error}.", remedy="Correct the place named.") from error
     return instrument_from(content, where=path.name)
 

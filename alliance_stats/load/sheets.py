@@ -1,0 +1,129 @@
+"""One sheet of an Excel workbook."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.load.raw import Raw, require_names, unique_names
+from alliance_stats.tables.schema import DataError, suggest
+
+MOST_ROWS = 1_048_576
+"""Of a sheet; Excel's own limit."""
+
+_UNCALCULATED = re.compile(
+    rb'<c r="([A-Z]+)([0-9]+)"(?![^>]* t="str")[^>]*>\s*<f(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>'
+)
+"""A cell with a formula and no result; a result that is an empty text has the type ``str``."""
+
+
+def read_sheet(path: Path, *, sheet: str | int | None, header_row: int) -> Raw:
+    """The table on a sheet; the first row with column names is `header_row`."""
+    import openpyxl
+
+    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    try:
+        page = _sheet(book, path, sheet)
+        _require_results(page)
+        return _from_rows(_rows(page), {"format": "excel", "sheet": page.title}, header_row)
+    finally:
+        book.close()
+
+
+def _sheet(book: Any, path: Path, sheet: str | int | None) -> Any:
+    names = [page.title for page in book.worksheets]
+    if not names:
+        raise DataError(f"{path.name} has no sheet with cells.", remedy="Save the data in a sheet.")
+    if sheet is None:
+        filled = [page for page in book.worksheets if _has_cells(page)]
+        if len(filled) > 1:
+            shown = ", ".join(repr(page.title) for page in filled)
+            raise DataError(f"{path.name} has {len(filled)} sheets with data: {shown}.", remedy="Name one with sheet=.")
+        return filled[0] if filled else book.worksheets[0]
+    if isinstance(sheet, int):
+        if not 1 <= sheet <= len(names):
+            raise DataError(
+                f"{path.name} has {len(names)} sheet(s).", remedy=f"sheet={sheet} must be 1 to {len(names)}."
+            )
+        return book.worksheets[sheet - 1]
+    if sheet not in names:
+        raise DataError(f"{path.name} has no sheet {sheet!r}.", remedy=suggest(sheet, names))
+    return book[sheet]
+
+
+def _has_cells(page: Any) -> bool:
+    return any(any(value is not None for value in row) for row in page.iter_rows(max_row=50, values_only=True))
+
+
+def _require_results(page: Any) -> None:
+    """Raise where a formula was never calculated, as in files that a program wrote: its cell would read as empty."""
+    with page._get_source() as source:
+        found = _UNCALCULATED.findall(source.read())
+    if found:
+        column, row = (part.decode() for part in found[0])
+        raise DataError(
+            f"{len(found)} cell(s) of the sheet {page.title!r} hold a formula without its result, first {column}{row}.",
+            remedy="Open the workbook in a spreadsheet program and save it: that stores the results.",
+        )
+
+
+def _rows(page: Any) -> list[tuple[Any, ...]]:
+    page.reset_dimensions()
+    rows: list[tuple[Any, ...]] = []
+    for row in page.iter_rows(values_only=True):
+        if len(rows) == MOST_ROWS:
+            raise DataError(
+                f"The sheet has more than {MOST_ROWS:,} rows.", remedy="Excel cannot hold so many: use CSV."
+            )
+        rows.append(row)
+    return rows
+
+
+def _from_rows(rows: list[tuple[Any, ...]], how: dict[str, Any], header_row: int) -> Raw:
+    if len(rows) < header_row or all(value is None for row in rows[header_row - 1 :] for value in row):
+        raise DataError("The sheet is empty.", remedy="Name another with sheet=, or check header_row=.")
+    header = rows[header_row - 1]
+    body = rows[header_row:]
+    width = max(len(row) for row in rows[header_row - 1 :])
+    names = ["" if value is None else _header_text(value) for value in header] + [""] * (width - len(header))
+    if not any(names):
+        raise DataError(
+            f"Row {header_row} of the sheet holds no column names.", remedy="Say which row does with header_row=."
+        )
+    require_names(names)
+    labels = unique_names(names)
+    if not body:
+        raise DataError("The sheet has column names and no rows.", remedy="Export it again with its data.")
+    columns = zip(*((*row, *(None,) * (width - len(row))) for row in body))
+    table = pd.DataFrame({label: _typed(cells) for label, cells in zip(labels, columns)})
+    table.index = pd.RangeIndex(header_row + 1, header_row + 1 + len(body), name="row")
+    return Raw(table, how, {})
+
+
+def _header_text(value: object) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _typed(cells: tuple[Any, ...]) -> Any:
+    """Cells of a sheet: numbers as float, dates as datetimes, anything mixed as it is."""
+    kinds = set(map(type, cells)) - {type(None)}
+    if kinds <= {int, float} and kinds:
+        try:
+            if kinds == {int} and None not in cells:
+                return np.array(cells, dtype=np.int64)
+            return np.array(cells, dtype=np.float64)  # None becomes NaN
+        except OverflowError:
+            pass
+    if kinds == {datetime.datetime}:
+        try:
+            return pd.to_datetime(pd.Series(cells))
+        except (ValueError, OverflowError):
+            pass
+    made = np.empty(len(cells), dtype=object)
+    made[:] = cells
+    return made
