@@ -126,8 +126,13 @@ BROKEN = {
     "an unknown ending": Broken(
         endings=[line.replace("dropout", "gone") for line in endings()], check=1, report=1, says="'gone'"
     ),
-    "an ending of nobody": Broken(endings=[*endings(), "p7,completed"], check=1, report=1, says="endings names a patient that sessions does not have"),
-    "an ending twice": Broken(endings=[*endings(), "p1,completed"], check=1, report=1, says="endings names a patient twice"),
+    "an ending of nobody": Broken(
+        endings=[*endings(), "p7,completed"],
+        check=1,
+        report=1,
+        says="sessions does not have",
+    ),
+    "an ending twice": Broken(endings=[*endings(), "p1,completed"], check=1, report=1, says="a patient twice"),
     "a patient without an ending": Broken(endings=endings()[:-1], check=1, report=1, says="p4"),
     "endings in code": Broken(
         endings=[line.replace("dropout", "2").replace("completed", "1") for line in endings()],

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shared_data import real_data
 
 import alliance_stats as als
 from alliance_stats.dropout.competing import fit_endings
@@ -15,16 +16,13 @@ from alliance_stats.tables.schema import DataError
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "tests" / "reference" / "hazard"
-CBASP = ROOT / ".." / "shared" / "data" / "cbasp_sessions.csv"
 R = json.loads((FOLDER / "reference.json").read_text())
 FORMULA = "rupture_open + repaired_before + x + group"
 
 
 @pytest.fixture(scope="module")
 def cbasp():
-    if not CBASP.exists():
-        pytest.skip("the shared data are not here")
-    sessions = pd.read_csv(CBASP)
+    sessions = pd.read_csv(real_data("cbasp_sessions.csv"))
     last = sessions.groupby("patient")["session"].max()
     endings = als.derive_endings(sessions, "before_planned_end", planned=24)
     assert (endings["ending"] == "dropout").sum() == (last < 24).sum() == 44

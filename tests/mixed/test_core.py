@@ -1,17 +1,15 @@
 """fit_mixed: a case worked by hand, what must not change the answer, and the published fits."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
+from shared_data import real_data
 
 from alliance_stats.mixed.answers.r_squared import icc
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.fit import fit_mixed
 from alliance_stats.tables.schema import DataError
 
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 TINY = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
 
 
@@ -370,14 +368,11 @@ def test_words_and_tables():
 
 # -- published fits ----------------------------------------------------------------------------------------------------
 
-needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the real data sets are not part of the product")
-
 
 def read(name):
-    return pd.read_csv(SHARED / name)
+    return pd.read_csv(real_data(name))
 
 
-@needs_data
 def test_reframed_three_levels():
     data = read("reframed_phq9.csv")
     data = data[(data["grp"] == "RO-DBT") & (data["month_num"] <= 12)].assign(month=lambda t: t["month_num"])
@@ -390,7 +385,6 @@ def test_reframed_three_levels():
     assert fit.diagnostics["groups"] == {"patient": 160, "therapist": 22}
 
 
-@needs_data
 def test_reframed_worked_example():
     data = read("reframed_phq9_assessment.csv")
     data = data.assign(tx=1.0 * (data["grp"] == "RO-DBT"), month=data["month"] - data["month"].mean())
@@ -399,7 +393,6 @@ def test_reframed_worked_example():
     assert apart.log_likelihood == pytest.approx(-7050.858023, abs=1e-6)
 
 
-@needs_data
 def test_cbasp():
     fit = fit_mixed("symptom_count ~ session*group + (1+session|patient)", read("cbasp_sessions.csv"))
     assert fit.log_likelihood == pytest.approx(-10271.22227, abs=1e-5)
@@ -408,7 +401,6 @@ def test_cbasp():
     assert variance["residual", "", ""] == pytest.approx(1.93593, rel=5e-6)
 
 
-@needs_data
 def test_beat_the_blues():
     data = read("hsaur3_btheb_long.csv").rename(columns={"bdi.pre": "pre"})
     fit = fit_mixed("bdi ~ pre+time+treatment+drug+length+(1|subject)", data, reml=False)

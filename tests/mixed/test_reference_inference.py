@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shared_data import real_data
 
 from alliance_stats.mixed.answers.anova import anova
 from alliance_stats.mixed.answers.compare import compare
@@ -17,7 +18,6 @@ from alliance_stats.mixed.answers.robust import cluster_robust
 from alliance_stats.mixed.fit import fit_mixed
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "mixed"
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 LMER = {spec["name"]: spec for spec in json.loads((REFERENCE / "lmer_models.json").read_text())["models"]}
 INFERENCE = json.loads((REFERENCE / "inference.json").read_text())
 
@@ -28,9 +28,7 @@ def by_name(kind):
 
 def read(name):
     if name.startswith("shared:"):
-        path = SHARED / name.removeprefix("shared:")
-        if not path.exists():
-            pytest.skip(f"{path.name} is not beside the repository")
+        path = real_data(name.removeprefix("shared:"))
         return pd.read_csv(path).rename(columns={"bdi.pre": "bdi_pre"})
     return pd.read_csv(REFERENCE / "data" / f"{name}.csv")
 

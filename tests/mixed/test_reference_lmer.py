@@ -10,24 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shared_data import real_data
 
 from alliance_stats.mixed.fit import fit_mixed
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "tests" / "reference" / "mixed"
-SHARED = ROOT / ".." / "shared" / "data"
 FILE = json.loads((REFERENCE / "lmer_models.json").read_text(encoding="utf-8"))
 MODELS = {spec["name"]: spec for spec in FILE["models"]}
 
 
 def read(spec):
     name = spec["data"]
-    if name.startswith("shared:"):
-        path = SHARED / name.removeprefix("shared:")
-        if not path.exists():
-            pytest.skip(f"{path.name} is not beside the repository")
-    else:
-        path = REFERENCE / "data" / f"{name}.csv"
+    path = real_data(name.removeprefix("shared:")) if name.startswith("shared:") else REFERENCE / "data" / f"{name}.csv"
     data = pd.read_csv(path)
     return data.rename(columns={"bdi.pre": "bdi_pre"})
 

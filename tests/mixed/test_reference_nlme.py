@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from shared_data import real_data
 
 from alliance_stats.mixed.fit import fit_mixed
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "mixed"
-SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 MODELS = {spec["name"]: spec for spec in json.loads((REFERENCE / "nlme_models.json").read_text())["models"]}
 SERIAL = [name for name, spec in MODELS.items() if not spec["residual_by"]]
 STRATA = [name for name, spec in MODELS.items() if spec["residual_by"]]
@@ -23,9 +23,7 @@ CACHE = {}
 
 def read(name):
     if name.startswith("shared:"):
-        path = SHARED / name.removeprefix("shared:")
-        if not path.exists():
-            pytest.skip(f"{path.name} is not beside the repository")
+        path = real_data(name.removeprefix("shared:"))
         return pd.read_csv(path)
     return pd.read_csv(REFERENCE / "data" / f"{name}.csv")
 

@@ -1,15 +1,14 @@
 """Sudden gains and losses: by hand, the definition on random data with holes, and the example data of R suddengains."""
 
 import statistics
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from shared_data import real_data
 
 from alliance_stats.rupture.rules.sudden import sudden_gain, sudden_loss
 
-SGDATA = Path(__file__).parents[3] / ".." / "shared" / "data" / "sgdata_wide.csv"
 CRITICAL = {2: 4.302652729911275, 3: 3.182446305284263, 4: 2.7764451051977987}
 
 
@@ -91,10 +90,9 @@ def test_numbers_by_hand():
     assert row["critical_t"] == pytest.approx(CRITICAL[3])
 
 
-@pytest.mark.skipif(not SGDATA.exists(), reason="the example data of R suddengains are not here")
 def test_the_example_data_of_suddengains():
     """24 gains and 3 losses, as R suddengains reports for bdi_s1 .. bdi_s12 with cut-off 7."""
-    wide = pd.read_csv(SGDATA)
+    wide = pd.read_csv(real_data("sgdata_wide.csv"))
     names = [f"bdi_s{session}" for session in range(1, 13)]
     sessions = wide.melt(id_vars="id", value_vars=names, var_name="session", value_name="bdi")
     sessions = sessions.rename(columns={"id": "patient"}).assign(session=sessions["session"].str[5:].astype(int))
