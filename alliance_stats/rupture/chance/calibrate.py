@@ -130,13 +130,14 @@ def calibrate(
     fitted = null == "fitted"
     exact = fit_null(frame, rng).exact() if fitted else None
     blocks = fitted_blocks(frame, exact, draws, rng) if exact else shuffled_blocks(series, draws, rng)
+    of_study = judge(series, rule).of_study
     deepest, every = [], []
     template = series
     for scores in blocks:
         if scores.shape[1] != template.n_studies or template is series:
             template = series.tiled(scores.shape[1])
         drawn = template.with_scores(np.ascontiguousarray(scores.T).ravel())
-        depth = judge(drawn, rule).depth()
+        depth = judge(drawn, rule, of_study).depth()
         deepest.append(np.maximum.reduceat(depth, drawn.start))
         every.append(depth)
     pool = {"patient": np.sort(np.concatenate(deepest)), "session": np.sort(np.concatenate(every))}

@@ -9,21 +9,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.coarse import held_in_points
 from alliance_stats.rupture.chance.draws import (
     QUANTITIES,
     Counts,
     adjust,
     count_draws,
     count_study,
-    depth_of,
     far_statistics,
     fitted_blocks,
     shuffled_blocks,
 )
 from alliance_stats.rupture.chance.null import Frame, NullParameters, frame_of, statistics
 from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
-from alliance_stats.rupture.rules.criterion import Judged, judge
+from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.detect import events_table, label
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
@@ -142,26 +140,15 @@ def chance_level(
     Notes
     -----
     The fitted null is estimated from statistics that ruptures hardly touch (module ``null``,
-    module ``null_fit``). Its uncertainty is part of the draws: their parameters scatter around the
-    estimate, and every draw is moved along the regression of its counts on the same statistics to where the data lie
-    (Beaumont, Zhang & Balding 2002), the middle being that of further draws at the estimate itself. Units of the study
-    (pooled SD and the like) are taken anew from every draw, as they are from the data; where scores are so coarse that
-    such a unit decides whether falls of one step more count, draws are asked for the falls that counted in the data
-    (module ``coarse``).
+    module ``null_fit``). Its uncertainty is part of the draws: their parameters scatter around the estimate, and every
+    draw is moved along the regression of its counts on the same statistics to where the data lie (Beaumont, Zhang &
+    Balding 2002); the middle is that of further draws at the estimate itself. What the rule's unit takes from the whole
+    study (a pooled SD, the SD between patients) is held where the data put it: the draws are judged by thresholds that
+    are the same in points as those of the data.
 
     The null assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal
-    over patients and unrelated to level except through the bounds, and ratings missing for reasons that have nothing
-    to do with the score missed. Ruptures leak into it little where courses are long beside them (with 30 % of
-    patients ruptured by 2.5 SD in 16 sessions the null's SD changes by 1 %, the plain SD by 12 %), more where they are
-    very common (60 % of patients: 6 % and 23 %) or courses hardly longer than a rupture (8 sessions: 11 % and 20 %),
-    which makes the ratio too small, not too large. A curved course (fast change at first) is no part of the null and
-    raises the ratio of rules that compare with the whole series.
-
-    Proved by simulation (``tests/rupture/test_chance.py``: seventeen worlds of 40 to 150 patients without ruptures,
-    four of them written down after the null was finished; four rules): the ratio is 1 within 7 %, within 3 % in nearly
-    nine of ten cases, and 0 to 12 % of 60 studies of a world come out significant at .05, 4 % on average. The bounds
-    are soft (module ``bounds``): a null that cut the score itself at the ceiling would expect a
-    fifth too few ruptures where the score is the mean of bounded items.
+    over patients and unrelated to level except through the bounds, and ratings missing for reasons unrelated to the
+    score missed. How it was proved, and how far ruptures leak into it: ``docs/chance.md``.
 
     Examples
     --------
@@ -194,11 +181,10 @@ def chance_level(
     at_estimate = found.total.mean(axis=0)
     scale = np.divide(expected, at_estimate, out=np.ones(len(QUANTITIES)), where=at_estimate > 0)
     per_patient = found.per_patient * scale
-    depth = depth_of(judged if drawn.rule is rule else judge(series, drawn.rule), ruptures)
     return ChanceLevel(
         table=_table(series, observed, drawn.totals, expected, per_patient, level),
         by_session=_by_session(series, observed, found, float(scale[1]), level),
-        events=events.assign(false_discovery=_false_discovery(depth, found, float(scale[1]))),
+        events=events.assign(false_discovery=_false_discovery(observed.depth, found, float(scale[1]))),
         score=score,
         rule=rule,
         null=null,
@@ -229,14 +215,11 @@ class Drawn(NamedTuple):
         Given the data's statistics, with the uncertainty of the parameters, as p-values need them.
     expected : (q,) array
         Their mean.
-    rule : Rule
-        What the draws went through: the study's rule, with its unit held in points where scores are coarse.
     """
 
     found: Counts
     totals: FloatArray
     expected: FloatArray
-    rule: Rule
     parameters: NullParameters | None
     warnings: list[str]
 
@@ -259,23 +242,23 @@ def draw_counts(
         )
     frame = frame_of(series, bounds=bounds, step=step)
     if null == "shuffled":
-        found = count_draws(frame, rule, shuffled_blocks(series, draws, rng))
-        return Drawn(found, found.total, found.total.mean(axis=0), rule, None, [])
+        found = count_draws(frame, judged, shuffled_blocks(series, draws, rng))
+        return Drawn(found, found.total, found.total.mean(axis=0), None, [])
     return draw_fitted(fit_null(frame, rng), judged, frame, draws, rng)
 
 
 def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.random.Generator) -> Drawn:
     """What the rule finds in draws under the fitted null."""
-    rule, warnings = held_in_points(judged, frame.step), list(fit.warnings)
+    warnings = list(fit.warnings)
     parameters = NullParameters(*(float(value) for value in fit.parameters))
-    found = count_draws(frame, rule, fitted_blocks(frame, fit.exact(), draws // 2, rng))
-    around = count_draws(frame, rule, fitted_blocks(frame, fit, draws, rng))
+    found = count_draws(frame, judged, fitted_blocks(frame, fit.exact(), draws // 2, rng))
+    around = count_draws(frame, judged, fitted_blocks(frame, fit, draws, rng))
     if not len(around.statistics):
-        return Drawn(found, around.total, found.total.mean(axis=0), rule, parameters, warnings)
+        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings)
     target = statistics(frame, judged.series.score[:, None])[:, 0]
     if far_statistics(around.statistics, target) > 4.0:
         warnings.append("The data differ from every draw in some respect that the null should share: trust it less.")
-    return Drawn(found, *adjust(around, found, target), rule, parameters, warnings)
+    return Drawn(found, *adjust(around, found, target), parameters, warnings)
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:

@@ -51,9 +51,11 @@ class Counts:
     statistics: FloatArray
 
 
-def count_study(series: Series, rule: Rule) -> tuple[Counts, Judged, Ruptures]:
-    """What the rule finds in the data themselves."""
-    judged = judge(series, rule)
+def count_study(
+    series: Series, rule: Rule, of_study: dict[str, FloatArray] | None = None
+) -> tuple[Counts, Judged, Ruptures]:
+    """What the rule finds in the data themselves; `of_study` as in :func:`~..rules.criterion.judge`."""
+    judged = judge(series, rule, of_study)
     ruptures = follow(judged)
     numbers, place = np.unique(series.session, return_inverse=True)
     per_patient, by_session = _count(judged, ruptures, 1, place, len(numbers))
@@ -63,8 +65,12 @@ def count_study(series: Series, rule: Rule) -> tuple[Counts, Judged, Ruptures]:
     return counts, judged, ruptures
 
 
-def count_draws(frame: Frame, rule: Rule, blocks: Iterator[FloatArray]) -> Counts:
-    """What the rule finds in draws; `blocks` yields scores (n, draws in the block)."""
+def count_draws(frame: Frame, like: Judged, blocks: Iterator[FloatArray]) -> Counts:
+    """What the rule of `like`, the data, finds in draws; `blocks` yields scores (n, draws in the block).
+
+    What the rule's unit takes from the whole study (a pooled SD, say) is held where the data put it: ruptures inflate
+    that SD, so that draws judged in an SD of their own would be judged by smaller falls than the data.
+    """
     series = frame.series
     numbers, place = np.unique(series.session, return_inverse=True)
     totals, sessions, depths, kept = [], [], [], []
@@ -74,7 +80,7 @@ def count_draws(frame: Frame, rule: Rule, blocks: Iterator[FloatArray]) -> Count
         draws = scores.shape[1]
         if draws != template.n_studies or template is series:
             template = series.tiled(draws)
-        judged = judge(template.with_scores(np.ascontiguousarray(scores.T).ravel()), rule)
+        judged = judge(template.with_scores(np.ascontiguousarray(scores.T).ravel()), like.rule, like.of_study)
         ruptures = follow(judged)
         counted, by_session = _count(judged, ruptures, draws, place, len(numbers))
         totals.append(counted.sum(axis=1))

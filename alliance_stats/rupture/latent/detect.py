@@ -64,8 +64,8 @@ def detect_latent(
     Raises
     ------
     DataError
-        If there are fewer than ten patients with three ratings (more if `min_ratings` asks for it) to estimate from, or
-        the scores do not vary.
+        If there are fewer than ten patients with three ratings (more if `min_ratings` asks for it) whose scores vary
+        around their own straight line.
 
     Notes
     -----
@@ -73,25 +73,8 @@ def detect_latent(
     integrated out as in Bayesian change-point analysis. A fall that lasts to the end of the series cannot be told from
     a lower level that began there. The prospective (``filtered``) probabilities of a patient use that patient's earlier
     sessions alone, but the parameters come from all patients and all sessions; for strict prospective use give
-    `parameters` from earlier patients.
-
-    In simulated studies depth, mean length and autocorrelation are recovered; the onset rate is off by up to a
-    third (two fifths at a ceiling): low where ruptures are brief, a tenth too high where they are long. Thresholds
-    do not depend on it: they are calibrated on series without ruptures.
-
-    What limits detection: ``figures/detector_gains.csv`` has, as ``limit``, the gain of the same decision by a
-    posterior to which the world is known. In the 15 worlds it is computed for the scan finds .89 to 1.03 of what that
-    finds (median .97): little is left to find. The true parameters in place of the estimates add nothing. With
-    ``min_ratings=1`` it finds .93 of what it finds by default in studies of eight sessions whose ruptures begin from
-    the third on.
-
-    The other candidate, a Markov-switching autoregression with random level, depth and SD, was fitted to seven of the
-    simulated worlds (``benchmarks/bench_latent_candidates.py``, four studies each). At the same rate of false alarms it
-    finds as many ruptures from the whole course (within two standard errors in six worlds; of slow declines 36 against
-    34 %), with fewer of its flagged sessions in a true rupture (by 2 to 12 points in all worlds but that of eight
-    sessions), and from earlier sessions alone fewer in six worlds (by 2 to 3 points of 10 to 27 %). It has no patient
-    trends, bounds or holes, and mostly takes two or three times as long. By the whole course neither wins clearly;
-    prospectively the scan does, and it was kept.
+    `parameters` from earlier patients. How well the estimates recover the truth, what limits detection, and the model
+    that this one was chosen over: ``docs/latent.md``.
 
     Examples
     --------
@@ -162,14 +145,31 @@ def bic_gain(fit: Estimate) -> float:
 
 
 def _require_enough(courses: Courses, score: str, ratings: int) -> None:
-    enough = int((courses.n_rated >= ratings).sum())
-    if enough < LEAST_PATIENTS:
+    long_enough = courses.n_rated >= ratings
+    remedy = "Give parameters= from a larger study, or use detect_ruptures with a rule."
+    if long_enough.sum() < LEAST_PATIENTS:
         raise DataError(
-            f"{score!r} has {enough} patients with {ratings} ratings or more; the model needs {LEAST_PATIENTS}.",
-            remedy="Give parameters= from a larger study, or use detect_ruptures with a rule.",
+            f"{score!r} has {long_enough.sum()} patients with {ratings} ratings or more; the model needs "
+            f"{LEAST_PATIENTS}.",
+            remedy=remedy,
         )
-    if np.ptp(courses.score[courses.rated]) == 0:
-        raise DataError(f"{score!r} is the same everywhere.", remedy="Name a column with scores that vary.")
+    varying = long_enough & (_around_own_line(courses) > 1e-9 * max(float(np.abs(courses.score).max()), 1e-300))
+    if varying.sum() < LEAST_PATIENTS:
+        raise DataError(
+            f"{score!r} has {varying.sum()} patients with {ratings} ratings or more that do not lie on one straight "
+            f"line; the model needs {LEAST_PATIENTS} to estimate how much scores vary within patients.",
+            remedy=remedy,
+        )
+
+
+def _around_own_line(courses: Courses) -> Floats:
+    """Each patient's largest distance from the own least-squares line, (n,)."""
+    rated, n = courses.rated, courses.n_rated[:, None]
+    time = np.where(rated, courses.time - (courses.time * rated).sum(axis=1, keepdims=True) / n, 0.0)
+    score = np.where(rated, courses.score - courses.score.sum(axis=1, keepdims=True) / n, 0.0)
+    squares = (time * time).sum(axis=1, keepdims=True)
+    slope = (time * score).sum(axis=1, keepdims=True) / np.where(squares > 0, squares, 1.0)
+    return np.asarray(np.abs(score - slope * time).max(axis=1))
 
 
 def _bounds(bounds: tuple[float, float] | str | None, scores: Floats) -> tuple[float, float]:

@@ -219,8 +219,9 @@ class LatentRuptures:
             f"  within-patient SD {p.within_sd:.2f} points, between {p.level_sd:.2f}; autocorrelation of the true "
             f"fluctuation {p.autocorrelation:.2f}, its share of the within-patient variance {p.state_share:.2f}"
         ]
-        if np.isfinite(p.ceiling) or np.isfinite(p.floor):
-            lines += [f"  scores at {p.floor:g} or {p.ceiling:g} were read as 'this or beyond'"]
+        for bound, word in ((p.floor, "lower"), (p.ceiling, "higher")):
+            if np.isfinite(bound):
+                lines += [f"  scores of {bound:g} were read as 'this or {word}'"]
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -32,9 +32,11 @@ class Judged:
         enough ratings.
     fires : (n,) bool array
         Whether the fall criterion holds.
+    of_study : dict
+        What the unit takes from the whole study, by name, (studies,) or (1,) arrays; empty if it takes nothing.
     """
 
-    def __init__(self, series: Series, rule: Rule) -> None:
+    def __init__(self, series: Series, rule: Rule, of_study: dict[str, FloatArray] | None = None) -> None:
         self.series, self.rule = series, rule
         basis = Basis(
             series,
@@ -42,9 +44,11 @@ class Judged:
             cumulative=rule.fall == "cumulative",
             bridge=rule.bridge,
             reliability=rule.reliability,
+            of_study={} if of_study is None else of_study,
         )
         self.baseline, self.known = REFERENCES[rule.reference].level(basis)
         self.unit = UNITS[rule.unit].in_points(basis, self.baseline)
+        self.of_study = basis.of_study
         self.judgeable = self._judgeable()
 
     @cached_property
@@ -109,9 +113,13 @@ class Judged:
         return completed
 
 
-def judge(series: Series, rule: Rule) -> Judged:
-    """The fall criterion of `rule` at every rated session of `series`."""
-    return Judged(series, rule)
+def judge(series: Series, rule: Rule, of_study: dict[str, FloatArray] | None = None) -> Judged:
+    """The fall criterion of `rule` at every rated session of `series`.
+
+    `of_study`, the attribute of another `Judged`, replaces what the unit takes from the study: simulated studies are
+    then judged by thresholds that are the same in points as those of the data.
+    """
+    return Judged(series, rule, of_study)
 
 
 def first_judged(rule: Rule) -> int:

@@ -5,7 +5,8 @@ Each returns the level at every rating, (n,), and where there is one, (n,) bool.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -54,6 +55,8 @@ class Basis:
         Missed sessions across which ratings are still neighbours; None: any number.
     reliability : float or None
         Of the score, for the reliable change index.
+    of_study : dict
+        Values of the whole study that a unit needs, by name: those given are used, others are computed and kept.
     """
 
     series: Series
@@ -61,6 +64,13 @@ class Basis:
     cumulative: bool = False
     bridge: int | None = None
     reliability: float | None = None
+    of_study: dict[str, FloatArray] = field(default_factory=dict)
+
+    def study_value(self, name: str, compute: Callable[[], FloatArray]) -> FloatArray:
+        """A value of the whole study, (studies,): the one given in `of_study`, or computed and kept there."""
+        if name not in self.of_study:
+            self.of_study[name] = compute()
+        return np.broadcast_to(self.of_study[name], (self.series.n_studies,))
 
     @cached_property
     def own(self) -> OwnFit:

@@ -6,6 +6,7 @@ one value for each rating, (n,).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def own_sd(basis: Basis, level: FloatArray) -> Any:
 
 def pooled_sd(basis: Basis, level: FloatArray) -> Any:
     """Root of the within-patient variance of the study."""
-    return _of_study(basis.series, np.sqrt(_pooled(basis.series, basis.own.ss, basis.own.df)))
+    return _of_study(basis, "sd", lambda: np.sqrt(_pooled(basis.series, basis.own.ss, basis.own.df)))
 
 
 def shrunken_sd(basis: Basis, level: FloatArray) -> Any:
@@ -47,12 +48,16 @@ def shrunken_sd(basis: Basis, level: FloatArray) -> Any:
     (df + w), and their squared coefficient of variation is CV^2 = 2 / (w - 2).
     """
     series, own = basis.series, basis.own
-    pooled = _pooled(series, own.ss, own.df)
-    square = np.divide(own.ss * own.ss, own.df + 2.0)  # df s^4 / (1 + 2 / df): unbiased for df sigma^4
-    df = series.study_sum(own.df)
-    fourth = np.divide(series.study_sum(square), df, out=np.zeros_like(df), where=df > 0)
-    cv_squared = np.divide(fourth, pooled**2, out=np.ones_like(df), where=pooled > 0) - 1.0
-    weight = 2.0 + 2.0 / np.maximum(cv_squared, 1e-6)
+    pooled = basis.study_value("variance", lambda: _pooled(series, own.ss, own.df))
+
+    def degrees() -> FloatArray:
+        square = np.divide(own.ss * own.ss, own.df + 2.0)  # df s^4 / (1 + 2 / df): unbiased for df sigma^4
+        df = series.study_sum(own.df)
+        fourth = np.divide(series.study_sum(square), df, out=np.zeros_like(df), where=df > 0)
+        cv_squared = np.divide(fourth, pooled**2, out=np.ones_like(df), where=pooled > 0) - 1.0
+        return 2.0 + 2.0 / np.maximum(cv_squared, 1e-6)
+
+    weight = basis.study_value("degrees", degrees)
     return series.spread(np.sqrt((own.ss + (weight * pooled)[series.study]) / (own.df + weight[series.study])))
 
 
@@ -60,21 +65,22 @@ def earlier_sd(basis: Basis, level: FloatArray) -> Any:
     """Root of the variance of the patient's earlier ratings, drawn towards the study's within-patient one."""
     series, earlier = basis.series, basis.earlier
     squared = earlier.centred * earlier.centred
-    pooled = _pooled(series, series.total(squared), (series.length - 1).astype(np.float64))
+    pooled = _of_study(basis, "variance", lambda: _pooled(series, series.total(squared), series.length - 1.0))
     before = np.maximum(series.position, 1).astype(np.float64)
     ss = np.maximum(series.total_before(squared) - earlier.total * earlier.total / before, 0.0)
-    return np.sqrt((ss + EARLIER_WEIGHT * _of_study(series, pooled)) / (before - 1.0 + EARLIER_WEIGHT))
+    return np.sqrt((ss + EARLIER_WEIGHT * pooled) / (before - 1.0 + EARLIER_WEIGHT))
 
 
 def between_sd(basis: Basis, level: FloatArray) -> Any:
     """SD of the patients' own means in the study."""
-    return _of_study(basis.series, _study_sd(basis.series, basis.series.mean))
+    return _of_study(basis, "sd", lambda: _study_sd(basis.series, basis.series.mean))
 
 
 def stricter_sd(basis: Basis, level: FloatArray) -> Any:
     """The larger of the own SD and the SD between patients (Gumz et al. 2012)."""
     series = basis.series
-    return series.spread(np.maximum(basis.own.sd, _study_sd(series, series.mean)[series.study]))
+    between = basis.study_value("sd", lambda: _study_sd(series, series.mean))
+    return series.spread(np.maximum(basis.own.sd, between[series.study]))
 
 
 def moving_range(basis: Basis, level: FloatArray) -> Any:
@@ -92,7 +98,7 @@ def rci(basis: Basis, level: FloatArray) -> Any:
     """The reliable change index, from the SD of the patients' first ratings (Jacobson & Truax 1991)."""
     series = basis.series
     error = np.sqrt(1.0 - float(basis.reliability or 0.0))
-    return _of_study(series, RELIABLE * error * _study_sd(series, series.score[series.start]))
+    return _of_study(basis, "sd", lambda: RELIABLE * error * _study_sd(series, series.score[series.start]))
 
 
 def _pooled(series: Series, ss: FloatArray, df: FloatArray) -> FloatArray:
@@ -109,6 +115,7 @@ def _study_sd(series: Series, per_patient: FloatArray) -> FloatArray:
     return np.sqrt(series.study_sum(deviation * deviation) / np.maximum(count - 1.0, 1.0))
 
 
-def _of_study(series: Series, per_study: FloatArray) -> Any:
+def _of_study(basis: Basis, name: str, compute: Callable[[], FloatArray]) -> Any:
     """A value of the study at each rating; a single value where there is a single study."""
+    series, per_study = basis.series, basis.study_value(name, compute)
     return np.full(1, per_study[0]) if series.n_studies == 1 else series.spread(per_study[series.study])

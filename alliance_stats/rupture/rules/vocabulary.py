@@ -28,8 +28,6 @@ class Reference:
         Whether it uses ratings later than the one judged.
     ordered : bool
         Whether it depends on the order of the ratings.
-    grid : int
-        Where scores lie on a grid: the half steps by which falls below it differ (0: it lies off the grid).
     level : function of a Basis
         The level at every rating, and where there is one.
     """
@@ -39,7 +37,6 @@ class Reference:
     meaning: str
     looks_ahead: bool
     ordered: bool
-    grid: int = 0
     level: Callable[[Basis], tuple[FloatArray, BoolArray]]
 
 
@@ -106,7 +103,6 @@ _REFERENCES = (
         meaning="the previous rated session.",
         looks_ahead=False,
         ordered=True,
-        grid=2,
         level=references.previous,
     ),
     Reference(
@@ -123,7 +119,6 @@ _REFERENCES = (
         meaning="maximum of all earlier rated sessions.",
         looks_ahead=False,
         ordered=True,
-        grid=2,
         level=references.running_max,
     ),
     Reference(
@@ -140,7 +135,6 @@ _REFERENCES = (
         meaning="median of all the patient's rated sessions, the judged one included.",
         looks_ahead=True,
         ordered=False,
-        grid=1,
         level=references.own_median,
     ),
     Reference(

@@ -189,8 +189,6 @@ def test_wrong_arguments_are_named(study, fit):
     few = study.sessions[study.sessions["patient"] < 4]
     with pytest.raises(DataError, match=r"4 patients with 3 ratings"):
         detect_latent(few, score="alliance")
-    with pytest.raises(DataError, match="same everywhere"):
-        detect_latent(study.sessions.assign(alliance=5.0), score="alliance")
     with pytest.raises(DataError, match="no value"):
         detect_latent(study.sessions.assign(alliance=np.nan), score="alliance")
 
@@ -228,6 +226,29 @@ def test_the_false_alarm_rate_is_what_was_asked_for(name):
         threshold = fit.threshold(false_alarm=0.05, version=version)
         flagged = statistic(other._posterior, other._courses, version, 0.3) > threshold
         assert flagged.any(axis=1).mean() == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("varying", [0, 1, 9])
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_courses_without_any_spread_are_refused(study, varying, slope):
+    """Courses that are constant, or straight, tell nothing of the within-patient SD."""
+    patient, session = study.sessions["patient"], study.sessions["session"]
+    score = 4.0 + 0.1 * (patient % 20) + slope * session
+    score = score.where((patient >= varying) | (session != 4), score - 1.0)
+    with pytest.raises(DataError, match=f"{varying} patients with 3 ratings or more that do not lie"):
+        detect_latent(study.sessions.assign(alliance=score), score="alliance")
+
+
+def test_a_few_courses_with_spread_are_enough(study):
+    score = study.sessions["alliance"].where(study.sessions["patient"] < 12, 4.0)
+    assert 0 < detect_latent(study.sessions.assign(alliance=score), score="alliance").parameters.within_sd < 1
+
+
+def test_the_summary_names_the_bounds_that_there_are(study):
+    ceiling = study.sessions.assign(alliance=study.sessions["alliance"].clip(upper=5.0))
+    text = detect_latent(ceiling, score="alliance").summary()
+    assert "scores of 5 were read as 'this or higher'" in text
+    assert "inf" not in text
 
 
 @pytest.mark.slow

@@ -1,0 +1,105 @@
+"""The chance level proved by simulation: ratio and p-values in worlds without ruptures, power with them."""
+
+import numpy as np
+import pytest
+from calm import FIVE_POINTS, world
+
+from alliance_stats.rupture.chance.chance import draw_fitted
+from alliance_stats.rupture.chance.draws import (
+    count_study,
+)
+from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.null_fit import fit_null
+from alliance_stats.rupture.rules.members import RULES
+
+WORLDS = {
+    "ordinary": {},
+    "short, no autocorrelation": {"length": 8, "ar": 0.0},
+    "ceiling, strong autocorrelation": {"level": 6.4, "ar": 0.5},
+    "whole points": {"step": 1.0},
+    "five points, ceiling": FIVE_POINTS,
+    "long, many holes": {"length": 30, "fixed": True, "missing": 0.3, "patients": 60},
+    "half missing, no trend": {"length": 20, "missing": 0.5, "slope": 0.0, "slope_sd": 0.0},
+    "long, slow state": {"length": 40, "fixed": True, "ar": 0.7, "noise": 0.2, "patients": 60},
+    "few patients": {"length": 10, "patients": 40},
+    "no bounds, no grid, steep trends": {"step": 0.0, "bounds": (-50.0, 60.0), "slope_sd": 0.06},
+    "equal patients": {"spread": 0.0, "ar": 0.1},
+    "very unequal patients": {"spread": 0.6},
+    "items cut at the ceiling": {"items": 12, "level": 6.2, "sd": 0.4, "bounds": (1.0, 7.0)},
+    # written down after the null was finished, and changed nothing
+    "quarter points, noisy": {
+        "length": 12,
+        "missing": 0.2,
+        "ar": 0.4,
+        "noise": 0.5,
+        "spread": 0.4,
+        "level": 5.8,
+        "step": 0.25,
+    },
+    "short, many patients": {"patients": 150, "length": 6, "ar": 0.2, "level": 6.0, "spread": 0.45},
+    "noise alone, long": {"length": 25, "noise": 1.0, "ar": 0.0, "slope": 0.05, "slope_sd": 0.03, "patients": 50},
+    "whole points near the floor": {"level": 2.0, "step": 1.0, "sd": 0.8, "ar": 0.2},
+}
+PROVED = ("own_mean_2sd", "previous_1point", "own_median_2pooled", "chart_2sigma")
+
+
+def study_of_the_null(kwargs, seed, *, draws, rules=PROVED):
+    """For each rule: observed, expected, p-values, and randomised p-values (uniform if the null is right)."""
+    rng = np.random.default_rng(seed)
+    series = world(rng, **kwargs)
+    frame = frame_of(series, bounds=kwargs.get("bounds", (1.0, 7.0)), step=kwargs.get("step"))
+    fit = fit_null(frame, rng)
+    rows = []
+    for name in rules:
+        counts, judged, _ = count_study(series, RULES[name])
+        seen = counts.total[0]
+        drawn = draw_fitted(fit, judged, frame, draws, rng)
+        totals, expected = drawn.totals, drawn.expected
+        above, ties = (totals > seen).sum(axis=0), (totals == seen).sum(axis=0)
+        p = (1 + above + ties) / (len(totals) + 1)
+        rows.append((seen, expected, p, (above + rng.random(len(seen)) * (1 + ties)) / (len(totals) + 1)))
+    return rows
+
+
+def test_the_null_is_right_in_a_few_studies():
+    rows = [
+        study_of_the_null({"patients": 80}, seed, draws=150, rules=("own_mean_2sd", "previous_1point"))
+        for seed in range(8)
+    ]
+    for rule in range(2):
+        seen = np.sum([study[rule][0] for study in rows], axis=0)
+        expected = np.sum([study[rule][1] for study in rows], axis=0)
+        assert np.allclose(seen / expected, 1.0, atol=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORLDS)
+def test_without_ruptures_the_ratio_is_one_and_p_uniform(name):
+    """The ratio is 1 within 8 % (15 % where events are rare), and no more studies are significant than chance gives.
+
+    Of 60 studies at most 9 may be significant at .05: one uniform p in 300 would do more.
+    """
+    n = 60
+    rows = [study_of_the_null(WORLDS[name], seed, draws=300) for seed in range(n)]
+    for rule, rule_name in enumerate(PROVED):
+        seen = np.array([study[rule][0] for study in rows])
+        expected = np.array([study[rule][1] for study in rows])
+        ratio = seen.sum(axis=0) / expected.sum(axis=0)
+        p = np.array([study[rule][2] for study in rows])
+        uniform = np.sort([study[rule][3][0] for study in rows])
+        distance = np.max(np.abs(uniform - (np.arange(n) + 0.5) / n)) + 0.5 / n
+        print(f"{name:34s} {rule_name:22s} ratio {np.round(ratio, 3)}", end=" ")
+        print(f"p<=.05 {(p <= 0.05).mean(axis=0)} distance from uniform {distance:.3f}")
+        assert np.allclose(ratio[:2], 1.0, atol=0.15 if seen[:, 0].mean() < 3 else 0.08)
+        assert (p[:, :2] <= 0.05).mean(axis=0).max() <= 0.15
+        assert distance < 0.23
+
+
+@pytest.mark.slow
+def test_with_ruptures_there_is_power():
+    """Ruptures of 2.5 SD in 30 % of 100 patients: significant in most studies, the ratio above 1 in nearly all."""
+    rows = [study_of_the_null({"ruptured": 0.3}, seed, draws=250, rules=("own_median_2pooled",)) for seed in range(30)]
+    p = np.array([study[0][2][0] for study in rows])
+    ratio = np.array([study[0][0][0] / study[0][1][0] for study in rows])
+    print(f"power {(p <= 0.05).mean():.2f}, ratio {ratio.mean():.2f}")
+    assert (p <= 0.05).mean() > 0.5
