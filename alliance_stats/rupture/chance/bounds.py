@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alliance_stats.rupture.rules.series import FloatArray
+from alliance_stats.tables.arrays import FloatArray
 
 NEGLIGIBLE = 1e-6
 """Below this share of the range a soft bound is treated as a cut."""

@@ -15,7 +15,7 @@ from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import FloatArray
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 

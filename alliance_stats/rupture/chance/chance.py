@@ -25,8 +25,9 @@ from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.detect import events_table, label
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import FloatArray, IntArray, Roll, Series, read_series
+from alliance_stats.rupture.rules.series import Roll, Series, read_series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 

@@ -12,7 +12,8 @@ from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import FloatArray, IntArray, Series
+from alliance_stats.rupture.rules.series import Series
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 BLOCK_RATINGS = 300_000
 """Draws go through the rule in blocks of about so many ratings, small enough for the processor's cache."""

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alliance_stats.rupture.chance.bounds import bend, unbend
-from alliance_stats.rupture.rules.series import BoolArray, FloatArray, IntArray, Series
+from alliance_stats.rupture.rules.series import Series
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 LAGS = (1, 2, 3, 5, 8, 13)
 CROWDING = (0.5, 1.0, 2.0)

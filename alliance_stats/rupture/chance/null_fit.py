@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores, part_of, statistics
-from alliance_stats.rupture.rules.series import FloatArray
+from alliance_stats.tables.arrays import FloatArray
 
 FIT_RATINGS = 120_000
 """About so many simulated ratings serve one evaluation of the fit."""

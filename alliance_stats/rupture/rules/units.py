@@ -65,7 +65,9 @@ def earlier_sd(basis: Basis, level: FloatArray) -> Any:
     """Root of the variance of the patient's earlier ratings, drawn towards the study's within-patient one."""
     series, earlier = basis.series, basis.earlier
     squared = earlier.centred * earlier.centred
-    pooled = _of_study(basis, "variance", lambda: _pooled(series, series.total(squared), series.length - 1.0))
+    pooled = _of_study(
+        basis, "variance", lambda: _pooled(series, series.total(squared), series.length.astype(np.float64) - 1.0)
+    )
     before = np.maximum(series.position, 1).astype(np.float64)
     ss = np.maximum(series.total_before(squared) - earlier.total * earlier.total / before, 0.0)
     return np.sqrt((ss + EARLIER_WEIGHT * pooled) / (before - 1.0 + EARLIER_WEIGHT))
