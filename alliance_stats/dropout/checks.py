@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from alliance_stats.dropout.few import is_baseline
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import predict_rows
 from alliance_stats.hazard.binary import fit_binary
+from alliance_stats.hazard.cox import risk_sets
 from alliance_stats.hazard.cox_answers import proportionality_score
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, require_choice
@@ -70,7 +72,7 @@ def check_discrimination(
 
     At each event time every patient with the event is compared with every patient at risk then who goes on (Heagerty &
     Zheng 2005, incident cases against dynamic controls); over all times this is Harrell's concordance for time-varying
-    predictions, as R's ``concordance(coxph)``.
+    predictions, as R's ``concordance(coxph)``. With ``strata=`` both are of the same stratum.
 
     Parameters
     ----------
@@ -95,20 +97,25 @@ def check_discrimination(
     unit = pd.factorize(table[cluster])[0]
     n_units = int(unit.max()) + 1
     z = normal_quantile(level)
+    strata = fit.settings["strata"]
+    stratum = np.zeros(len(stop)) if strata is None else pd.factorize(table[strata])[0]
     rows, total, pull = [], np.zeros(2), np.zeros((2, n_units))
     for time in np.unique(stop[event]):
-        case = np.flatnonzero(event & (stop == time))
-        control = np.flatnonzero((start < time) & (time <= stop) & ~(event & (stop == time)))
-        won = _wins(linear[case], linear[control])
-        pairs = len(case) * len(control)
+        now = np.zeros(2)
         share = np.zeros((2, n_units))
-        lost = len(case) - _wins(linear[control], linear[case])
-        np.add.at(share[0], unit[case], won)
-        np.add.at(share[0], unit[control], lost)
-        np.add.at(share[1], unit[case], float(len(control)))
-        np.add.at(share[1], unit[control], float(len(case)))
-        rows.append((str(time), len(case), pairs, *_auc(won.sum(), pairs, share)))
-        total += (won.sum(), pairs)
+        for own in np.unique(stratum[event & (stop == time)]):
+            case = np.flatnonzero(event & (stop == time) & (stratum == own))
+            at_risk = (start < time) & (time <= stop) & (stratum == own)
+            control = np.flatnonzero(at_risk & ~(event & (stop == time)))
+            won = _wins(linear[case], linear[control])
+            lost = len(case) - _wins(linear[control], linear[case])
+            np.add.at(share[0], unit[case], won)
+            np.add.at(share[0], unit[control], lost)
+            np.add.at(share[1], unit[case], float(len(control)))
+            np.add.at(share[1], unit[control], float(len(case)))
+            now += (won.sum(), len(case) * len(control))
+        rows.append((str(time), int((event & (stop == time)).sum()), int(now[1]), *_auc(now[0], now[1], share)))
+        total += now
         pull += share
     rows.append(("all", int(event.sum()), int(total[1]), *_auc(total[0], total[1], pull)))
     result = pd.DataFrame(rows, columns=["time", "n_events", "n_pairs", "auc", "std_error"])
@@ -143,8 +150,8 @@ def check_proportionality(fit: HazardFit, *, transform: str = "identity") -> pd.
         Cox: score tests (Grambsch & Therneau 1994, as R's ``cox.zph``). Discrete: likelihood-ratio tests of each term
         (except the intercept and the baseline) times g(``stop``).
     transform : {"identity", "log", "rank", "km"}
-        g: the time itself, its logarithm, the rank of the event time, or one minus Kaplan-Meier before it (Cox only for
-        the last two).
+        g: the time itself, its logarithm, its rank among the ``stop`` of all rows, or one minus Kaplan-Meier
+        just before it (Cox only for the last two).
 
     Returns
     -------
@@ -152,8 +159,8 @@ def check_proportionality(fit: HazardFit, *, transform: str = "identity") -> pd.
         ``term, statistic, df, p_value``, last ``GLOBAL``. Model-based: clustering is not taken into account.
     """
     require_choice(transform, ("identity", "log", "rank", "km"), name="transform")
-    if fit.random_effects is not None:
-        raise ValueError("check_proportionality needs a fit without random=; fit it with cluster= or without either.")
+    if fit.random_effects is not None or fit.penalised is not None:
+        raise ValueError("check_proportionality needs a fit without random= and penalty=.")
     return _cox_proportionality(fit, transform) if fit.is_cox else _discrete_proportionality(fit, transform)
 
 
@@ -177,19 +184,18 @@ def _cox_proportionality(fit: HazardFit, transform: str) -> pd.DataFrame:
 
 
 def _clock(fit: HazardFit, transform: str) -> Array:
-    sets = fit.engine
-    time = sets.time.astype(np.float64)
+    """The function g at each event time, as R's ``cox.zph``: ranks and Kaplan-Meier are of all strata together."""
+    time: Array = fit.engine.time.astype(np.float64)
     if transform == "log":
         return np.asarray(np.log(time))
+    start, stop = (fit.data[name].to_numpy(dtype=np.float64) for name in ("start", "stop"))
     if transform == "rank":
-        return np.asarray(
-            pd.Series(np.repeat(time, sets.n_events)).rank().groupby(np.repeat(time, sets.n_events)).first()
-        )
+        return np.asarray(pd.Series(stop).rank().groupby(stop).first().reindex(time))
     if transform == "km":
-        at_risk = sets.sum(np.ones(len(fit.data)))
-        staying = np.cumprod(1 - sets.n_events / at_risk)
-        return np.asarray(1.0 - np.r_[1.0, staying[:-1]])
-    return np.asarray(time)
+        together = risk_sets(start, stop, fit.event)
+        staying = np.cumprod(1 - together.n_events / together.sum(np.ones(len(stop))))
+        return np.asarray(1.0 - np.r_[1.0, staying][np.searchsorted(together.time, time, side="left")])
+    return time
 
 
 def _discrete_proportionality(fit: HazardFit, transform: str) -> pd.DataFrame:
@@ -199,7 +205,7 @@ def _discrete_proportionality(fit: HazardFit, transform: str) -> pd.DataFrame:
     clock = stop if transform == "identity" else np.log(stop)
     clock = clock - clock.mean()
     matrix, event = fit.design.matrix, fit.event
-    tested = [j for j, name in enumerate(fit.terms) if name != "Intercept" and not _is_baseline(name)]
+    tested = [j for j, name in enumerate(fit.terms) if name != "Intercept" and not is_baseline(name)]
     rows = []
     for which, name in [*(([j], fit.terms[j]) for j in tested), (tested, "GLOBAL")]:
         wider = np.column_stack([matrix, matrix[:, which] * clock[:, None]])
@@ -208,11 +214,3 @@ def _discrete_proportionality(fit: HazardFit, transform: str) -> pd.DataFrame:
         )
         rows.append(_test_row(name, 2 * (larger.log_likelihood - fit.log_likelihood), len(which)))
     return pd.DataFrame(rows, columns=["term", "statistic", "df", "p_value"])
-
-
-def _is_baseline(name: str) -> bool:
-    """Whether a column belongs to the baseline: a function of the session alone."""
-    import re
-
-    words = set(re.findall(r"[^\W\d]\w*", name))
-    return ":" not in name and bool(words & {"session", "start", "stop"})

@@ -24,7 +24,7 @@ BASELINES = {
 
 @dataclass(frozen=True)
 class Design:
-    """A design matrix and the rows it stands for.
+    """A design matrix and the rows it was made from.
 
     Attributes
     ----------
@@ -47,6 +47,12 @@ class Design:
     variables: list[str]
     spec: Any
     intercept: bool
+
+    def columns_by_term(self) -> list[list[int]]:
+        """The columns of each term of the formula, without the intercept."""
+        shift = 0 if self.intercept else 1
+        slices = [range(part.start - shift, part.stop - shift) for part in self.spec.term_slices.values()]
+        return [[j for j in part if j >= 0 and self.names[j] != "Intercept"] for part in slices]
 
     def of(self, table: pd.DataFrame) -> Array:
         """The design matrix of new rows (NaN where a value is missing)."""

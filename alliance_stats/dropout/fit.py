@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import BASELINES, Design, build_design, sessions_without_choice
-from alliance_stats.dropout.models import Job, cox_model, discrete_model, frailty_model, mixed_model
+from alliance_stats.dropout.models import Job, cox_model, discrete_model, frailty_model, mixed_model, penalised_model
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import LINKS
 from alliance_stats.hazard.clustered import ADJUSTMENTS
@@ -29,11 +29,13 @@ def fit_dropout(
     ties: str = "efron",
     ending: str = DROPOUT,
     cluster: str | None = None,
-    adjust: str = "groups",
+    adjust: str | None = None,
     random: str | None = None,
     frailty: str = "gamma",
+    method: str = "reml",
     nodes: int = 25,
     strata: str | None = None,
+    penalty: str | None = None,
 ) -> HazardFit:
     """Fit the cause-specific hazard of an ending.
 
@@ -57,23 +59,35 @@ def fit_dropout(
     ending : str
         The event; every other ending is censoring. See `fit_endings` for all of them in one call.
     cluster : str, optional
-        Column whose groups are independent (``therapist``): sandwich errors and a t distribution with G - 1 df.
-        Without it errors are model-based and the distribution normal; a patient's own intervals need no clustering.
-    adjust : {"groups", "groups and terms", "none", "jackknife"}
-        Small-sample factor of the clustered covariance: G/(G-1) (R's ``vcovCL`` for a glm, Stata), the same times
-        (n-1)/(n-p) (statsmodels), or none (R's ``coxph(cluster=)``). With fewer than about 40 therapists all three
-        understate the errors of what varies between therapists; ``jackknife`` (CR3, discrete models) does not.
+        Column whose groups are independent (``therapist``): errors that allow for differences between them, and a t
+        distribution with G - 1 df. Without it errors are model-based and the distribution normal; a patient's own
+        intervals need no clustering.
+    adjust : {None, "jackknife", "groups", "groups and terms", "none"}
+        How the errors by `cluster` are made. ``jackknife``: leaving out one cluster at a time, in one Newton step
+        (CR3, Bell & McCaffrey 2002); its intervals hold with 8 therapists. The others multiply the sandwich by
+        G/(G-1) (R's ``vcovCL`` for a glm, Stata), by the same times (n-1)/(n-p) (statsmodels), or by 1 (R's
+        ``coxph(cluster=)``); with fewer than about 40 therapists they understate the errors of what varies between
+        therapists. Default: the jackknife; for a Cox model with 50 clusters or more, ``groups``.
     random : str, optional
         Column whose groups have an effect of their own: a normal intercept by adaptive Gauss-Hermite quadrature with
-        `nodes` points (discrete), or a shared `frailty` (Cox). Not together with `cluster`.
+        `nodes` points (discrete), or a shared `frailty` (Cox). Not together with `cluster`. Intervals use t with
+        between-within df (Li & Redden 2015).
     frailty : {"gamma", "lognormal"}
+    method : {"reml", "ml"}
+        The variance of a log-normal frailty: the REML-type equation of Ripatti & Palmgren (2000), as R's
+        ``frailty(dist="gaussian", sparse=FALSE)``, or the maximum of the Laplace likelihood, as R's ``coxme``. The
+        log-likelihood, AIC and the test of no variance are those of the maximum, whichever is chosen. The gamma
+        variance is always that of the maximum.
     strata : str, optional
         Cox: a column whose levels have baseline hazards of their own.
+    penalty : {None, "firth"}
+        Firth's (1993) penalised likelihood, for few events or infinite estimates: intervals and p values come from its
+        profile (Heinze & Schemper 2001, 2002), patients counting as independent. Not with `cluster` or `random`.
 
     Returns
     -------
     HazardFit
-        Read it with `tidy`, `glance`, `variances`; it states the small-sample factor and every row lost.
+        Read it with `tidy`, `glance`, `variances`; it says how the errors were made and counts every row lost.
 
     Raises
     ------
@@ -84,6 +98,10 @@ def fit_dropout(
 
     Notes
     -----
+    Few events: ``diagnostics["events_by_state"]`` counts the events, and the clusters with events, in each state of the
+    terms with two values. With fewer than 5 events or 3 clusters with events ``diagnostics["notes"]`` says so, and no
+    sandwich error is given: std_error, p_value and interval are missing.
+
     Censoring must be independent given the covariates. The coefficients are those of the cause-specific hazard; they
     are not effects on the proportion who drop out where other endings depend on the covariates too (Putter et al.
     2007): see `predict_paths`.
@@ -99,6 +117,10 @@ def fit_dropout(
     0     Intercept   -1.0986     1.1547
     1  rupture_open    1.0986     1.5275
     """
+    require_choice(penalty, (None, "firth"), name="penalty")
+    require_choice(method, ("reml", "ml"), name="method")
+    if penalty is not None and (cluster is not None or random is not None):
+        raise ValueError("penalty='firth' takes patients as independent: leave cluster= and random= out.")
     _check_choices(model, link, baseline, ties, adjust, frailty, random, cluster, strata)
     needed = [PATIENT, "start", "stop", *(name for name in (cluster, random, strata) if name is not None)]
     require_columns(intervals, [*needed, ENDING], table_name="intervals")
@@ -119,14 +141,16 @@ def fit_dropout(
     settings: dict[str, Any] = {
         "formula": formula, "baseline": baseline, "definition": intervals.attrs.get("definition"),
         "rule": intervals.attrs.get("rule"), "lag": intervals.attrs.get("lag"), "cluster": cluster, "random": random,
-        "adjust": adjust, "fixed_hazards": fixed, "strata": strata,
+        "adjust": adjust, "fixed_hazards": fixed, "strata": strata, "penalty": penalty,
     }  # fmt: skip
     used = _diagnostics(everything, table, data, design, ending, fixed)
     used["flow"] = _flow(intervals, used)
     job = Job(formula, ending, data, design, event, settings, used)
     try:
+        if penalty is not None:
+            return penalised_model(job, model, link, ties)
         if random is not None:
-            return mixed_model(job, link, nodes) if model == "discrete" else frailty_model(job, ties, frailty)
+            return mixed_model(job, link, nodes) if model == "discrete" else frailty_model(job, ties, frailty, method)
         return discrete_model(job, link) if model == "discrete" else cox_model(job, ties)
     except ValueError as error:
         if isinstance(error, DataError):
@@ -139,7 +163,7 @@ def _check_choices(
     link: str,
     baseline: str | None,
     ties: str,
-    adjust: str,
+    adjust: str | None,
     frailty: str,
     random: str | None,
     cluster: str | None,
@@ -149,7 +173,7 @@ def _check_choices(
     require_choice(link, LINKS, name="link")
     require_choice(baseline, tuple(BASELINES), name="baseline")
     require_choice(ties, TIES, name="ties")
-    require_choice(adjust, ADJUSTMENTS, name="adjust")
+    require_choice(adjust, (None, *ADJUSTMENTS), name="adjust")
     require_choice(frailty, FRAILTIES, name="frailty")
     if random is not None and cluster is not None:
         raise ValueError("Choose one: cluster= (errors robust to therapists) or random= (a therapist effect).")

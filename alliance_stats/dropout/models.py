@@ -8,14 +8,37 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import Design
+from alliance_stats.dropout.few import events_by_state, few_events_notes, thin_states, thin_terms
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, row_terms
-from alliance_stats.hazard.clustered import clustered_covariance, information_by
-from alliance_stats.hazard.cox import fit_cox, risk_sets
+from alliance_stats.hazard.clustered import forget, information_by, jackknife, require_clusters, sandwich, sum_by
+from alliance_stats.hazard.cox import fit_cox, risk_sets, without_each
 from alliance_stats.hazard.cox_answers import score_residuals
+from alliance_stats.hazard.firth import Binary, Cox, fit_firth
 from alliance_stats.hazard.frailty import fit_frailty
 from alliance_stats.hazard.quadrature import fit_mixed_binary
-from alliance_stats.tables.arrays import Array
+from alliance_stats.hazard.rank import require_full_rank
+from alliance_stats.tables.arrays import Array, FloatArray
+
+MANY_CLUSTERS = 50
+"""From here on the sandwich of a Cox regression is as good as the jackknife, which fits once per cluster."""
+
+_ADVICE = {
+    "model": "Wald intervals are unreliable here; use penalty='firth'.",
+    "sandwich": "Its sandwich error is not given; use adjust='jackknife', or penalty='firth' without cluster=.",
+    "jackknife": "Compare with penalty='firth' without cluster=, and do not rest a conclusion on it.",
+    "firth": "The profile interval allows for this, but not for differences between therapists.",
+}
+
+
+class Errors(NamedTuple):
+    """The covariance of the coefficients, the df of their t distribution, and how they were made."""
+
+    covariance: FloatArray
+    df: Any
+    description: str
+    n_groups: int
+    kind: str = "model"
 
 
 class Job(NamedTuple):
@@ -29,45 +52,45 @@ class Job(NamedTuple):
     settings: dict[str, Any]
     used: dict[str, Any]
 
+    def rows(self) -> tuple[Array, Array, Array, Any]:
+        """Start, stop, event and stratum of each row."""
+        start, stop = (self.data[name].to_numpy(dtype=np.float64) for name in ("start", "stop"))
+        strata = self.settings["strata"]
+        return start, stop, self.event, None if strata is None else _codes(self.data, strata)[0]
+
     def result(
-        self,
-        model: str,
-        fit: Any,
-        errors: _Errors,
-        engine: Any,
-        *,
-        random: pd.DataFrame | None = None,
-        random_effects: pd.DataFrame | None = None,
-        notes: tuple[str, ...] = (),
+        self, model: str, fit: Any, errors: Errors, engine: Any, *, notes: tuple[str, ...] = (), **more: Any
     ) -> HazardFit:
         """The fit with what was counted on the way."""
-        found = {"n_groups": errors.n_groups, "iterations": fit.iterations, "notes": [*self.used["notes"], *notes]}
+        names, covariance = self.design.names, errors.covariance
+        group = self.settings["cluster"] or self.settings["random"]
+        states = events_by_state(self.design, self.event, None if group is None else _codes(self.data, group)[0])
+        thin = thin_states(states)
+        alone = [name for name, bad in zip(names, np.isnan(np.diag(covariance)), strict=True) if bad]
+        if alone:
+            notes = (*notes, f"no error for {', '.join(alone)}: without one of the clusters it cannot be estimated")
+        if errors.kind == "sandwich":
+            covariance = forget(covariance, thin_terms(thin, names))
+        notes = (*self.used["notes"], *notes, *few_events_notes(thin, group, _ADVICE[errors.kind]))
+        found = {"n_groups": errors.n_groups, "iterations": fit.iterations, "notes": list(notes)}
         return HazardFit(
             model=model,
             formula=self.formula,
             ending=self.ending,
-            terms=self.design.names,
+            terms=names,
             coefficients=fit.coefficients,
-            covariance=errors.covariance,
-            df=errors.df,
+            covariance=covariance,
+            df=np.broadcast_to(np.asarray(errors.df, dtype=np.float64), len(names)),
             log_likelihood=fit.log_likelihood,
-            n_parameters=len(fit.coefficients) + (random is not None),
+            n_parameters=len(names) + ("random" in more),
             converged=fit.converged,
             settings=self.settings | {"errors": errors.description},
-            diagnostics=self.used | found,
+            diagnostics=self.used | found | {"events_by_state": states},
             data=self.data,
             design=self.design,
             engine=engine,
-            random=random,
-            random_effects=random_effects,
+            **more,
         )
-
-
-class _Errors(NamedTuple):
-    covariance: Array
-    df: float
-    description: str
-    n_groups: int
 
 
 def _codes(data: pd.DataFrame, column: str) -> tuple[Array, Any]:
@@ -75,118 +98,126 @@ def _codes(data: pd.DataFrame, column: str) -> tuple[Array, Any]:
     return codes.astype(np.int64), levels
 
 
-def _errors(
-    model_based: Array, scores: Any, data: pd.DataFrame, settings: dict[str, Any], information: Any = None
-) -> _Errors:
-    """Model-based, or clustered where a cluster is named; `scores` and `information` are called only then."""
-    cluster = settings["cluster"]
-    if cluster is None:
-        return _Errors(model_based, np.inf, "model-based", 0)
-    codes, _ = _codes(data, cluster)
-    adjust = settings["adjust"]
-    blocks = information(codes) if adjust == "jackknife" and information is not None else None
-    found = clustered_covariance(model_based, scores(), codes, adjust=adjust, information=blocks)
-    words = f"clustered by {cluster} ({found.n_clusters} clusters, factor {found.description}, t with G-1 df)"
-    return _Errors(found.covariance, found.n_clusters - 1.0, words, found.n_clusters)
+def _clustered(cluster: str, n_clusters: int, made: str, covariance: FloatArray, kind: str) -> Errors:
+    words = f"clustered by {cluster} ({n_clusters} clusters, {made}, t with G-1 df)"
+    return Errors(covariance, n_clusters - 1.0, words, n_clusters, kind)
 
 
 def discrete_model(job: Job, link: str) -> HazardFit:
     """Binary regression on the intervals."""
-    design = job.design
-    fit = fit_binary(job.event, design.matrix, link=link, names=design.names)
-
-    def information(codes: Array) -> Array:
-        weight = row_terms(fit.linear, job.event, link)[2]
-        return information_by(design.matrix, weight, codes, int(codes.max()) + 1)
-
-    def scores() -> Array:
-        return design.matrix * fit.residual[:, None]
-
-    errors = _errors(fit.covariance, scores, job.data, job.settings, information)
+    matrix, cluster, adjust = job.design.matrix, job.settings["cluster"], job.settings["adjust"]
+    fit = fit_binary(job.event, matrix, link=link, names=job.design.names)
+    if cluster is None:
+        return job.result(f"discrete {link}", fit, Errors(fit.covariance, np.inf, "model-based", 0), fit)
+    codes = _codes(job.data, cluster)[0]
+    n_clusters = require_clusters(codes)
+    scores = matrix * fit.residual[:, None]
+    if adjust in (None, "jackknife"):
+        own = information_by(matrix, row_terms(fit.linear, job.event, link)[2], codes, n_clusters)
+        found = jackknife(fit.covariance, -sum_by(scores, codes, n_clusters), own.sum(axis=0) - own)
+        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "jackknife")
+    else:
+        found = sandwich(fit.covariance, scores, codes, adjust=adjust)
+        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "sandwich")
     return job.result(f"discrete {link}", fit, errors, fit)
-
-
-def mixed_model(job: Job, link: str, nodes: int) -> HazardFit:
-    """The same with a normal intercept per group."""
-    group = job.settings["random"]
-    codes, levels = _codes(job.data, group)
-    fit = fit_mixed_binary(job.event, job.design.matrix, codes, link=link, nodes=nodes, names=job.design.names)
-    latent = np.pi**2 / 3 if link == "logit" else np.pi**2 / 6
-    random = _variance_row(group, fit.sd**2, fit.sd**2 / (fit.sd**2 + latent), fit.sd_error, fit)
-    words = f"model-based, with a normal intercept per {group} ({len(levels)} groups, {nodes}-node adaptive quadrature)"
-    return job.result(
-        f"discrete {link}",
-        fit,
-        _Errors(fit.covariance, np.inf, words, len(levels)),
-        fit,
-        random=random,
-        random_effects=_effects(group, levels, fit),
-        notes=_boundary_note(group, fit.boundary),
-    )
-
-
-def frailty_model(job: Job, ties: str, frailty: str) -> HazardFit:
-    """Cox regression with a frailty per group."""
-    group = job.settings["random"]
-    codes, levels = _codes(job.data, group)
-    sets = risk_sets(job.data["start"].to_numpy(), job.data["stop"].to_numpy(), job.event, _stratum(job))
-    fit = fit_frailty(job.design.matrix, sets, codes, distribution=frailty, ties=ties, names=job.design.names)
-    # Share: for the gamma Kendall's tau between two patients of a group; for the log-normal that of the
-    # complementary log-log scale, on which an exponential time has variance pi^2 / 6.
-    share = fit.variance / (fit.variance + (2.0 if frailty == "gamma" else np.pi**2 / 6))
-    random = _variance_row(group, fit.variance, share, np.nan, fit)
-    words = f"model-based, with a {frailty} frailty per {group} ({len(levels)} groups)"
-    return job.result(
-        f"cox {ties}",
-        fit,
-        _Errors(fit.covariance, np.inf, words, len(levels)),
-        sets,
-        random=random,
-        random_effects=_effects(group, levels, fit),
-        notes=_boundary_note(group, fit.boundary),
-    )
-
-
-def _variance_row(group: str, variance: float, share: float, sd_error: float, fit: Any) -> pd.DataFrame:
-    """VARIANCES with the share, the standard error of the sd, and the test of no variance (half of chi-square 1)."""
-    from scipy.special import chdtrc
-
-    gain = max(2 * (fit.log_likelihood - fit.null_log_likelihood), 0.0)
-    return pd.DataFrame(
-        {
-            "group": [group],
-            "term": ["Intercept"],
-            "term_2": [None],
-            "variance": [variance],
-            "sd": [np.sqrt(variance)],
-            "correlation": [np.nan],
-            "share": [share],
-            "sd_error": [sd_error],
-            "p_value": [0.5 * float(chdtrc(1, gain)) if gain > 0 else 1.0],
-        }
-    )
-
-
-def _effects(group: str, levels: Any, fit: Any) -> pd.DataFrame:
-    return pd.DataFrame({group: levels, "effect": fit.effects, "std_error": fit.effects_sd})
-
-
-def _boundary_note(group: str, boundary: bool) -> tuple[str, ...]:
-    return (f"the variance between groups of {group} is estimated as 0 (boundary)",) if boundary else ()
-
-
-def _stratum(job: Job) -> Any:
-    strata = job.settings["strata"]
-    return None if strata is None else _codes(job.data, strata)[0]
 
 
 def cox_model(job: Job, ties: str) -> HazardFit:
     """Cox regression on start and stop."""
-    design = job.design
-    sets = risk_sets(job.data["start"].to_numpy(), job.data["stop"].to_numpy(), job.event, _stratum(job))
-    fit = fit_cox(design.matrix, sets, ties=ties, names=design.names)
+    matrix, cluster, adjust = job.design.matrix, job.settings["cluster"], job.settings["adjust"]
+    sets = risk_sets(*job.rows())
+    fit = fit_cox(matrix, sets, ties=ties, names=job.design.names)
+    if cluster is None:
+        return job.result(f"cox {ties}", fit, Errors(fit.covariance, np.inf, "model-based", 0), sets)
+    codes = _codes(job.data, cluster)[0]
+    n_clusters = require_clusters(codes)
+    if adjust == "jackknife" or (adjust is None and n_clusters < MANY_CLUSTERS):
+        left = without_each(fit.coefficients, matrix, job.rows(), codes, ties=ties)
+        found = jackknife(fit.covariance, *left)
+        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "jackknife")
+    else:
+        scores = score_residuals(fit.coefficients, matrix, sets, ties=ties)
+        found = sandwich(fit.covariance, scores, codes, adjust=adjust or "groups")
+        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "sandwich")
+    return job.result(f"cox {ties}", fit, errors, sets)
 
-    def scores() -> Array:
-        return score_residuals(fit.coefficients, design.matrix, sets, ties=ties)
 
-    return job.result(f"cox {ties}", fit, _errors(fit.covariance, scores, job.data, job.settings), sets)
+def penalised_model(job: Job, model: str, link: str, ties: str) -> HazardFit:
+    """Firth's penalised likelihood, with profile intervals."""
+    matrix, discrete = job.design.matrix, model == "discrete"
+    require_full_rank(matrix, job.design.names, intercept=discrete)
+    sets = None if discrete else risk_sets(*job.rows())
+    if sets is None:
+        fit = fit_firth(Binary(job.event, matrix, link), matrix.shape[1])
+    else:
+        fit = fit_firth(Cox(matrix - matrix.mean(axis=0), sets, ties), matrix.shape[1])
+    words = "Firth's penalised likelihood, with profile intervals and likelihood-ratio p values"
+    name = f"discrete {link}" if discrete else f"cox {ties}"
+    return job.result(name, fit, Errors(fit.covariance, np.inf, words, 0, "firth"), sets or fit, penalised=fit)
+
+
+def mixed_model(job: Job, link: str, nodes: int) -> HazardFit:
+    """Binary regression with a normal intercept per group."""
+    group = job.settings["random"]
+    codes, levels = _codes(job.data, group)
+    fit = fit_mixed_binary(job.event, job.design.matrix, codes, link=link, nodes=nodes, names=job.design.names)
+    latent = np.pi**2 / 3 if link == "logit" else np.pi**2 / 6
+    words = f"model-based, with a normal intercept per {group} ({len(levels)} groups, {nodes}-node adaptive quadrature)"
+    return _with_effects(job, f"discrete {link}", fit, fit, words, (fit.sd**2, latent, fit.sd_error))
+
+
+def frailty_model(job: Job, ties: str, frailty: str, method: str) -> HazardFit:
+    """Cox regression with a frailty per group."""
+    group = job.settings["random"]
+    codes, levels = _codes(job.data, group)
+    sets = risk_sets(*job.rows())
+    fit = fit_frailty(
+        job.design.matrix, sets, codes, distribution=frailty, method=method, ties=ties, names=job.design.names
+    )
+    kind = "gamma" if frailty == "gamma" else f"lognormal ({method.upper()})"
+    words = f"model-based, with a {kind} frailty per {group} ({len(levels)} groups)"
+    # Share: for the gamma Kendall's tau between two patients of a group; for the log-normal that of the
+    # complementary log-log scale, on which an exponential time has variance pi^2 / 6.
+    rest = 2.0 if frailty == "gamma" else np.pi**2 / 6
+    return _with_effects(job, f"cox {ties}", fit, sets, words, (fit.variance, rest, np.nan))
+
+
+def _with_effects(
+    job: Job, model: str, fit: Any, engine: Any, words: str, variance: tuple[float, float, float]
+) -> HazardFit:
+    """A fit with a random effect; `variance` is that between groups, that within, and the error of the sd."""
+    from scipy.special import chdtrc
+
+    group = job.settings["random"]
+    codes, levels = _codes(job.data, group)
+    between, within, sd_error = variance
+    # The test of no variance between groups: half of chi-square with 1 df (Self & Liang 1987), at the ML maximum.
+    gain = max(2 * (fit.log_likelihood - fit.null_log_likelihood), 0.0)
+    random = pd.DataFrame(
+        {
+            "group": [group],
+            "term": ["Intercept"],
+            "term_2": [None],
+            "variance": [between],
+            "sd": [np.sqrt(between)],
+            "correlation": [np.nan],
+            "share": [between / (between + within)],
+            "sd_error": [sd_error],
+            "p_value": [0.5 * float(chdtrc(1, gain)) if gain > 0 else 1.0],
+        }
+    )
+    note = (f"the variance between groups of {group} is estimated as 0 (boundary)",) if fit.boundary else ()
+    df = _between_within(job, codes)
+    errors = Errors(fit.covariance, df, f"{words}, t with between-within df", len(levels))
+    effects = pd.DataFrame({group: levels, "effect": fit.effects, "std_error": fit.effects_sd})
+    return job.result(model, fit, errors, engine, random=random, random_effects=effects, notes=note)
+
+
+def _between_within(job: Job, codes: Array) -> FloatArray:
+    """The df of each term (Li & Redden 2015): of the groups where it is constant within them, else of the patients."""
+    matrix = job.design.matrix
+    first = np.unique(codes, return_index=True)[1]
+    between = (matrix == matrix[first][codes]).all(axis=0)
+    n_groups, n_between = len(first), int(between.sum()) + (not job.design.intercept)
+    df_within = job.used["n_patients"] - n_groups - int((~between).sum())
+    return np.maximum(np.where(between, n_groups - n_between, df_within), 1).astype(np.float64)

@@ -160,7 +160,7 @@ def _one_path(
 
     estimate = outcomes(everything)
     error = _delta(outcomes, everything, [model.covariance for model in models], sizes)
-    df = min(model.fit.df for model in models)
+    df = min(float(model.fit.df.min()) for model in models)
     low, high = _limits(estimate, error, level, df, unbounded=len(models) if cox else 0)
     estimate[-1], low[-1], high[-1] = 1.0 - estimate[-1], 1.0 - high[-1], 1.0 - low[-1]
     k = len(models)
@@ -186,6 +186,10 @@ def _delta(function: Any, at: Array, covariances: Sequence[Array], sizes: Array)
     variance = np.zeros(slope.shape[:-1])
     for i, covariance in enumerate(covariances):
         block = slope[..., sizes[i] : sizes[i + 1]]
+        # An unknown error matters only where the path depends on that coefficient.
+        unknown = np.isnan(np.diag(covariance))
+        variance[(block[..., unknown] != 0).any(axis=-1)] = np.nan
+        covariance = np.where(unknown[:, None] | unknown, 0.0, covariance)
         variance += np.einsum("...i,ij,...j->...", block, covariance, block)
     return np.sqrt(np.maximum(variance, 0.0))
 

@@ -80,7 +80,7 @@ def repair_effect(
     Raises
     ------
     ValueError
-        For a model in which repair plays no part, a random effect, or strata.
+        For a model in which repair plays no part, a random effect, a penalty, or strata.
     DataError
         If no patient has an open rupture before session `by`.
 
@@ -89,8 +89,8 @@ def repair_effect(
     Causal only if, given the covariates of the model, repair is as good as random and endings other than the event are
     independent censoring: the risk is that of a world without them.
     """
-    if fit.random_effects is not None or fit.settings.get("strata") is not None:
-        raise ValueError("repair_effect needs a fit without random= and strata=; use cluster= for therapists.")
+    if fit.random_effects is not None or fit.penalised is not None or fit.settings["strata"] is not None:
+        raise ValueError("repair_effect needs a fit without random=, strata= and penalty=; use cluster= instead.")
     if draws < 1 or after < 1:
         raise ValueError(f"draws={draws} and after={after} must be at least 1.")
     worlds = _worlds(fit, by, after)

@@ -11,11 +11,12 @@ import pandas as pd
 
 from alliance_stats.dropout.design import Design
 from alliance_stats.dropout.rows import predict_rows, residuals
+from alliance_stats.hazard.firth import FirthFit
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.flow import in_words
 from alliance_stats.tables.rendering import as_html, as_text
 from alliance_stats.tables.schema import VARIANCES_COLUMNS
-from alliance_stats.tables.terms import terms_table
+from alliance_stats.tables.terms import t_p_value, terms_table
 
 _ENDS = {"estimate": "", "ci_low": "_low", "ci_high": "_high"}
 
@@ -35,18 +36,21 @@ class HazardFit:
     coefficients : (p,) array
         Log odds ratios (logit) or log hazard ratios (cloglog, cox).
     covariance : (p, p) array
-    df : float
+    df : (p,) array
         Degrees of freedom of the t distribution of ``estimate / std_error``; infinite for the normal.
     settings : dict
         Every choice that moves the result, in words.
     data : DataFrame
         The rows used.
     diagnostics : dict
-        Counts of rows and events used and lost, convergence, boundaries, ``flow`` (who was kept, step by step).
+        Counts of rows and events used and lost, ``events_by_state``, ``flow`` (who was kept, step by step), and
+        ``notes``: what a reader must know before trusting the numbers.
     random : DataFrame or None
         VARIANCES of the therapist effect.
     random_effects : DataFrame or None
         One row per group: its predicted effect on the linear predictor, and standard error.
+    penalised : FirthFit or None
+        The penalised likelihood, from which intervals and p values are made.
     """
 
     model: str
@@ -55,7 +59,7 @@ class HazardFit:
     terms: list[str]
     coefficients: Array
     covariance: Array
-    df: float
+    df: Array
     log_likelihood: float
     n_parameters: int
     converged: bool
@@ -66,6 +70,7 @@ class HazardFit:
     engine: Any = field(repr=False)
     random: pd.DataFrame | None = None
     random_effects: pd.DataFrame | None = None
+    penalised: FirthFit | None = field(default=None, repr=False)
 
     @property
     def is_cox(self) -> bool:
@@ -86,6 +91,10 @@ class HazardFit:
         """TERMS with ``ratio, ratio_low, ratio_high``: odds ratios (logit) or hazard ratios (cloglog, cox)."""
         error = np.sqrt(np.diag(self.covariance))
         table = terms_table(self.terms, self.coefficients, error, self.df, level=level)
+        if self.penalised is not None:
+            low, high = self.penalised.limits(level)
+            root = self.penalised.statistic
+            table = table.assign(statistic=root, p_value=t_p_value(root, np.inf), ci_low=low, ci_high=high)
         with np.errstate(over="ignore"):
             ratios = {f"ratio{end}": np.exp(table[name]) for name, end in _ENDS.items()}
         return table.assign(**ratios)

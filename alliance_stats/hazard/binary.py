@@ -251,6 +251,6 @@ def _require_overlap(
             named = ", ".join(repr(name) for name in culprits)
             raise Separated(
                 f"The estimate is infinite: {named} separate(s) the rows with an event from those without. "
-                "Merge rare levels, use a smoother baseline, or leave the term out.",
+                "Merge rare levels, use a smoother baseline, leave the term out, or ask for penalty='firth'.",
                 culprits,
             )

@@ -1,7 +1,7 @@
-"""Sandwich covariance with independent clusters, and the small-sample factor that goes with it.
+"""Covariance of estimates whose rows are independent between clusters (therapists) but not within them.
 
-Engines differ in that factor: R's ``survival::coxph(cluster=)`` uses none, R's ``sandwich::vcovCL`` for a glm and Stata
-use G / (G - 1), statsmodels multiplies this by (n - 1) / (n - p). It is an argument here and stands in the result.
+The plain sandwich is too small when clusters are few, most of all for what varies between clusters only. The cluster
+jackknife is made for few clusters; docs/dropout.md compares their coverage.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
 
-ADJUSTMENTS = ("groups", "groups and terms", "none", "jackknife")
+ADJUSTMENTS = ("jackknife", "groups", "groups and terms", "none")
+
+_NO_INFORMATION = 1e-8
+"""The share of a direction's information that must be left without a cluster."""
 
 
 class Clustered(NamedTuple):
@@ -22,77 +25,25 @@ class Clustered(NamedTuple):
     Attributes
     ----------
     covariance : (p, p) array
+        Jackknife: NaN for a coefficient that cannot be estimated without one of the clusters.
     n_clusters : int
-    factor : float
-        What the raw sandwich was multiplied by.
     description : str
-        The factor in symbols.
+        How it was made.
     """
 
     covariance: FloatArray
     n_clusters: int
-    factor: float
     description: str
 
 
 def sum_by(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
     """The sum of each column of `values` (n, p) within each group 0 .. n_groups - 1."""
     total = np.zeros((n_groups, values.shape[1]))
-    # In blocks, so that the rows of a block are still in the processor's cache when the next column is read.
-    for begin in range(0, len(values), 32768):
+    for begin in range(0, len(values), 32768):  # blocks that fit the processor's cache
         rows = slice(begin, begin + 32768)
         for j in range(values.shape[1]):
             total[:, j] += np.bincount(group[rows], values[rows, j], n_groups)
     return total
-
-
-def clustered_covariance(
-    bread: FloatArray,
-    scores: FloatArray,
-    cluster: IntArray,
-    *,
-    adjust: str = "groups",
-    information: FloatArray | None = None,
-) -> Clustered:
-    """``bread (sum over clusters of u u') bread``, with u the cluster's score, times a small-sample factor.
-
-    Parameters
-    ----------
-    bread : (p, p) array
-        Inverse information.
-    scores : (n, p) array
-        Each row's contribution to the score.
-    cluster : (n,) int array
-        The cluster of each row, numbered 0, 1, ...
-    adjust : {"groups", "groups and terms", "none", "jackknife"}
-        G / (G - 1); the same times (n - 1) / (n - p); 1; or leaving out one cluster at a time in one step (CR3, Bell &
-        McCaffrey 2002), which does not understate the errors when clusters are few.
-    information : (G, p, p) array, optional
-        Each cluster's information, for the jackknife.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two clusters: their spread cannot be seen.
-    """
-    require_choice(adjust, ADJUSTMENTS, name="adjust")
-    n_rows, n_terms = scores.shape
-    n_clusters = int(cluster.max()) + 1
-    if n_clusters < 2:
-        raise ValueError("Clustered standard errors need at least two clusters; there is one. Leave cluster= out.")
-    total = sum_by(scores, cluster, n_clusters)
-    if adjust == "jackknife":
-        if information is None:
-            raise ValueError("adjust='jackknife' needs each cluster's information: for discrete models only.")
-        covariance = _jackknife(total, information)
-        return Clustered(covariance, n_clusters, (n_clusters - 1) / n_clusters, "leave-one-cluster-out jackknife (CR3)")
-    factor, description = 1.0, "1 (none)"
-    if adjust != "none":
-        factor, description = n_clusters / (n_clusters - 1), "G/(G-1)"
-    if adjust == "groups and terms":
-        factor, description = factor * (n_rows - 1) / (n_rows - n_terms), "G/(G-1) x (n-1)/(n-p)"
-    covariance = bread @ (total.T @ total) @ bread * factor
-    return Clustered((covariance + covariance.T) / 2, n_clusters, factor, description)
 
 
 def information_by(design: FloatArray, weight: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
@@ -106,13 +57,76 @@ def information_by(design: FloatArray, weight: FloatArray, group: IntArray, n_gr
     return result
 
 
-def _jackknife(total: FloatArray, information: FloatArray) -> FloatArray:
-    """(G - 1) / G times the sum over clusters of (b without it - b)(b without it - b)', each b by one Newton step."""
-    n_clusters = len(total)
-    without = information.sum(axis=0) - information
-    try:
-        moved = np.linalg.solve(without, total[:, :, None])[:, :, 0]
-    except np.linalg.LinAlgError as error:
-        raise ValueError("Without one of the clusters a term cannot be estimated: no jackknife.") from error
+def sandwich(bread: FloatArray, scores: FloatArray, cluster: IntArray, *, adjust: str) -> Clustered:
+    """``bread (sum over clusters of u u') bread``, with u the cluster's score, times a small-sample factor.
+
+    Parameters
+    ----------
+    bread : (p, p) array
+        Inverse information.
+    scores : (n, p) array
+        Each row's contribution to the score.
+    cluster : (n,) int array
+        The cluster of each row, numbered 0, 1, ...
+    adjust : {"groups", "groups and terms", "none"}
+        G / (G - 1) (R's ``vcovCL`` for a glm, Stata); the same times (n - 1) / (n - p) (statsmodels); 1 (R's
+        ``coxph(cluster=)``).
+
+    Raises
+    ------
+    ValueError
+        With fewer than two clusters: their spread cannot be seen.
+    """
+    require_choice(adjust, ADJUSTMENTS[1:], name="adjust")
+    n_rows, n_terms = scores.shape
+    n_clusters = require_clusters(cluster)
+    total = sum_by(scores, cluster, n_clusters)
+    factor, description = 1.0, "factor 1 (none)"
+    if adjust != "none":
+        factor, description = n_clusters / (n_clusters - 1), "factor G/(G-1)"
+    if adjust == "groups and terms":
+        factor, description = factor * (n_rows - 1) / (n_rows - n_terms), "factor G/(G-1) x (n-1)/(n-p)"
+    covariance = bread @ (total.T @ total) @ bread * factor
+    return Clustered((covariance + covariance.T) / 2, n_clusters, f"sandwich, {description}")
+
+
+def jackknife(bread: FloatArray, score: FloatArray, information: FloatArray) -> Clustered:
+    """(G - 1) / G times the sum over clusters of (b without it - b)(b without it - b)', each b by one Newton step.
+
+    For a binary regression this is CR3 (Bell & McCaffrey 2002; R's ``clubSandwich``) times (G - 1) / G.
+
+    Parameters
+    ----------
+    bread : (p, p) array
+        Inverse information of all rows.
+    score, information : (G, p) and (G, p, p) arrays
+        At the estimate from all rows, without each cluster in turn.
+    """
+    n_clusters = len(score)
+    # With bread = L L' the information left is diag(left) in the directions L Q, as a share of that of all rows.
+    lower = np.linalg.cholesky(bread)
+    left, vector = np.linalg.eigh(lower.T @ information @ lower)
+    direction = lower @ vector
+    lost = left < _NO_INFORMATION
+    step = np.einsum("gji,gj->gi", direction, score) * ~lost / np.where(lost, 1.0, left)
+    moved = np.einsum("gji,gi->gj", direction, step)
+    size = np.abs(direction) / np.sqrt(np.diag(bread))[:, None]
     covariance = (n_clusters - 1) / n_clusters * moved.T @ moved
-    return np.asarray((covariance + covariance.T) / 2)
+    covariance = forget(covariance, (size * lost[:, None, :] > 1e-6).any(axis=(0, 2)))
+    return Clustered(covariance, n_clusters, "leave-one-out jackknife, CR3")
+
+
+def require_clusters(cluster: IntArray) -> int:
+    """The number of clusters; ``ValueError`` for fewer than two."""
+    n_clusters = int(cluster.max()) + 1
+    if n_clusters < 2:
+        raise ValueError("Clustered standard errors need at least two clusters; there is one. Leave cluster= out.")
+    return n_clusters
+
+
+def forget(covariance: FloatArray, unknown: BoolArray) -> FloatArray:
+    """The covariance with NaN in the rows and columns of coefficients whose errors are not known."""
+    result = np.asarray((covariance + covariance.T) / 2)
+    result[unknown] = np.nan
+    result[:, unknown] = np.nan
+    return result

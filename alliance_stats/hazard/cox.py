@@ -201,12 +201,14 @@ def _evaluate_at(linear: FloatArray, shift: float, design: FloatArray, sets: Ris
     return value, Sums(risk, s0, s1, d1, sums)
 
 
-def _score(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
+def score_of(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
+    """The derivative of the log partial likelihood (p,)."""
     ties = sums.ties
     return np.asarray(design[sets.event_row].sum(axis=0) - ties.c0 @ sums.s1 + ties.c1 @ sums.d1)
 
 
-def _information(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
+def information_of(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
+    """Minus the second derivative of the log partial likelihood (p, p); see the head of this module."""
     ties, s1, d1 = sums.ties, sums.s1, sums.d1
     weight = sums.risk * sets.over(ties.c0)
     weight[sets.event_row] -= sums.risk[sets.event_row] * ties.c1[sets.event_time]
@@ -266,7 +268,7 @@ def fit_cox(
         iterations += 1
         if np.ptp(centred @ beta) > _HOPELESS:
             break
-        score, information = _score(centred, sets, sums), _information(centred, sets, sums)
+        score, information = score_of(centred, sets, sums), information_of(centred, sets, sums)
         step = solve_information(information, score)
         step /= max(float(np.ptp(centred @ step)) / _STRIDE, 1.0)
         gain = float(score @ step)
@@ -282,15 +284,42 @@ def fit_cox(
         beta, value, sums = beta + step, new_value, new_sums
     if check:
         _require_overlap(beta, step, centred, sets, names, converged)
-    information = _information(centred, sets, sums)
+    information = information_of(centred, sets, sums)
     covariance = solve_information(information, np.eye(len(beta)))
     return CoxFit(beta, (covariance + covariance.T) / 2, value, null, design @ beta, converged, iterations)
+
+
+def without_each(
+    beta: FloatArray,
+    design: FloatArray,
+    rows: tuple[FloatArray, FloatArray, FloatArray, IntArray | None],
+    cluster: IntArray,
+    *,
+    ties: str,
+) -> tuple[FloatArray, FloatArray]:
+    """Score (G, p) and information (G, p, p) at `beta` without each cluster in turn, for `jackknife`.
+
+    `rows` holds start, stop, event and stratum. What is left of a cluster's risk sets changes too, so each one is
+    computed from its rows.
+    """
+    n_clusters, p = int(cluster.max()) + 1, design.shape[1]
+    score, information = np.zeros((n_clusters, p)), np.zeros((n_clusters, p, p))
+    for left_out in range(n_clusters):
+        keep = cluster != left_out
+        start, stop, event, stratum = (None if values is None else values[keep] for values in rows)
+        if start is None or stop is None or event is None or not event.any():
+            continue
+        sets = risk_sets(start, stop, event, stratum)
+        centred = design[keep] - design[keep].mean(axis=0)
+        _, sums = evaluate(beta, centred, sets, ties, None)
+        score[left_out], information[left_out] = score_of(centred, sets, sums), information_of(centred, sets, sums)
+    return score, information
 
 
 def _require_overlap(
     beta: FloatArray, step: FloatArray, design: FloatArray, sets: RiskSets, names: Sequence[str], converged: bool
 ) -> None:
-    """Raise `Separated` where along some direction every event stands highest in its risk set."""
+    """Raise `Separated` where along some direction every event is the highest of its risk set."""
     linear = design @ beta
     if converged and np.ptp(linear) < 15:
         return
@@ -304,7 +333,7 @@ def _require_overlap(
             named = ", ".join(repr(name) for name in culprits)
             raise Separated(
                 f"The estimate is infinite: whenever an event happens, {named} put(s) it above everyone at risk. "
-                "Merge rare levels or leave the term out.",
+                "Merge rare levels, leave the term out, or ask for penalty='firth'.",
                 culprits,
             )
 

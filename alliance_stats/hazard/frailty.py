@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import digamma, gammaln
 
 from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, fit_cox
@@ -19,6 +19,7 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _SMALLEST = 1e-5
 _LARGEST = 50.0
+_GRID = [_SMALLEST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, _LARGEST]
 
 
 class FrailtyFit(NamedTuple):
@@ -88,10 +89,14 @@ def fit_frailty(
     group: IntArray,
     *,
     distribution: str = "gamma",
+    method: str = "reml",
     ties: str = "efron",
     names: Sequence[str] | None = None,
 ) -> FrailtyFit:
     """Fit with a frailty for each of the groups 0, 1, ...; `distribution` is ``gamma`` or ``lognormal``.
+
+    The variance of a log-normal frailty solves the REML-type equation, or is that of the highest likelihood
+    (`method` ``ml``). The log-likelihood given is the highest one, which a test of no variance needs.
 
     Raises
     ------
@@ -116,15 +121,16 @@ def fit_frailty(
             latest[0], latest[1], used[0] = fits[variance].beta, fits[variance].effect, variance
         return fits[variance]
 
-    choose = _gamma_variance if distribution == "gamma" else _lognormal_variance
-    variance = choose(at, events, plain.log_likelihood)
+    likeliest = _gamma_variance if distribution == "gamma" else _lognormal_ml
+    top = likeliest(at, events, plain.log_likelihood)
+    variance = _lognormal_reml(at, events) if distribution == "lognormal" and method == "reml" else top
     if variance == 0.0:
         zero, value = np.zeros(n_groups), plain.log_likelihood
         return FrailtyFit(
             plain.coefficients, plain.covariance, 0.0, zero, zero, value, value, plain.converged, True, len(fits)
         )
     best = at(variance)
-    value = _log_likelihood(best, events, variance, distribution)
+    value = _log_likelihood(at(top), events, top, distribution) if top > 0 else plain.log_likelihood
     spread = np.sqrt(np.maximum(best.effect_variance, 0.0))
     converged = best.converged and variance < _LARGEST * 0.99
     return FrailtyFit(
@@ -166,7 +172,7 @@ def _gamma_variance(at: Any, events: FloatArray, null: float) -> float:
         own = (effect - np.expm1(effect)).sum()
         return float(own + (digamma(nu + events) - digamma(nu) - np.log1p(events * variance)).sum())
 
-    grid = np.log([_SMALLEST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, _LARGEST])
+    grid = np.log(_GRID)
     best = int(np.argmin([cost(point) for point in grid[1:]])) + 1
     low, high = float(grid[best - 1]), float(grid[min(best + 1, len(grid) - 1)])
     if slope(low) > 0:  # the likelihood falls from the smallest variance on
@@ -175,23 +181,38 @@ def _gamma_variance(at: Any, events: FloatArray, null: float) -> float:
     return 0.0 if -cost(float(np.log(variance))) <= null + 1e-7 else variance
 
 
-def _lognormal_variance(at: Any, events: FloatArray, null: float) -> float:
-    """The root of: sum of squared effects + trace of their covariance = groups x variance."""
+def _lognormal_ml(at: Any, events: FloatArray, null: float) -> float:
+    """The variance of highest Laplace likelihood, 0 if that is the boundary."""
+
+    def cost(log_variance: float) -> float:
+        variance = float(np.exp(log_variance))
+        return -_log_likelihood(at(variance), events, variance, "lognormal")
+
+    grid = np.log(_GRID)
+    best = int(np.argmin([cost(point) for point in grid]))
+    if best == 0:
+        return 0.0
+    ends = (float(grid[best - 1]), float(grid[min(best + 1, len(grid) - 1)]))
+    found = minimize_scalar(cost, bounds=ends, method="bounded", options={"xatol": 1e-7})
+    return 0.0 if -found.fun <= null + 1e-7 else float(np.exp(found.x))
+
+
+def _lognormal_reml(at: Any, events: FloatArray) -> float:
+    """The root of: sum of squared effects + trace of their covariance = groups x variance, 0 if there is none.
+
+    Ripatti & Palmgren (2000), equation 6; the largest root is looked for from above.
+    """
 
     def excess(log_variance: float) -> float:
         variance = float(np.exp(log_variance))
         fit = at(variance)
         return float((fit.effect**2).sum() + fit.effect_variance.sum()) / (len(events) * variance) - 1.0
 
-    grid = np.log([1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4])
-    upper = grid[0]
-    if excess(upper) > 0:
-        return (
-            float(np.exp(brentq(excess, upper, np.log(_LARGEST), xtol=1e-7)))
-            if excess(np.log(_LARGEST)) < 0
-            else _LARGEST
-        )
-    for lower in grid[1:]:
+    if excess(np.log(1.0)) > 0:
+        ends = (0.0, float(np.log(_LARGEST)))
+        return float(np.exp(brentq(excess, *ends, xtol=1e-7))) if excess(ends[1]) < 0 else _LARGEST
+    upper = 0.0
+    for lower in np.log([0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4]):
         if excess(lower) > 0:
             return float(np.exp(brentq(excess, lower, upper, xtol=1e-7)))
         upper = lower

@@ -13,6 +13,7 @@ from alliance_stats.dropout.paths import predict_paths, rupture_path
 
 FOLDER = Path(__file__).parents[1] / "reference" / "hazard"
 R = json.loads((FOLDER / "reference.json").read_text())
+STRATA = json.loads((FOLDER / "strata.json").read_text())
 DATA = pd.read_csv(FOLDER / "sessions.csv", keep_default_na=False)
 FORMULA = "rupture_open + repaired_before + x + group"
 DAYS = DATA.assign(start=DATA["day_start"], stop=DATA["day_stop"])
@@ -33,13 +34,20 @@ def test_residuals_are_those_of_survival(pair):
     np.testing.assert_allclose(found, ref["schoenfeld"], atol=1e-7)
 
 
-@pytest.mark.parametrize("transform", ["identity", "km"])
-def test_proportionality_is_cox_zph(pair, transform):
-    fit, ref = pair
-    found = check_proportionality(fit, transform=transform)
-    np.testing.assert_allclose(found["statistic"], ref[f"zph_{transform}"], rtol=1e-5)
-    assert found["term"].tolist() == [*fit.terms, "GLOBAL"]
-    assert found["df"].tolist() == [1, 1, 1, 1, 4]
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+@pytest.mark.parametrize("clock", ["session", "day"])
+@pytest.mark.parametrize("strata", [None, "group"])
+def test_proportionality_and_concordance_are_those_of_survival(clock, ties, strata):
+    data, ref = DATA if clock == "session" else DAYS, STRATA[f"{clock}_{ties}"]
+    formula = FORMULA if strata is None else FORMULA.removesuffix(" + group")
+    fit = fit_dropout(formula, data, model="cox", ties=ties, strata=strata)
+    for transform, expected in ref["whole" if strata is None else "strata"].items():
+        found = check_proportionality(fit, transform=transform)
+        np.testing.assert_allclose(found["statistic"], expected, rtol=1e-5)
+        assert found["term"].tolist() == [*fit.terms, "GLOBAL"]
+        assert found["df"].tolist() == [*[1] * len(fit.terms), len(fit.terms)]
+    if strata is not None:
+        np.testing.assert_allclose(check_discrimination(fit)["auc"].iloc[-1], ref["concordance"], rtol=1e-10)
 
 
 def test_concordance_is_that_of_survival(pair):

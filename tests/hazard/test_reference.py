@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from alliance_stats.hazard.binary import fit_binary
-from alliance_stats.hazard.clustered import clustered_covariance
+from alliance_stats.hazard.clustered import sandwich
 from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import score_residuals
 from alliance_stats.hazard.frailty import fit_frailty
@@ -47,7 +47,7 @@ def test_discrete_hazard_is_that_of_glm(link):
     np.testing.assert_allclose(fit.log_likelihood, ref["log_likelihood"], rtol=1e-10)
     scores = DISCRETE * fit.residual[:, None]
     for adjust, key in {"groups": "groups", "groups and terms": "both", "none": "none"}.items():
-        clustered = clustered_covariance(fit.covariance, scores, THERAPIST, adjust=adjust)
+        clustered = sandwich(fit.covariance, scores, THERAPIST, adjust=adjust)
         np.testing.assert_allclose(errors(clustered.covariance), ref[f"clustered_{key}"], rtol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_cox_is_that_of_survival(name, ties):
     np.testing.assert_allclose(fit.null_log_likelihood, ref["null_log_likelihood"], rtol=1e-10)
     scores = score_residuals(fit.coefficients, COX, sets, ties=ties)
     np.testing.assert_allclose(scores[:200], ref["score"], atol=1e-7)
-    clustered = clustered_covariance(fit.covariance, scores, THERAPIST, adjust="none")
+    clustered = sandwich(fit.covariance, scores, THERAPIST, adjust="none")
     np.testing.assert_allclose(errors(clustered.covariance), ref["clustered_none"], rtol=1e-6)
 
 

@@ -1,0 +1,73 @@
+"""Where there are too few events to say much: events, and clusters with events, in each state of each term."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.dropout.design import Design
+from alliance_stats.tables.arrays import Array, BoolArray
+
+MIN_EVENTS = 5
+"""Fewer events in a state than this are too few for a normal or t distribution of the estimate."""
+MIN_CLUSTERS = 3
+"""With events in fewer clusters than this the spread between clusters cannot be seen."""
+
+
+def is_baseline(name: str) -> bool:
+    """Whether a column belongs to the baseline: a function of the session alone."""
+    words = set(re.findall(r"[^\W\d]\w*", name))
+    return ":" not in name and bool(words & {"session", "start", "stop"})
+
+
+def events_by_state(design: Design, event: Array, cluster: Array | None) -> pd.DataFrame:
+    """Events on both sides of every term that has two values, and in all rows.
+
+    The two sides of a factor's term are its level and the reference level.
+
+    Returns
+    -------
+    DataFrame
+        One row per term and state, and a last row for all: ``term, state`` (``on``, ``off`` or ``all``),
+        ``n_rows, n_events, n_clusters`` (clusters with events; missing without `cluster`).
+    """
+    happened = event > 0
+
+    def row(term: str, state: str, here: BoolArray) -> tuple[str, str, int, int, float]:
+        clusters = np.nan if cluster is None else float(len(np.unique(cluster[here & happened])))
+        return term, state, int(here.sum()), int((here & happened).sum()), clusters
+
+    above = design.matrix > design.matrix.min(axis=0)
+    rows = []
+    for columns in design.columns_by_term():
+        reference = ~above[:, columns].any(axis=1)
+        for j in columns:
+            two_values = len(np.unique(design.matrix[:, j][:1000])) <= 2 and len(np.unique(design.matrix[:, j])) == 2
+            if two_values and not is_baseline(design.names[j]):
+                rows += [row(design.names[j], "on", above[:, j]), row(design.names[j], "off", reference)]
+    rows.append(row("", "all", np.ones(len(event), dtype=bool)))
+    return pd.DataFrame(rows, columns=["term", "state", "n_rows", "n_events", "n_clusters"])
+
+
+def thin_states(states: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `events_by_state` with fewer than 5 events, or with events in fewer than 3 clusters."""
+    return states[(states["n_events"] < MIN_EVENTS) | (states["n_clusters"] < MIN_CLUSTERS)]
+
+
+def thin_terms(thin: pd.DataFrame, names: list[str]) -> BoolArray:
+    """Which terms rest on too few events."""
+    everything = bool((thin["state"] == "all").any())
+    return np.array([everything or name in set(thin["term"]) for name in names])
+
+
+def few_events_notes(thin: pd.DataFrame, cluster: str | None, advice: str) -> tuple[str, ...]:
+    """One sentence per thin state."""
+    notes = []
+    for term, state, n_rows, n_events, n_clusters in thin.itertuples(index=False):
+        where = {"all": "in all", "on": f"with {term}", "off": f"without {term}"}[state]
+        within = "" if np.isnan(n_clusters) else f", in {n_clusters:.0f} of the clusters by {cluster}"
+        words = "event" if n_events == 1 else "events"
+        notes.append(f"few events: {n_events} {words} {where} ({n_rows} intervals{within}). {advice}")
+    return tuple(notes)
