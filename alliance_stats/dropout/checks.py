@@ -7,7 +7,7 @@ import pandas as pd
 
 from alliance_stats.dropout.few import is_baseline
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.dropout.rows import predict_rows
+from alliance_stats.dropout.rows import predict_rows, rows_at_risk
 from alliance_stats.hazard.binary import fit_binary
 from alliance_stats.hazard.cox import risk_sets
 from alliance_stats.hazard.cox_answers import proportionality_score
@@ -40,8 +40,8 @@ def check_calibration(
     """
     check_level(level)
     require_choice(by, ("session", "risk"), name="by")
-    table = fit.data if new is None else new
-    hazard = predict_rows(fit, new)
+    table = fit.data if new is None else rows_at_risk(new)
+    hazard = predict_rows(fit, table)
     complete = ~np.isnan(hazard)
     table, hazard = table[complete], hazard[complete]
     event = np.asarray(table[ENDING] == fit.ending, dtype=np.float64)
@@ -59,7 +59,7 @@ def check_calibration(
     low, high = wilson(rate, result["n"], level=level)
     result = result.assign(observed_rate=rate, ci_low=low, ci_high=high, expected_rate=result["expected"] / result["n"])
     if not fit.is_cox and 0 < event.sum() < len(event):
-        linear = predict_rows(fit, new, kind="linear")[complete]
+        linear = predict_rows(fit, table, kind="linear")
         line = fit_binary(np.asarray(event), np.column_stack([np.ones(len(linear)), linear]), link=fit.link)
         result.attrs = {"intercept": float(line.coefficients[0]), "slope": float(line.coefficients[1])}
     return result
@@ -88,8 +88,8 @@ def check_discrimination(
     """
     from scipy.special import expit
 
-    table = fit.data if new is None else new
-    linear = predict_rows(fit, new, kind="linear")
+    table = fit.data if new is None else rows_at_risk(new)
+    linear = predict_rows(fit, table, kind="linear")
     complete = ~np.isnan(linear)
     table, linear = table[complete], linear[complete]
     event = (table[ENDING] == fit.ending).to_numpy()

@@ -29,6 +29,7 @@ from alliance_stats.tables.schema import (
     TRANSFERRED,
     DataError,
     check_sessions,
+    numeric,
     require_choice,
     require_columns,
 )
@@ -71,8 +72,9 @@ def derive_endings(
     lower_is_better : bool
         The direction of improvement of `score`.
     known : DataFrame, optional
-        What is known whatever the definition (``patient``, ``ending``): transfers and ongoing therapies stay what they
-        are, and with ``gap_in_days`` also completed ones (nobody comes back after a completed therapy).
+        What is known whatever the definition (``patient``, ``ending``, optional ``last_session``): transfers and
+        ongoing therapies stay what they are, and with ``gap_in_days`` also completed ones (nobody comes back after a
+        completed therapy). They end at ``last_session`` where that is given, else at the last session held.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def derive_endings(
             )
     result = rule(held, options).reset_index()
     if known is not None:
-        result = _keep_known(result, known, definition)
+        result = _keep_known(result, known, definition, _last(held))
     stated = ", ".join(f"{name}={options[name]}" for name in needed)
     text = f"{definition} ({stated})"
     result = result.assign(definition=text)
@@ -256,9 +258,27 @@ _DEFINITIONS: dict[str, tuple[tuple[str, ...], Callable[[pd.DataFrame, dict[str,
 """Each definition's options and rule."""
 
 
-def _keep_known(result: pd.DataFrame, known: pd.DataFrame, definition: str) -> pd.DataFrame:
+def _keep_known(result: pd.DataFrame, known: pd.DataFrame, definition: str, last: pd.Series) -> pd.DataFrame:
     require_columns(known, [PATIENT, ENDING], table_name="known")
-    stated = known.drop_duplicates(PATIENT).set_index(PATIENT)[ENDING].reindex(result[PATIENT]).to_numpy()
+    unknown = ~known[ENDING].isin(ENDINGS) | known[PATIENT].duplicated()
+    if unknown.any():
+        first = int(np.flatnonzero(unknown)[0])
+        raise DataError(
+            f"known must give each patient one of {', '.join(ENDINGS)}.",
+            remedy="Recode the endings, and keep one row per patient.",
+            row=known.index[first],
+            patient=known[PATIENT].iloc[first],
+            value=known[ENDING].iloc[first],
+        )
+    stated = known.set_index(PATIENT).reindex(result[PATIENT])
     lasting = [TRANSFERRED, ONGOING, *([COMPLETED] if definition == "gap_in_days" else [])]
-    stays = pd.Series(stated).isin(lasting).to_numpy()
-    return result.assign(**{ENDING: np.where(stays, stated, result[ENDING])})
+    stays = stated[ENDING].isin(lasting).to_numpy()
+    place = last.reindex(result[PATIENT]).to_numpy()
+    if LAST_SESSION in known:
+        given = numeric(stated, LAST_SESSION)
+        place = np.where(np.isnan(given), place, given).astype(np.int64)
+    changed = {
+        ENDING: np.where(stays, stated[ENDING], result[ENDING]),
+        LAST_SESSION: np.where(stays, place, result[LAST_SESSION]),
+    }
+    return result.assign(**changed)

@@ -10,6 +10,7 @@ import pandas as pd
 from alliance_stats.dropout.design import BASELINES, Design, build_design, sessions_without_choice
 from alliance_stats.dropout.models import Job, cox_model, discrete_model, frailty_model, mixed_model, penalised_model
 from alliance_stats.dropout.result import HazardFit
+from alliance_stats.dropout.rows import rows_at_risk
 from alliance_stats.hazard.binary import LINKS
 from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
@@ -45,7 +46,8 @@ def fit_dropout(
         The right-hand side, e.g. ``"rupture_open + repaired_before + session"``; ``C(x)`` makes a factor,
         ``cr(session, df=4, constraints='center')`` a natural cubic spline.
     intervals : DataFrame
-        INTERVALS, from `dropout_intervals`. Rows that lack a value the model needs are left out and counted.
+        INTERVALS, from `dropout_intervals`. Rows with ``at_risk`` 0, and rows that lack a value the model needs, are
+        left out and counted.
     model : {"discrete", "cox"}
         A hazard per session (binary regression on the intervals), or Cox regression on ``(start, stop]``.
     link : {"logit", "cloglog"}
@@ -126,7 +128,7 @@ def fit_dropout(
     require_columns(intervals, [*needed, ENDING], table_name="intervals")
     if baseline in ("linear", "spline", "dummies"):
         require_columns(intervals, [SESSION], table_name="intervals")
-    everything = intervals.reset_index(drop=True)
+    everything = rows_at_risk(intervals).reset_index(drop=True)
     table, fixed = _leave_out_decided(everything, ending, baseline)
     design = build_design(
         formula, table, baseline=baseline, intercept=model == "discrete", needed=list(dict.fromkeys(needed))
@@ -144,6 +146,12 @@ def fit_dropout(
         "adjust": adjust, "fixed_hazards": fixed, "strata": strata, "penalty": penalty,
     }  # fmt: skip
     used = _diagnostics(everything, table, data, design, ending, fixed)
+    used["rows_not_at_risk"] = len(intervals) - len(everything)
+    if used["rows_not_at_risk"]:
+        used["notes"].append(
+            f"the risk set is the sessions held: {used['rows_not_at_risk']} intervals that start at a missed session, "
+            "where no ending is recorded, are left out"
+        )
     used["flow"] = _flow(intervals, used)
     job = Job(formula, ending, data, design, event, settings, used)
     try:
@@ -205,7 +213,9 @@ def _flow(intervals: pd.DataFrame, used: dict[str, Any]) -> Steps:
         "used by the dropout model",
         patients=used["n_patients"],
         sessions=used["n_rows"],
-        lost=lost | {"in a session whose hazard is 0 or 1": used["rows_with_fixed_hazard"]},
+        lost=lost
+        | {"at a missed session, where no ending is recorded": used["rows_not_at_risk"]}
+        | {"in a session whose hazard is 0 or 1": used["rows_with_fixed_hazard"]},
         unit="intervals",
     )
 

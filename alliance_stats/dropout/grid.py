@@ -74,6 +74,15 @@ def lay_grid(table: pd.DataFrame, patient: Array, last_session: Array) -> Grid:
     return Grid(owner, np.arange(total, dtype=np.int64) + offset[owner], row, begin)
 
 
+def missed_cells(table: pd.DataFrame, grid: Grid) -> Array:
+    """Where a session was missed: it has no row, or was cancelled or a no-show; an empty attendance is not a missed session."""
+    missed = grid.row < 0
+    if ATTENDANCE in table:
+        away = table[ATTENDANCE].isin([CANCELLED, NO_SHOW]).to_numpy()
+        missed = missed | away[grid.row]  # row -1 reads the last entry, and is missed anyway
+    return np.asarray(missed)
+
+
 def attendance_columns(table: pd.DataFrame, grid: Grid, known: Array, has: Array) -> dict[str, Any]:
     """Missed and late sessions: a session number without a row is a missed one, an empty attendance is not known."""
     missed = (grid.row < 0).astype(np.float64)

@@ -1,9 +1,9 @@
 """INTERVALS: one row per patient and session at risk, holding only what was known at the row's start.
 
-The row ``(start, stop]`` stands between two sessions: the patient has reached session s = ``start`` and may, or may
+The row ``(start, stop]`` lies between two sessions: the patient has reached session s = ``start`` and may, or may
 not, go on to session s + 1 = ``stop``. A patient whose last session is L and who drops out has the event in the row
 ``(L, L + 1]``, so that a rupture in session L itself, known when the patient fails to return, can count. (With the
-event placed *at* session L, a covariate of session L would stand in its own outcome.)
+event placed *at* session L, a covariate of session L would be known from its own outcome.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.grid import Grid, attendance_columns, fixed_column, lay_grid, measure_columns, value_at
+from alliance_stats.dropout.grid import (
+    Grid,
+    attendance_columns,
+    fixed_column,
+    lay_grid,
+    measure_columns,
+    missed_cells,
+    value_at,
+)
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.endings import Endings, resolve_endings
 from alliance_stats.tables.episodes import EpisodeStates, episode_states
@@ -92,13 +100,13 @@ def dropout_intervals(
     -------
     DataFrame
         INTERVALS, sorted by patient and start: ``patient``, ``therapist`` (the one seen at ``start``), ``session``
-        (the session reached), ``start``, ``stop``, ``ending`` (at ``stop``, else ``""``); then, as known `lag`
-        sessions before ``stop``: ``rupture_open`` (0/1: some onset not yet repaired; 1 until repair, also after the
-        rule's window has passed), ``repaired_before`` (0/1), ``n_ruptures_so_far``, ``n_repaired_so_far``,
-        ``sessions_since_onset`` (of the latest onset, NaN before the first), ``rupture_state`` (``none``, ``open``,
-        ``repaired``), ``missed_last``, ``n_missed_so_far`` (``late_last`` and ``n_late_so_far`` where there is
+        (the session reached), ``start``, ``stop``, ``ending`` (at ``stop``, else ``""``), ``at_risk`` (see Notes);
+        then, as known `lag` sessions before ``stop``: ``rupture_open`` (0/1: some onset not yet repaired; 1 until
+        repair, also after the rule's window has passed), ``repaired_before`` (0/1), ``n_ruptures_so_far``,
+        ``n_repaired_so_far``, ``sessions_since_onset`` (of the latest onset, NaN before the first),
+        ``rupture_state`` (``none``, ``open``, ``repaired``), ``missed_last``, ``n_missed_so_far`` (``late_last`` and ``n_late_so_far`` where there is
         ``attendance``), the measures and covariates. ``attrs`` state the choices and the counts. Every ending that
-        is an event stands in exactly one row.
+        is an event is in exactly one row.
 
     Raises
     ------
@@ -109,6 +117,12 @@ def dropout_intervals(
 
     Notes
     -----
+    ``at_risk`` is 0 in rows that start at a missed session, where no ending can be recorded there: with endings by
+    `derive_endings` (the last session *held* is the last), and where no ending of the study is recorded at a missed
+    session. A patient whose ending is recorded at a missed session keeps 1 in all rows. `fit_dropout` leaves rows
+    with 0 out and counts them; otherwise missing a session would seem to protect from dropout, and so would whatever
+    makes patients miss sessions. `cumulative_incidence` counts these patients as still in treatment.
+
     Rows of `sessions` after the patient's ``last_session`` are left out and counted in ``attrs["rows_after_ending"]``.
     An ``ongoing`` patient with a single session has no row (nothing is known of the time after it), counted in
     ``attrs["patients_without_rows"]``.
@@ -150,6 +164,7 @@ def dropout_intervals(
     columns[SESSION] = grid.session[cells]
     columns["start"], columns["stop"] = _clock(table, grid, cells, ends, time)
     columns["ending"] = _ending_column(ends, owner, grid.session[cells])
+    columns["at_risk"] = _at_risk(ends, owner, missed_cells(table, grid)[cells], columns["ending"].codes > 0)
     rule = None
     if events is not None:
         rule = check_one_rule(events)
@@ -185,6 +200,7 @@ def dropout_intervals(
         "endings": {name: int((ends.ending == name).sum()) for name in (*ENDED, ONGOING)},
         "patients_without_rows": without,
         "rows_after_ending": after_ending,
+        "rows_not_at_risk": int((result["at_risk"] == 0).sum()),
     }
     return result
 
@@ -215,6 +231,16 @@ def _ending_column(ends: Endings, owner: Array, session: Array) -> Any:
     last = np.flatnonzero(session == ends.last_session[owner])
     codes[last] = code_of_patient[owner[last]]
     return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(names)))
+
+
+def _at_risk(ends: Endings, owner: Array, missed: Array, ended: Array) -> Array:
+    """0 where a row starts at a missed session and its patient's ending could not have been recorded there, else 1."""
+    at_missed = missed & ended
+    if ends.definition is None and at_missed.any():
+        return np.ones(len(owner), dtype=np.int64)
+    keeps = np.zeros(len(ends.ending), dtype=bool)
+    keeps[owner[at_missed]] = True
+    return (~missed | keeps[owner]).astype(np.int64)
 
 
 def _clock(table: pd.DataFrame, grid: Grid, cells: Array, ends: Endings, time: str) -> tuple[Array, Array]:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.dropout.design import build_design
 from alliance_stats.dropout.fit import fit_dropout
-from alliance_stats.dropout.result import HazardFit
+from alliance_stats.dropout.result import RATIOS, HazardFit
 from alliance_stats.tables.flow import FLOW, record, with_step
-from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_columns
+from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, TERMS_COLUMNS, DataError, require_columns
 
 
 def landmark_intervals(intervals: pd.DataFrame, *, at: int | Sequence[int], horizon: int | None = None) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def landmark_intervals(intervals: pd.DataFrame, *, at: int | Sequence[int], hori
         if horizon is not None:
             ending = np.where(stop > landmark + horizon, "", ending)
             stop = np.minimum(stop, landmark + horizon)
-        changed: dict[str, Any] = {"stop": stop, ENDING: ending, "landmark": landmark}
+        changed: dict[str, Any] = {"stop": stop, ENDING: ending, "landmark": landmark, "at_risk": 1}
         parts.append(here.assign(**changed))
     result = pd.concat(parts, ignore_index=True)
     steps = with_step(
@@ -105,18 +106,41 @@ def landmark_terms(
     Returns
     -------
     DataFrame
-        TERMS with ``landmark`` (a session, or ``all``), ``n_at_risk`` and ``n_events``.
+        TERMS with ``landmark`` (a session, or ``all``), ``n_at_risk`` and ``n_events``. A term that does not vary at a
+        landmark is left out of its model, and is missing there.
     """
     table = landmark_intervals(intervals, at=at, horizon=horizon)
     parts = []
     for landmark, rows in table.groupby("landmark"):
-        fit = fit_dropout(formula, rows, model="cox", ending=ending, cluster=cluster, **options)
-        parts.append(_terms(fit, str(landmark), level))
+        varying, constant = _split_constant(formula, rows)
+        if varying:
+            fit = fit_dropout(varying, rows, model="cox", ending=ending, cluster=cluster, **options)
+            parts.append(_terms(fit, str(landmark), level))
+        if constant:
+            events = int((rows[ENDING] == ending).sum())
+            unknown = pd.DataFrame({"term": constant}).reindex(
+                columns=["term", *TERMS_COLUMNS[1:], *RATIOS], fill_value=np.nan
+            )
+            parts.append(unknown.assign(landmark=str(landmark), n_at_risk=len(rows), n_events=events))
     if len(parts) > 1:
         together = cluster or PATIENT
         fit = fit_dropout(formula, table, model="cox", ending=ending, cluster=together, strata="landmark", **options)
         parts.append(_terms(fit, "all", level))
     return pd.concat(parts, ignore_index=True)
+
+
+def _split_constant(formula: str, rows: pd.DataFrame) -> tuple[str, list[str]]:
+    """The formula without the terms that do not vary in `rows`, and the columns of these."""
+    design = build_design(formula, rows, baseline=None, intercept=True, needed=[])
+    constant = (design.matrix == design.matrix[0]).all(axis=0)
+    terms = [str(term) for term in design.spec.term_slices]
+    kept, lost = [], []
+    for term, columns in zip(terms, design.columns_by_term(), strict=True):
+        if columns and constant[columns].all():
+            lost += [design.names[j] for j in columns]
+        elif columns:
+            kept.append(term)
+    return (formula if not lost else " + ".join(kept)), lost
 
 
 def _terms(fit: HazardFit, landmark: str, level: float) -> pd.DataFrame:

@@ -18,7 +18,8 @@ from alliance_stats.tables.rendering import as_html, as_text
 from alliance_stats.tables.schema import VARIANCES_COLUMNS
 from alliance_stats.tables.terms import t_p_value, terms_table
 
-_ENDS = {"estimate": "", "ci_low": "_low", "ci_high": "_high"}
+RATIOS = {"ratio": "estimate", "ratio_low": "ci_low", "ratio_high": "ci_high"}
+"""The columns of ratios, and those of TERMS they are made of."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,8 +97,7 @@ class HazardFit:
             root = self.penalised.statistic
             table = table.assign(statistic=root, p_value=t_p_value(root, np.inf), ci_low=low, ci_high=high)
         with np.errstate(over="ignore"):
-            ratios = {f"ratio{end}": np.exp(table[name]) for name, end in _ENDS.items()}
-        return table.assign(**ratios)
+            return table.assign(**{name: np.exp(table[column]) for name, column in RATIOS.items()})
 
     def glance(self) -> pd.DataFrame:
         """One row: rows, groups, events, log-likelihood (partial for Cox), and how the errors were made."""

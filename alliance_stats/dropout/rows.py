@@ -23,6 +23,11 @@ from alliance_stats.tables.schema import SESSION, require_choice
 RESIDUALS = ("martingale", "deviance", "pearson", "score", "schoenfeld")
 
 
+def rows_at_risk(intervals: pd.DataFrame) -> pd.DataFrame:
+    """The rows of INTERVALS in which an ending can be recorded (all, where the table does not say)."""
+    return intervals[intervals["at_risk"] != 0] if "at_risk" in intervals else intervals
+
+
 class HazardOf(NamedTuple):
     """A fit as a function from parameters to the hazards of rows.
 

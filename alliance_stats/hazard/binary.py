@@ -67,7 +67,7 @@ def row_terms(linear: FloatArray, y: FloatArray, link: str) -> tuple[FloatArray,
         against = 1.0 + odds_against
         hazard = 1.0 / against
         return (y - 1.0) * linear - np.log(against), y - hazard, hazard * (odds_against / against)
-    rate = np.exp(np.clip(linear, -700.0, 500.0))
+    rate = np.exp(np.clip(linear, -700.0, 300.0))
     hazard = np.maximum(-np.expm1(-rate), 1e-300)
     score = rate * (y - hazard) / hazard
     return np.where(y > 0, np.log(hazard), -rate), score, rate * rate * np.exp(-rate) / hazard

@@ -262,6 +262,13 @@ def fit_cox(
     beta = np.zeros(design.shape[1]) if start is None else start.copy()
     value, sums = evaluate(beta, centred, sets, ties, offset)
     null = value if start is None else evaluate(np.zeros_like(beta), centred, sets, ties, offset)[0]
+    if check:
+        seen = np.diag(information_of(centred, sets, sums)) > 1e-12 * len(sets.event_row) * (centred**2).mean(axis=0)
+        if not seen.all():
+            raise ValueError(
+                f"The term {names[int(np.argmin(seen))]!r} does not vary among those at risk together, so nothing can "
+                "be estimated: it is constant within strata= or at every event time. Leave it out."
+            )
     step = np.zeros_like(beta)
     converged, iterations = False, 0
     while iterations < max_iterations:

@@ -169,5 +169,5 @@ def _weight_slope(linear: FloatArray, weight: FloatArray, link: str) -> FloatArr
     """Derivative of a row's expected information in its linear predictor."""
     if link == "logit":
         return np.asarray(-weight * np.tanh(linear / 2))  # w (1 - 2 mu)
-    rate = np.exp(np.clip(linear, -700.0, 500.0))
+    rate = np.exp(np.clip(linear, -700.0, 300.0))
     return np.asarray(weight * (2.0 - rate - rate / np.maximum(np.expm1(np.minimum(rate, 700.0)), 1e-300)))

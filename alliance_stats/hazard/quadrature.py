@@ -57,7 +57,7 @@ def curvature(linear: FloatArray, y: FloatArray, link: str) -> FloatArray:
     """Minus the second derivative of each row's log-likelihood in its linear predictor (observed, not expected)."""
     if link == "logit":
         return row_terms(linear, y, link)[2]
-    rate = np.exp(np.clip(linear, -700.0, 500.0))
+    rate = np.exp(np.clip(linear, -700.0, 300.0))
     ratio = np.exp(-rate) / np.maximum(-np.expm1(-rate), 1e-300)
     return np.where(y > 0, rate * rate * ratio * (1.0 + ratio) - rate * ratio, rate)
 

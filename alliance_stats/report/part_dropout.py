@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from alliance_stats.dropout.few import thin_states
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.dropout.rows import rows_at_risk
 from alliance_stats.figures.dropout import plot_incidence
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.numbers import count, p_value, percent
@@ -48,7 +50,9 @@ def _dropout(run: Run, section: Section) -> None:
     fit = fit_dropout(formula, intervals, **{key: value for key, value in settings.items() if key not in building})
     keep_fit(run, "dropout", fit)
     run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
-    _say(run, section, formula)
+    thin = thin_states(fit.diagnostics["events_by_state"])
+    run.notes += [f"Dropout: {note}" for note in fit.diagnostics["notes"] if note.startswith("few events")]
+    _say(run, section, formula, set(fit.terms if (thin["state"] == "all").any() else thin["term"]))
     endings = [state for state in dict.fromkeys(incidence["state"]) if state in ENDINGS]
     axes = plot_incidence(incidence, states=endings, ax=blank_axes(3.2))
     caption = (
@@ -73,7 +77,7 @@ def _dropout(run: Run, section: Section) -> None:
     if remarks:
         section.notes(remarks)
     terms = run.tables["dropout_terms"]
-    shown = terms.loc[~terms["term"].isin(["Intercept"])]
+    shown = terms.loc[~terms["term"].isin(["Intercept"]) & terms["std_error"].notna()]
     axes = plot_terms(
         shown, ratio=True, xlabel="Ratio of the dropout hazard or odds (95 % CI)", ax=blank_axes(1.0 + 0.3 * len(shown))
     )
@@ -95,6 +99,7 @@ def _draw_states(run: Run, section: Section) -> None:
 
 def by_state(intervals: pd.DataFrame) -> pd.DataFrame:
     """Dropouts per session at risk in each rupture state, with Wilson's interval."""
+    intervals = rows_at_risk(intervals)
     event = intervals["ending"].eq("dropout")
     rows = []
     for state in _STATES:
@@ -113,7 +118,7 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"term": terms["term"], **table, "p_value": terms["p_value"]})
 
 
-def _say(run: Run, section: Section, formula: str) -> None:
+def _say(run: Run, section: Section, formula: str, thin: set[str]) -> None:
     cite = {column: run.citer("dropout_ratios", column) for column in ("ratio", "ci_low", "ci_high", "p_value")}
     settings = run.study.section("dropout")
     model = settings.get("model", "discrete")
@@ -122,11 +127,12 @@ def _say(run: Run, section: Section, formula: str) -> None:
     phrases = []
     for term, word in words.items():
         if term in set(run.tables["dropout_ratios"]["term"]):
-            p = cite["p_value"](term, p_value)
-            phrases.append(
-                f"{word}: {kind} {cite['ratio'](term)}, 95 % CI {cite['ci_low'](term)} to {cite['ci_high'](term)}, "
-                f"p {p if p.startswith('<') else '= ' + p}"
-            )
+            phrase = f"{word}: {kind} {cite['ratio'](term)}"
+            if run.tables["dropout_terms"].set_index("term")["std_error"].notna()[term]:
+                p = cite["p_value"](term, p_value)
+                phrase += f", 95 % CI {cite['ci_low'](term)} to {cite['ci_high'](term)}, "
+                phrase += f"p {p if p.startswith('<') else '= ' + p}"
+            phrases.append(phrase + (" (few events: do not rest a conclusion on it)" if term in thin else ""))
     rows = run.citer("dropout_glance", "n_rows")(str(run.tables["dropout_glance"].iloc[0, 0]))
     stated = run.state(
         f"Dropout was modelled on {rows} sessions at risk ({model} hazard, {formula}), the rupture state being that "

@@ -61,7 +61,7 @@ def event_arrays(events: pd.DataFrame, patients: pd.Index) -> tuple[Any, Any, An
     Raises
     ------
     DataError
-        If `events` names a patient `patients` does not have, or has a missing onset.
+        If `events` names a patient `patients` does not have, has a missing onset, or a repair before its onset.
     """
     whose = patients.get_indexer(pd.Index(events[PATIENT]))
     if (whose < 0).any():
@@ -75,7 +75,19 @@ def event_arrays(events: pd.DataFrame, patients: pd.Index) -> tuple[Any, Any, An
     onset = numeric(events, "onset")
     if np.isnan(onset).any():
         raise DataError("events has an onset that is missing.", remedy="Every rupture needs its onset session.")
-    return whose, onset, numeric(events, "repaired_at")
+    repaired_at = numeric(events, "repaired_at")
+    early = repaired_at < onset  # equal is allowed: a rupture coded as resolved in its own session
+    if early.any():
+        first = int(np.flatnonzero(early)[0])
+        raise DataError(
+            f"events has {int(early.sum())} rupture(s) repaired before their onset.",
+            remedy="Correct 'onset' or 'repaired_at'; both are session numbers.",
+            row=events.index[first],
+            patient=events[PATIENT].iloc[first],
+            column="repaired_at",
+            value=repaired_at[first],
+        )
+    return whose, onset, repaired_at
 
 
 def check_one_rule(events: pd.DataFrame) -> str | None:

@@ -27,7 +27,8 @@ def cbasp():
     endings = als.derive_endings(sessions, "before_planned_end", planned=24)
     assert (endings["ending"] == "dropout").sum() == (last < 24).sum() == 44
     intervals = dropout_intervals(sessions, endings=endings, covariates=["symptom_count"], fixed=["group"], carry=None)
-    return intervals.assign(unit=intervals["patient"] % 12)
+    # The published analysis, and R's, count patients as at risk at the sessions they missed.
+    return intervals.assign(unit=intervals["patient"] % 12, at_risk=1)
 
 
 def errors(fit):
