@@ -75,7 +75,7 @@ def lay_grid(table: pd.DataFrame, patient: Array, last_session: Array) -> Grid:
 
 
 def missed_cells(table: pd.DataFrame, grid: Grid) -> Array:
-    """Where a session was missed: it has no row, or was cancelled or a no-show; an empty attendance is not a missed session."""
+    """Where a session was missed: it has no row, or was cancelled or a no-show. An empty attendance is not."""
     missed = grid.row < 0
     if ATTENDANCE in table:
         away = table[ATTENDANCE].isin([CANCELLED, NO_SHOW]).to_numpy()

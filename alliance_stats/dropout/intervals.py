@@ -104,9 +104,9 @@ def dropout_intervals(
         then, as known `lag` sessions before ``stop``: ``rupture_open`` (0/1: some onset not yet repaired; 1 until
         repair, also after the rule's window has passed), ``repaired_before`` (0/1), ``n_ruptures_so_far``,
         ``n_repaired_so_far``, ``sessions_since_onset`` (of the latest onset, NaN before the first),
-        ``rupture_state`` (``none``, ``open``, ``repaired``), ``missed_last``, ``n_missed_so_far`` (``late_last`` and ``n_late_so_far`` where there is
-        ``attendance``), the measures and covariates. ``attrs`` state the choices and the counts. Every ending that
-        is an event is in exactly one row.
+        ``rupture_state`` (``none``, ``open``, ``repaired``), ``missed_last``, ``n_missed_so_far`` (``late_last`` and
+        ``n_late_so_far`` where there is ``attendance``), the measures and covariates. ``attrs`` state the choices and
+        the counts. Every ending that is an event is in exactly one row.
 
     Raises
     ------
