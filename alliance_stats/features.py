@@ -66,7 +66,7 @@ def split_within_between(
     -------
     DataFrame
         SESSIONS, sorted by patient and session, with ``<column>_within`` and ``<column>_between`` for each measure.
-        The between part stands in every row of a rated patient, also where this session was not rated.
+        The between part is filled in every row of a rated patient, also where this session was not rated.
         ``attrs["within_between"]`` states the choices and counts the rows left without a within part.
 
     Raises

@@ -6,6 +6,7 @@ from alliance_stats.reliability.consistency import item_reliability as item_reli
 from alliance_stats.reliability.consistency import item_statistics as item_statistics
 from alliance_stats.reliability.levels import level_correlations as level_correlations
 from alliance_stats.reliability.levels import level_omega as level_omega
+from alliance_stats.reliability.levels import repeated_correlation as repeated_correlation
 from alliance_stats.reliability.raters import rater_agreement as rater_agreement
 from alliance_stats.reliability.raters import rater_icc as rater_icc
 from alliance_stats.reliability.raters import truth_and_bias as truth_and_bias

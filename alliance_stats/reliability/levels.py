@@ -14,6 +14,7 @@ from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.reliability.consistency import omega_total
 from alliance_stats.reliability.keyed import keyed_answers
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions
+from alliance_stats.tables.shares import normal_quantile
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -76,6 +77,57 @@ def level_correlations(sessions: pd.DataFrame, columns: Sequence[str]) -> pd.Dat
             }
         )
     return pd.DataFrame(rows)
+
+
+def repeated_correlation(sessions: pd.DataFrame, first: str, second: str, *, level: float = 0.95) -> pd.DataFrame:
+    """Repeated-measures correlation: whether two measures rise and fall together within patients.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS; rows that miss either measure are left out and counted.
+    first, second : str
+        Two measures of the same session, such as the patient's and the therapist's alliance.
+    level : float
+        Coverage of the interval, in (0, 1).
+
+    Returns
+    -------
+    DataFrame
+        One row: ``first, second, r, df, p_value, ci_low, ci_high, n_rows, n_patients, n_incomplete``.
+
+    Notes
+    -----
+    Bakdash & Marusich (2017): the correlation of the deviations from the patients' own means (``r_within`` of
+    :func:`level_correlations`), with df = rows - patients - 1. Every patient has the same slope, and sessions are
+    independent given the patient: autocorrelation makes p too small. The interval is Fisher's, with standard error
+    1 / sqrt(df - 1). ``pingouin.rm_corr`` gives the same r and p, with an interval of 95 % in two digits.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"patient": [1, 1, 1, 2, 2, 2], "session": [1, 2, 3] * 2,
+    ...                      "x": [1.0, 2, 3, 4, 5, 6], "y": [3.0, 2, 2, 6, 5, 5]})
+    >>> repeated_correlation(rows, "x", "y")[["r", "df", "p_value"]].round(3)
+           r  df  p_value
+    0 -0.866   3    0.058
+    """
+    from scipy.special import stdtr
+
+    z = normal_quantile(level)
+    found = level_correlations(sessions, [first, second])
+    df = int(found["n_rows"].iloc[0] - found["n_patients"].iloc[0]) - 1
+    r = float(found["r_within"].iloc[0])
+    with np.errstate(divide="ignore"):
+        t = abs(r) * np.sqrt(df / (1.0 - r * r)) if df > 0 else np.nan
+        half = z / np.sqrt(df - 1.0) if df > 1 else np.nan
+        low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
+    columns = ["first", "second", "r_within", "n_rows", "n_patients", "n_incomplete"]
+    table = found[columns].rename(columns={"r_within": "r"})
+    for place, (name, value) in enumerate(
+        {"df": df, "p_value": 2.0 * stdtr(df, -t) if df > 0 else np.nan, "ci_low": low, "ci_high": high}.items()
+    ):
+        table.insert(3 + place, name, value)
+    return table
 
 
 def level_omega(

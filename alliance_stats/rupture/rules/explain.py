@@ -191,7 +191,7 @@ def _criteria(judged: Judged, at: int, owner: int) -> list[Criterion]:
 
 
 def _enough(judged: Judged, at: int, owner: int) -> list[Criterion]:
-    """Whether there are ratings enough to judge by, and for a fall so large."""
+    """Whether there are enough ratings to judge by, and whether they allow a fall of this size."""
     series, rule = judged.series, judged.rule
     length, before = int(series.length[owner]), int(series.position[at])
     seen = before if rule.prospective else length

@@ -60,7 +60,7 @@ _MEMBERS = (
         size=2.0,
         min_ratings=2,
         citation="This package; see figures/detector_comparison.csv.",
-        fidelity="Of this package, no published rule. Prospective.",
+        fidelity="Not a published rule. Prospective.",
     ),
     # -- rules in print -----------------------------------------------------------------------------------------
     Rule(
@@ -207,7 +207,7 @@ threshold that could be verified; Zlotnick et al. (2020) compare ratings before 
 
 
 def as_rule(rule: str | Rule) -> Rule:
-    """The rule that a `rule=` argument stands for: a name in :data:`RULES`, or a Rule.
+    """The rule meant by a `rule=` argument: a name in :data:`RULES`, or a Rule.
 
     Examples
     --------

@@ -30,9 +30,9 @@ def sudden_loss(
     score : str
         Any session-by-session measure.
     cutoff : float or None
-        Criterion 1: the score changes by at least so many points, usually the reliable change index. None: off.
+        Criterion 1: the score changes by at least this many points, usually the reliable change index. None: off.
     percent : float or None
-        Criterion 2: the change is at least so many percent of the earlier score. None: off.
+        Criterion 2: the change is at least this many percent of the earlier score. None: off.
     alpha : float or None
         Criterion 3: the mean of the ratings at n-2, n-1, n differs from the mean at n+1, n+2, n+3 by more than the
         two-sided critical value of t times the pooled SD; degrees of freedom are the ratings present less 2, at least
