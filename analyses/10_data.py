@@ -22,7 +22,7 @@ def main(out: Path = ROOT / "figures") -> None:
     sessions = als.score_items(sessions, "WAI-SR", items="wai_{item}", into=SCORE)
     endings = pd.read_csv(ROOT / "data/simulated_endings.csv")
 
-    distribution = als.rupture.score_distribution(sessions, score=SCORE)
+    distribution = als.reliability.score_distribution(sessions, score=SCORE)
     label = "WAI-SR, mean of 12 items (1 to 5)"
     als.save_figure(
         als.figures.plot_distribution(distribution, score=label, floor=FLOOR, ceiling=CEILING), out / "distribution"

@@ -11,12 +11,12 @@ from alliance_stats.figures.courses import plot_distribution
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.load.codebook import describe_sessions, describe_study, missing_patterns
 from alliance_stats.reliability.consistency import item_reliability
+from alliance_stats.reliability.distribution import score_distribution
 from alliance_stats.reliability.sessions import session_reliability
 from alliance_stats.report.numbers import MISSING, brief, number, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.reading import instrument_of
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.rupture.describe.courses import score_distribution
 from alliance_stats.tables.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
 
 

@@ -13,8 +13,8 @@ from alliance_stats.report.reading import study_rule
 from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.wording import rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
-from alliance_stats.rupture.describe.courses import onset_aligned
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
+from alliance_stats.rupture.describe.onset import onset_aligned
 from alliance_stats.tables.schema import CENSORED, PATIENT, SESSION
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")

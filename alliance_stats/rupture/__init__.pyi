@@ -3,10 +3,9 @@ from alliance_stats.rupture.chance.chance import ChanceLevel as ChanceLevel
 from alliance_stats.rupture.describe.attendance import attendance_markers as attendance_markers
 from alliance_stats.rupture.describe.comparing import coder_agreement as coder_agreement
 from alliance_stats.rupture.describe.comparing import compare_raters as compare_raters
-from alliance_stats.rupture.describe.courses import onset_aligned as onset_aligned
-from alliance_stats.rupture.describe.courses import score_distribution as score_distribution
 from alliance_stats.rupture.describe.describe import ruptures_by_session as ruptures_by_session
 from alliance_stats.rupture.describe.evaluate import evaluate_detection as evaluate_detection
+from alliance_stats.rupture.describe.onset import onset_aligned as onset_aligned
 from alliance_stats.rupture.latent.result import LatentRuptures as LatentRuptures
 from alliance_stats.rupture.latent.scan import LatentParameters as LatentParameters
 from alliance_stats.rupture.rules.explain import Explanation as Explanation

@@ -154,7 +154,7 @@ def test_onset_aligned_interval_is_clustered_by_patient():
 
 def test_distribution_marks_the_ends_of_the_scale(ax):
     sessions = pd.DataFrame({"patient": 1, "session": range(1, 9), "alliance": [7, 7, 7, 6.5, 6.5, 6, 5, 2.5]})
-    table = als.rupture.score_distribution(sessions, score="alliance")
+    table = als.reliability.score_distribution(sessions, score="alliance")
     assert table["n"].sum() == 8
     assert table.loc[table["value"] == 7, "share"].item() == 3 / 8
     als.figures.plot_distribution(table, score="alliance", floor=1, ceiling=7, ax=ax)
@@ -166,7 +166,7 @@ def test_distribution_marks_the_ends_of_the_scale(ax):
 def test_scores_without_a_grid_fall_into_equal_bars():
     rng = np.random.default_rng(0)
     sessions = pd.DataFrame({"patient": 1, "session": range(500), "alliance": rng.normal(size=500)})
-    table = als.rupture.score_distribution(sessions, score="alliance")
+    table = als.reliability.score_distribution(sessions, score="alliance")
     assert 20 <= len(table) <= 42
     assert np.allclose(np.diff(table["low"]), 0.2)
     assert (table["high"] == table["low"] + 0.2).all()
@@ -177,7 +177,7 @@ def test_scores_without_a_grid_fall_into_equal_bars():
 @pytest.mark.parametrize("scores", [[3.0, 3.0], [np.nan, np.nan], [np.nan, 4.0]])
 def test_distribution_of_constant_or_empty_scores(ax, scores):
     sessions = pd.DataFrame({"patient": 1, "session": [1, 2], "alliance": scores})
-    table = als.rupture.score_distribution(sessions, score="alliance")
+    table = als.reliability.score_distribution(sessions, score="alliance")
     als.figures.plot_distribution(table, ceiling=7, ax=ax)
     assert table["n"].sum() == np.isfinite(scores).sum()
 

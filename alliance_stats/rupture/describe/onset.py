@@ -1,4 +1,4 @@
-"""Tables of a study's courses: around a rupture's onset, and the distribution of scores."""
+"""The mean course around the onset of ruptures."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import EVENTS_COLUMNS, PATIENT, SESSION, STATUSES, check_sessions, require_columns
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-
-_BARS = 40
-_MOST_BARS = 100
 
 
 def onset_aligned(
@@ -72,42 +68,6 @@ def onset_aligned(
     ]
     columns = ["status", "offset", "n_ruptures", "n_patients", "mean", "ci_low", "ci_high"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def score_distribution(sessions: pd.DataFrame, *, score: str) -> pd.DataFrame:
-    """How often each score was given: one bar per possible value, or about 40 bars where the values have no grid.
-
-    Returns
-    -------
-    DataFrame
-        ``low, high, value, n, share``: the bar's edges, the one value it stands for (missing where it groups
-        several), the number of ratings and their share of all ratings.
-    """
-    values = check_sessions(sessions, [score])[score].dropna().to_numpy()
-    if len(values) == 0:
-        columns = {"low": [], "high": [], "value": [], "n": np.array([], dtype=np.int64), "share": []}
-        return pd.DataFrame(columns)
-    distinct = np.unique(np.round(values, 9))  # means of items are equal only to rounding
-    step = float(np.diff(distinct).min()) if len(distinct) > 1 else 1.0
-    place = (distinct - distinct[0]) / step
-    if place[-1] <= _MOST_BARS and np.allclose(place, np.round(place), atol=1e-3):
-        n = np.bincount(np.round((values - distinct[0]) / step).astype(np.int64))
-        middle = distinct[0] + step * np.arange(len(n))
-        low, high = middle - step / 2, middle + step / 2
-    else:
-        width = _round_width((distinct[-1] - distinct[0]) / _BARS)
-        place = np.floor(values / width + 0.5).astype(np.int64)  # bars stand around round numbers
-        n = np.bincount(place - place.min())
-        low = (np.arange(len(n)) + place.min() - 0.5) * width
-        high, middle = low + width, np.full(len(n), np.nan)
-    table = {"low": low, "high": high, "value": middle, "n": n.astype(np.int64), "share": n / len(values)}
-    return pd.DataFrame(table)
-
-
-def _round_width(least: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that is at least `least`."""
-    power = 10.0 ** np.floor(np.log10(least))
-    return float(next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= least * (1 - 1e-9)))
 
 
 def _clustered_mean(values: FloatArray, cluster: Any, level: float) -> dict[str, float]:
