@@ -25,4 +25,7 @@ def rule_in_words(rule: Rule) -> str:
     runs = " (or a run rule of the control chart)" if rule.run_rules else ""
     window = f" within {count(rule.window, 'session')}" if rule.window is not None else ""
     repair = REPAIRS[rule.repair].words.format(amount=rule.repair_amount)
-    return f"{fall}{runs} begins a rupture, and the first later score {repair}{window} repairs it"
+    later = "the first later score"
+    if rule.repair_holds > 1:
+        later = f"the last of the first {count(rule.repair_holds, 'score')} in a row"
+    return f"{fall}{runs} begins a rupture, and {later} {repair}{window} repairs it"

@@ -216,15 +216,17 @@ def naive_events(sessions, rule):
             if not fires:
                 at += 1
                 continue
-            onset, nadir, repaired, i, over = at, at, None, at + 1, False
+            onset, nadir, repaired, i, over, held = at, at, None, at + 1, False, 0
             while i < len(course):
                 if rule.window is not None and course[i][0] > course[onset][0] + rule.window:
                     over = True
                     break
-                if naive_regained(course[i][1], baseline, course[nadir][1], rule):
+                met = naive_regained(course[i][1], baseline, course[nadir][1], rule)
+                held = held + 1 if met else 0
+                if held == rule.repair_holds:
                     repaired = i
                     break
-                if course[i][1] < course[nadir][1] - 1e-9:
+                if not met and course[i][1] < course[nadir][1] - 1e-9:
                     if rule.overlap == "restart" and naive_fires(course, i, rule, study)[0]:
                         over = True
                         break
@@ -235,7 +237,8 @@ def naive_events(sessions, rule):
             elif over:
                 status = "unrepaired"
             elif rule.window is None:
-                status = "censored" if onset == len(course) - 1 else "unrepaired"
+                undecided = len(course) - 1 - onset < rule.repair_holds or held > 0
+                status = "censored" if undecided else "unrepaired"
             else:
                 status = "censored" if course[-1][0] < course[onset][0] + rule.window else "unrepaired"
             drop = baseline - course[nadir][1]
@@ -270,6 +273,9 @@ VARIANTS = [
         POINTS, name="share window", size=1.0, repair="share_of_fall", repair_amount=1.0, window=2, overlap="restart"
     ),
     replace(POINTS, name="within", size=1.0, repair="within_points", repair_amount=0.5, burn_in=2),
+    replace(POINTS, name="holds two", size=1.0, repair_holds=2),
+    replace(POINTS, name="holds three", size=1.0, repair="to_baseline", repair_holds=3, window=6, overlap="restart"),
+    replace(POINTS, name="share holds", size=1.0, repair="share_of_fall", repair_amount=0.4, repair_holds=2),
     replace(POINTS, name="to", size=1.0, repair="to_baseline", bounds=(1, 7), min_ratings=3),
     replace(POINTS, name="strict", size=1.0, strict=True, bridge=2),
     replace(POINTS, name="cumulative", size=1.5, fall="cumulative", bridge=1, window=4),

@@ -149,7 +149,7 @@ def explain(sessions: pd.DataFrame, *, patient: Any, session: int, score: str, r
         since = int(series.session[ruptures.onset[event]])
         if ruptures.onset[event] == at:
             return explanation("onset", rows)
-        rows.append(_repair(judged, ruptures, event, at))
+        rows += _repair(judged, ruptures, event, at)
         return explanation("repaired" if ruptures.repaired[event] == at else "open", rows, since=since)
     return explanation("no fall" if judged.judgeable[at] else "not judgeable", rows)
 
@@ -233,17 +233,30 @@ def _run(judged: Judged, at: int, name: str) -> Criterion:
     return Criterion(f"run rule {name}", found, wanted, bool(low[-1] and low.sum() >= needed))
 
 
-def _repair(judged: Judged, ruptures: Ruptures, event: int, at: int) -> Criterion:
+def _repair(judged: Judged, ruptures: Ruptures, event: int, at: int) -> list[Criterion]:
     """Whether the rating `at` regains what was lost."""
     series, rule, repair = judged.series, judged.rule, REPAIRS[judged.rule.repair]
     onset = int(ruptures.onset[event])
-    baseline, low = judged.baseline[onset : onset + 1], series.score[onset:at].min(keepdims=True)
-    met = bool(meets_target(rule, series.score[at : at + 1], baseline, low, series.tolerance)[0])
-    target = repair.target(baseline[0], low[0], float(rule.repair_amount or 0.0))
+    baseline, tolerance = judged.baseline[onset : onset + 1], series.tolerance
+
+    def met(rating: int) -> bool:
+        low = series.score[onset:rating].min(keepdims=True)
+        return bool(meets_target(rule, series.score[rating : rating + 1], baseline, low, tolerance)[0])
+
+    target = repair.target(baseline[0], series.score[onset:at].min(), float(rule.repair_amount or 0.0))
     needed = f"{'above' if repair.above else 'at least'} {_number(target)}"
     if rule.bounds is not None:
         needed = f"{needed}, or the highest score, {_number(rule.bounds[1])}"
-    return Criterion("repair", _number(series.score[at]), needed, met)
+    rows = [Criterion("repair", _number(series.score[at]), needed, met(at))]
+    if rule.repair_holds > 1:
+        held = 0
+        while at - held > onset and met(at - held):
+            held += 1
+        row = Criterion(
+            "ratings in a row that meet it", str(held), f"at least {rule.repair_holds}", held >= rule.repair_holds
+        )
+        rows.append(row)
+    return rows
 
 
 def _number(value: Any) -> str:

@@ -63,6 +63,7 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
     some = following > number
     onset, last = firing[number[some]], series.stop[some] - 1
     at, nadir, low, baseline = onset.copy(), onset.copy(), series.score[onset], judged.baseline[onset]
+    held = np.zeros(len(onset), dtype=np.int64)  # ratings in a row that meet the repair target
     closed: list[tuple[IntArray, ...]] = []
     while len(onset):
         at += 1
@@ -72,10 +73,12 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         going = ~ended
         if rule.window is not None:
             going &= series.session[here] <= series.session[onset] + rule.window
-        regained = meets_target(rule, score, baseline, low, series.tolerance) & going
+        met = meets_target(rule, score, baseline, low, series.tolerance) & going
+        held = np.where(going, (held + 1) * met, held)
+        regained = met & (held >= rule.repair_holds)
         lower = score < low - series.tolerance
         lower &= going
-        lower &= ~regained
+        lower &= ~met
         going ^= regained  # open after this rating
         if rule.overlap == "restart":
             restarted = lower & fires[here]
@@ -89,7 +92,7 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         regained, of, final = regained[done], onset[done], last[done]
         repaired = np.where(regained, at[done], -1)
         resumed = at[done] + regained
-        cut_short = _cut_short(series, rule, of, final, ended[done])
+        cut_short = ended[done] & _too_early(series, rule, of, final, held[done])
         unregained = np.where(cut_short, STATUSES.index(CENSORED), STATUSES.index(UNREPAIRED))
         status = np.where(regained, STATUSES.index(REPAIRED), unregained)
         closed.append((of, nadir[done], repaired, resumed, status))
@@ -100,6 +103,7 @@ def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
         again, final = again[found], final[found]
         keep = np.flatnonzero(going)
         onset, at, nadir = (np.concatenate([values[keep], again]) for values in (onset, at, nadir))
+        held = np.concatenate([held[keep], np.zeros(len(again), dtype=np.int64)])
         last = np.concatenate([last[keep], final])
         low = np.concatenate([low[keep], series.score[again]])
         baseline = np.concatenate([baseline[keep], judged.baseline[again]])
@@ -120,8 +124,13 @@ def meets_target(rule: Rule, score: FloatArray, baseline: FloatArray, low: Float
     return met
 
 
-def _cut_short(series: Series, rule: Rule, onset: IntArray, last: IntArray, ended: BoolArray) -> BoolArray:
-    """Whether therapy ended before repair could have been observed."""
-    early = onset == last if rule.window is None else series.session[last] < series.session[onset] + rule.window
-    cut: BoolArray = ended & early
-    return cut
+def _too_early(series: Series, rule: Rule, onset: IntArray, last: IntArray, held: IntArray) -> BoolArray:
+    """Whether a rupture that is open at the last rating could not yet be decided.
+
+    With a window, if the window is not over. Without, if too few ratings follow the onset for a repair that holds, or
+    the last ratings meet the target and more of them are needed.
+    """
+    if rule.window is not None:
+        early: BoolArray = series.session[last] < series.session[onset] + rule.window
+        return early
+    return (last - onset < rule.repair_holds) | (held > 0)

@@ -70,6 +70,9 @@ class Rule:
         {repairs}
     repair_amount : float or None
         For ``share_of_fall`` and ``within_points`` only.
+    repair_holds : int
+        How many rated sessions in a row must meet the target. With 2, one good score in a noisy course is no repair:
+        ``repaired_at`` is the second of two, since only then is it known.
     window : int or None
         Session numbers after onset within which repair must come; None: any time before therapy ends. With 3, a rupture
         at session 5 can be repaired at 6, 7 or 8, whether or not all three took place.
@@ -113,6 +116,7 @@ class Rule:
     bridge: int | None = 1
     repair: str = "past_baseline"
     repair_amount: float | None = None
+    repair_holds: int = 1
     window: int | None = None
     overlap: str = "absorb"
     bounds: tuple[float, float] | None = None
@@ -134,6 +138,7 @@ class Rule:
         _require_real("size", self.size, low=0.0)
         require_whole(self.burn_in, name="burn_in", low=0)
         require_whole(self.min_ratings, name="min_ratings", low=0)
+        require_whole(self.repair_holds, name="repair_holds", low=1)
         if self.bridge is not None:
             require_whole(self.bridge, name="bridge", low=0)
         if self.window is not None:

@@ -57,14 +57,21 @@ scores = st.lists(st.one_of(st.none(), st.integers(2, 14).map(lambda value: valu
 
 
 rules = st.builds(
-    lambda base, window, overlap, repair, strict: replace(
-        base, window=window, overlap=overlap, repair=repair[0], repair_amount=repair[1], strict=strict
+    lambda base, window, overlap, repair, strict, holds: replace(
+        base,
+        window=window,
+        overlap=overlap,
+        repair=repair[0],
+        repair_amount=repair[1],
+        strict=strict,
+        repair_holds=holds,
     ),
     st.sampled_from(VARIANTS),
     st.sampled_from([None, 1, 2, 4]),
     st.sampled_from(["absorb", "restart"]),
     st.sampled_from([("past_baseline", None), ("to_baseline", None), ("share_of_fall", 0.4), ("within_points", 0.5)]),
     st.booleans(),
+    st.sampled_from([1, 1, 2, 3]),
 )
 
 

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
-from naive_rules import POINTS, found
+from naive_rules import POINTS, found, random_sessions
+
+from alliance_stats.rupture.rules.detect import detect_ruptures
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,26 @@ def test_ceiling_counts_as_regained():
     rule = replace(POINTS, bounds=(1, 7))
     assert found([7, 4, 7, 7], POINTS) == [(2, 2, None, "unrepaired")]
     assert found([7, 4, 7, 7], rule) == [(2, 2, 3, "repaired")]
+
+
+def test_a_repair_that_must_hold():
+    """It is known at the second score in a row past the baseline; one alone is none."""
+    twice = replace(POINTS, repair_holds=2)
+    assert found([6, 3, 7, 5, 7, 7, 6], POINTS)[0] == (2, 2, 3, "repaired")
+    assert found([6, 3, 7, 5, 7, 7, 6], twice) == [(2, 2, 6, "repaired")]
+    assert found([6, 3, 7, None, 7, 6], twice) == [(2, 2, 5, "repaired")]  # a missed session does not break the row
+    assert found([6, 3, 7, 2, 7], twice) == [(2, 4, None, "censored")]  # the last score may be the first of two
+    assert found([6, 3, 7, 5], twice) == [(2, 2, None, "unrepaired")]
+    assert found([6, 3, 7], twice) == [(2, 2, None, "censored")]
+    assert found([6, 3, 5], twice) == [(2, 2, None, "censored")]  # one rating cannot show a repair that holds
+    assert found([6, 3, 7, 7, 6], replace(twice, window=1)) == [(2, 2, None, "unrepaired")]
+
+
+def test_cutting_the_course_changes_no_repair_already_known():
+    rule = replace(POINTS, size=1.0, repair_holds=2)
+    sessions = random_sessions(3, patients=60, missing=0.1)
+    whole = detect_ruptures(sessions, score="alliance", rule=rule)
+    for last in range(3, 14):
+        cut = detect_ruptures(sessions[sessions["session"] <= last], score="alliance", rule=rule)
+        known, again = (events[events["repaired_at"].fillna(99) <= last] for events in (whole, cut))
+        pd.testing.assert_frame_equal(known.reset_index(drop=True), again.reset_index(drop=True), check_exact=True)
