@@ -9,7 +9,7 @@ from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import ENDING, PATIENT, DataError, require_columns
-from alliance_stats.tables.shares import normal_quantile
+from alliance_stats.tables.shares import log_log_interval
 from alliance_stats.tables.states import STATES
 
 
@@ -96,7 +96,7 @@ def _incidence(intervals: pd.DataFrame, states: bool, cluster: str, level: float
         initial=None if states else np.r_[1.0, np.zeros(len(ENDED))],
     )
     shown = [index for index, name in enumerate(names) if states or name in ENDED]
-    low, high = _interval(found.probability, found.std_error, level)
+    low, high = log_log_interval(found.probability, found.std_error, level=level)
     in_treatment = found.at_risk[:, : len(transient)]
     at_risk = [*in_treatment.T, *[in_treatment.sum(axis=1)] * len(ENDED)]
     parts = [
@@ -135,13 +135,3 @@ def _moves(intervals: pd.DataFrame, states: bool, n_transient: int) -> tuple[Arr
     moved = follows & (following != origin[order]) & (target[order] < 0)
     target[order[moved]] = following[moved]
     return origin, target
-
-
-def _interval(probability: Array, error: Array, level: float) -> tuple[Array, Array]:
-    """Pointwise limits on the complementary log-log scale, which keeps them between 0 and 1."""
-    inside = (probability > 0) & (probability < 1)
-    safe = np.where(inside, probability, 0.5)
-    width = normal_quantile(level) * error / np.abs((1 - safe) * np.log1p(-safe))
-    scale = np.log(-np.log1p(-safe))
-    low, high = -np.expm1(-np.exp(scale - width)), -np.expm1(-np.exp(scale + width))
-    return np.where(inside, low, probability), np.where(inside, high, probability)

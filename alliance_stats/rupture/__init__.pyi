@@ -1,11 +1,14 @@
 from alliance_stats.rupture.chance.calibrate import Calibration as Calibration
 from alliance_stats.rupture.chance.chance import ChanceLevel as ChanceLevel
+from alliance_stats.rupture.chance.repair import chance_of_repair as chance_of_repair
 from alliance_stats.rupture.describe.attendance import attendance_markers as attendance_markers
 from alliance_stats.rupture.describe.comparing import coder_agreement as coder_agreement
 from alliance_stats.rupture.describe.comparing import compare_raters as compare_raters
 from alliance_stats.rupture.describe.describe import ruptures_by_session as ruptures_by_session
 from alliance_stats.rupture.describe.evaluate import evaluate_detection as evaluate_detection
 from alliance_stats.rupture.describe.onset import onset_aligned as onset_aligned
+from alliance_stats.rupture.describe.repair import growth_after_repair as growth_after_repair
+from alliance_stats.rupture.describe.repair import repair_times as repair_times
 from alliance_stats.rupture.latent.result import LatentRuptures as LatentRuptures
 from alliance_stats.rupture.latent.scan import LatentParameters as LatentParameters
 from alliance_stats.rupture.rules.explain import Explanation as Explanation

@@ -61,7 +61,7 @@ def onset_aligned(
             "offset": offset,
             "n_ruptures": len(cell),
             "n_patients": cell[PATIENT].nunique(),
-            **_clustered_mean(cell["gap"].to_numpy(dtype=np.float64), pd.factorize(cell[PATIENT])[0], level),
+            **clustered_mean(cell["gap"].to_numpy(dtype=np.float64), pd.factorize(cell[PATIENT])[0], level),
         }
         for status in STATUSES
         for offset, cell in pairs.loc[pairs["status"] == status].groupby("offset", sort=True)
@@ -70,7 +70,7 @@ def onset_aligned(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _clustered_mean(values: FloatArray, cluster: Any, level: float) -> dict[str, float]:
+def clustered_mean(values: FloatArray, cluster: Any, level: float) -> dict[str, float]:
     """Mean with the t interval of its cluster-robust standard error."""
     from scipy.special import stdtrit
 
