@@ -9,11 +9,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import require_choice
 
 SCORES = ("sum", "mean", "mean_of_subscales")
@@ -50,7 +50,7 @@ class Instrument:
     whole : bool
         Answers are whole numbers (False for a line that is marked and measured).
     missing : {"prorate", "subscale_mean_rounded"}
-        What stands for a missing answer where one is allowed: the mean of the answered items of the same scale,
+        What replaces a missing answer where one is allowed: the mean of the answered items of the same scale,
         as it is or rounded to a whole answer.
     max_missing : int
         Missing answers allowed in the total; with more, the score is missing.
@@ -201,8 +201,8 @@ class Instrument:
         ]
         return pd.DataFrame(rows)
 
-    def reverse(self, answers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Answers (rows x items in the order of ``items``) with the reversed items turned round; a new array."""
+    def reverse(self, answers: Array) -> Array:
+        """Answers (rows x items in the order of ``items``) with the reversed items reversed; a new array."""
         turned = np.array(answers, dtype=np.float64)
         columns = [self.items.index(item) for item in self.reversed]
         turned[:, columns] = self.low + self.high - turned[:, columns]

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load.cells import (
-    Dates,
     Ids,
     Numbers,
     extremes,
     is_plain_number,
     split_codes,
 )
+from alliance_stats.load.dates import Dates
 from alliance_stats.load.problems import ERROR, WARNING, Problems
 from alliance_stats.tables import naming
 from alliance_stats.tables.arrays import FloatArray
@@ -61,6 +61,17 @@ def _listed(values: Sequence[Any], at_most: int = 5) -> str:
     return shown + (", ..." if len(values) > at_most else "")
 
 
+_SECOND_HEADER = (
+    "Is it a second line of column names, or of descriptions? Keep one line of column names, directly above the data."
+)
+
+
+def _first_rows(bad: Any) -> bool:
+    """Whether a mask holds in the first row or the first two, and nowhere else."""
+    at = np.flatnonzero(bad).tolist()
+    return at in ([0], [0, 1]) and len(bad) > len(at)
+
+
 def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problems, *, declared: bool) -> None:
     """A measure holds something that is not a number."""
     found = list(dict.fromkeys(str(cell).strip() for cell in table[name].to_numpy()[text][:2000]))
@@ -71,7 +82,13 @@ def text_in_numbers(table: pd.DataFrame, name: str, text: Any, problems: Problem
         remedy += (
             " If the column is meant as text, name the measures with measures=; every other column then rides along."
         )
-    if len(found) > 1 and text.sum() == table[name].notna().sum() and remedy.startswith("Correct it"):
+    if _first_rows(text):
+        remedy = _SECOND_HEADER
+    if (
+        len(found) > 1
+        and text.sum() == table[name].notna().sum()
+        and (remedy == _SECOND_HEADER or remedy.startswith("Correct it"))
+    ):
         remedy = "Labels instead of numbers? Export the column with its codes (raw values). If the words mean missing: "
         remedy += f"missing_codes=[{_listed(found, 3)}]."
     problem = f"{_hold(text, name)} text where numbers belong."
@@ -109,7 +126,7 @@ def out_of_range(
     declared: tuple[float, float] | None,
     problems: Problems,
 ) -> None:
-    """Scores outside the declared range; undeclared, a usual missing code that stands alone is a warning.
+    """Scores outside the declared range; undeclared, a usual missing code far from all other values is a warning.
 
     `ends` are the extremes of the values.
     """
@@ -246,6 +263,8 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
             remedy = f"Say session_format={first.replace(digits, '{session}')!r}, or correct the cell."
         elif any(mark in first for mark in ".-/") and len(digits) >= 6:
             remedy = "A date? Leave session= out and name the column as date=; then sessions are numbered by date."
+        elif _first_rows(found.text):
+            remedy = _SECOND_HEADER
         problem = f"{_hold(found.text, SESSION)} text that is not a number."
         problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=found.text, column=SESSION)
     missing = np.isnan(values) & ~found.text
@@ -254,6 +273,8 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
         patients = table[PATIENT].to_numpy()[missing]
         if any(str(patient).strip().casefold() in TOTALS for patient in patients[:100]):
             remedy = "Remove the row: it looks like a row of totals below the data."
+        elif missing[-1] and missing.sum() == 1:
+            remedy = f"Is it a line of text below the data? {remedy}"
         elif "redcap_repeat_instrument" in table:
             remedy = "An export of REDCap? Read it with read_redcap(path, instruments=[...])."
         n = int(missing.sum())

@@ -59,7 +59,7 @@ def read_in_child(path: Path, *, encoding: str | None, sheet: str | int | None, 
         return Raw(*content)
     if kind == "refused":
         raise DataError(content[0], remedy=content[1])
-    remedy = "Open it in the program that wrote it and save it again, or export it as CSV."
+    remedy = "Open it in the program that wrote it and save it again (without a password), or export it as CSV."
     problem = {
         "damaged": f"{path.name} is not a readable {what} file ({content}).",
         "memory": f"{path.name} needs too much memory: a damaged {what} file, or a very large one.",

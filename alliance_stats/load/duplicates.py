@@ -73,7 +73,7 @@ def _merged(table: pd.DataFrame, known: BoolArray, problems: Problems) -> pd.Dat
 
 
 def _refuse(table: pd.DataFrame, later: BoolArray, problems: Problems) -> None:
-    """The error, with the way out that fits: the same row twice, a row for each rater, or phases that count anew."""
+    """The error, with the remedy that fits: one row too many, a row for each rater, or phases that count from 1."""
     n = int(later.sum())
     whole = table.duplicated(keep="first").to_numpy()[later].all()
     problem = f"Duplicate patient-session rows: {n}{', with the same content' if whole else ''}."

@@ -1,4 +1,4 @@
-"""The encoding of a text file, established and not hoped for."""
+"""The encoding of a text file, found out or checked."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ def as_utf8(content: bytes, encoding: str | None) -> tuple[bytes, str]:
             raise DataError(
                 f"The file is not text but {what}.", remedy="Give it its proper ending, such as .xlsx or .sav."
             )
+    while content.startswith(codecs.BOM_UTF8 * 2):  # as programs leave that add a mark to a file that has one
+        content = content[len(codecs.BOM_UTF8) :]
     for mark, name in _BOMS:
         if content.startswith(mark) and not content.startswith(codecs.BOM_UTF32_LE):
             text = _decode(content, name if name == "utf-16" else "utf-8-sig")

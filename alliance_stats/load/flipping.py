@@ -1,4 +1,4 @@
-"""A score reversed within its range, such as a symptom score that stands in for a missing alliance rating."""
+"""A score reversed within its range, such as a symptom score for which higher is worse."""
 
 from __future__ import annotations
 

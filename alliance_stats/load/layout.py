@@ -60,7 +60,7 @@ class Layout:
         if self.wide is None and self.session is None and self.date is None:
             raise ValueError("Name the session= column, the date= column to number sessions by, or a wide= pattern.")
         if self.wide is not None and self.session is not None:
-            raise ValueError("With wide= the session numbers stand in the column names; leave session= out.")
+            raise ValueError("With wide= the session numbers are in the column names; leave session= out.")
         if isinstance(self.not_sessions, str):
             raise ValueError(f"not_sessions={self.not_sessions!r} must be a list, such as [{self.not_sessions!r}].")
         if self.not_sessions and self.session is None:
@@ -86,7 +86,7 @@ class Layout:
         return {role: getattr(self, role) for role in ROLES if getattr(self, role) is not None}
 
     def renamed_measures(self) -> dict[str, str]:
-        """Measure to column of the file (a pattern stands for itself)."""
+        """Measure to column of the file (a pattern is its own name)."""
         if self.measures is None:
             return {}
         if isinstance(self.measures, Mapping):

@@ -57,7 +57,7 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
     matched = joined["__side"] == "both"
     if not matched.any():
         raise DataError(
-            "No patient and session stands in both tables.",
+            "No session is in both tables.",
             remedy="Are the ids written the same way, and do the session numbers count the same?",
         )
     renamed: dict[str, str] = {}

@@ -50,6 +50,7 @@ def all_records(data: bytes, delimiter: str, *, offset: int) -> Records:
     reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter)
     lines, n_cells, blank = [], [], []
     start = 1
+    usual_limit = csv.field_size_limit(len(data) + 1)
     try:
         for record in reader:
             lines.append(start)
@@ -60,6 +61,8 @@ def all_records(data: bytes, delimiter: str, *, offset: int) -> Records:
             start = reader.line_num + 1
     except csv.Error as error:
         raise _never_closed(start + offset) from error
+    finally:
+        csv.field_size_limit(usual_limit)
     if data.count(b'"') % 2 and reader.line_num - lines[-1] > 0:
         raise _never_closed(lines[-1] + offset)
     return Records(np.array(lines) + offset, np.array(n_cells, dtype=np.int64), np.array(blank, dtype=bool))

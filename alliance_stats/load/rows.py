@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ import pandas as pd
 from alliance_stats.load.cells import as_text, distinct_cells, is_plain_number
 from alliance_stats.load.layout import Layout
 from alliance_stats.load.problems import NOTE, WARNING, Problems
+from alliance_stats.tables.arrays import BoolArray
 from alliance_stats.tables.flow import Steps, counted
 from alliance_stats.tables.schema import SESSION, DataError, require_columns, suggest
 
@@ -18,15 +18,17 @@ from alliance_stats.tables.schema import SESSION, DataError, require_columns, su
 def without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """The table without rows in which every cell is empty and without unnamed columns that are empty; both noted."""
     unnamed = [name for name in table.columns if name.startswith("unnamed_")]
-    hollow = [name for name in unnamed if _blank(table[name]).all()]
-    if hollow:
-        problems.add(NOTE, "empty column", f"{len(hollow)} empty column(s) without a name were left out.", remedy="")
-        table = table.drop(columns=hollow)
+    empty_columns = [name for name in unnamed if _blank(table[name]).all()]
+    if empty_columns:
+        problems.add(
+            NOTE, "empty column", f"{len(empty_columns)} empty column(s) without a name were left out.", remedy=""
+        )
+        table = table.drop(columns=empty_columns)
     if "unnamed_1" in table and _counts_rows(table["unnamed_1"]):
         problems.add(NOTE, "row numbers", "The first column, unnamed row numbers, was left out.", remedy="")
         table = table.drop(columns="unnamed_1")
         unnamed.remove("unnamed_1")
-    for name in sorted(set(unnamed) - set(hollow)):
+    for name in sorted(set(unnamed) - set(empty_columns)):
         problems.add(WARNING, "unnamed column", f"A column without a name is called {name!r}.", remedy="Name it.")
     # Only where the first cell is blank can a whole row be.
     candidates = np.flatnonzero(_blank(table.iloc[:, 0])) if table.shape[1] else np.array([], dtype=int)
@@ -52,14 +54,13 @@ def _counts_rows(column: pd.Series) -> bool:
     return bool(numbers[0] in (0, 1) and (np.diff(numbers) == 1).all())
 
 
-def _blank(column: pd.Series) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _blank(column: pd.Series) -> BoolArray:
     missing = column.isna().to_numpy(dtype=bool)
     if is_plain_number(column) or pd.api.types.is_datetime64_any_dtype(column.dtype):
         return missing
     places, cells = distinct_cells(column)
     blank = np.array([*(isinstance(cell, str) and not cell.strip() for cell in cells), True], dtype=bool)
-    hollow: np.ndarray[Any, np.dtype[np.bool_]] = missing | blank[places]
-    return hollow
+    return np.asarray(missing | blank[places])
 
 
 def only_wanted(table: pd.DataFrame, layout: Layout, steps: Steps) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def without_other_rows(table: pd.DataFrame, layout: Layout, problems: Problems, 
     return kept
 
 
-def _holding(column: pd.Series, words: Collection[str]) -> tuple[np.ndarray[Any, np.dtype[np.bool_]], list[str]]:
+def _holding(column: pd.Series, words: Collection[str]) -> tuple[BoolArray, list[str]]:
     """Where a column holds one of the words ("" for an empty cell), and everything that it holds."""
     places, distinct = pd.factorize(column)
     held = [_as_written(cell) for cell in distinct]

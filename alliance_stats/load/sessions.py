@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load import checks, suspicions
-from alliance_stats.load.cells import Numbers, as_dates, as_ids, as_numbers, extremes, is_plain_number
+from alliance_stats.load.cells import as_ids, as_numbers
+from alliance_stats.load.dates import as_dates
 from alliance_stats.load.duplicates import without_duplicates
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.layout import ROLES, Layout
+from alliance_stats.load.measures import read_measures
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
 from alliance_stats.load.raw import Raw
 from alliance_stats.load.rows import only_wanted, without_empty, without_other_rows
@@ -37,7 +39,7 @@ SESSION_RANGE = (0, 1000)
 
 
 def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
-    """SESSIONS from a file; problems are collected, and bad cells are missing where reading can go on."""
+    """SESSIONS from a file; problems are collected, and bad cells become missing where reading can continue."""
     return shape_sessions(read_raw(path, layout), path.name, layout, problems)
 
 
@@ -53,7 +55,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
     steps.append(counted("in the file", table))
     table = only_wanted(table, layout, steps)
     table = without_other_rows(table, layout, problems, steps)
-    table, measures = _measures(table, layout, wide_measures, problems)
+    table, measures = read_measures(table, layout, wide_measures, problems)
     table = _ids(table, layout, problems)
     table = _dates(table, layout, problems)
     if wide_measures:
@@ -88,7 +90,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
 
 
 def read_raw(path: Path, layout: Layout) -> Raw:
-    """The table of a file as it stands there."""
+    """The table of a file, unchanged."""
     wanted = list(layout.roles().values())
     return read_file(
         path,
@@ -103,7 +105,7 @@ def read_raw(path: Path, layout: Layout) -> Raw:
 
 
 def _require_named(table: pd.DataFrame, names: Sequence[str]) -> None:
-    """Raise where the file lacks a column, or its column names stand further down."""
+    """Raise where the file lacks a column, or its column names are further down."""
     for name in names:
         if name in table.columns:
             continue
@@ -161,84 +163,6 @@ def _labels(table: pd.DataFrame, name: str, labels: Mapping[Any, str], layout: L
     )
     problems.add(ERROR, "no label", problem, remedy=remedy, table=table, bad=bad, column=name)
     return codes.map(dict(labels)).where(codes.notna())
-
-
-def _measures(
-    table: pd.DataFrame, layout: Layout, wide_measures: list[str], problems: Problems
-) -> tuple[pd.DataFrame, list[str]]:
-    """Declared measures as numbers; every other column as numbers where it holds nothing else."""
-    declared = _declared(table, layout, wide_measures)
-    replaced: dict[str, Any] = {}
-    measures = []
-    for name in table.columns:
-        if name in (*ROLES, layout.patient):
-            continue
-        column, codes = table[name], layout.codes_for(name)
-        if name not in declared and pd.api.types.is_datetime64_any_dtype(column.dtype):
-            continue
-        found = as_numbers(column, codes, missing_text=layout.missing_text, decimal=layout.decimal)
-        n_text = np.count_nonzero(found.text)
-        strict = name in declared
-        if n_text and not strict and (layout.measures is not None or _mostly_text(found)):
-            checks.mixed_text(table, name, found, layout.measures is not None, problems)
-            replaced[name] = _text_column(column, codes, layout.missing_text)
-            continue
-        if not strict and _leading_zeros(column):
-            continue
-        if n_text:
-            checks.text_in_numbers(table, name, found.text, problems, declared=strict)
-        if found.comma:
-            problems.add(NOTE, "decimal comma", f"{name!r}: decimal commas were read as such.", remedy="", column=name)
-        checks.codes_inside_range(name, codes, layout.range_for(name))
-        ends = extremes(found.values)
-        checks.out_of_range(table, name, found.values, ends, layout.range_for(name), problems)
-        checks.infinite(table, name, found.values, ends, problems)
-        replaced[name] = pd.Series(found.values, index=table.index, copy=False)
-        measures.append(name)
-    return table.assign(**replaced), measures
-
-
-def _mostly_text(found: Numbers) -> bool:
-    return bool(found.text.sum() > 0.5 * np.count_nonzero(~np.isnan(found.values)))
-
-
-def _declared(table: pd.DataFrame, layout: Layout, wide_measures: list[str]) -> set[str]:
-    others = [name for name in table.columns if name not in ROLES]
-    declared = {name for name in wide_measures if name not in ROLES}
-    for new, old in layout.renamed_measures().items():
-        found = naming.matching(others, new if not naming.is_pattern(old) else old)
-        if not found:
-            raise DataError(f"measures: the file has no column {old!r}.", remedy=suggest(old, others))
-        declared |= set(found)
-    for name in layout.ranges:
-        if name == SESSION:
-            continue
-        found = naming.matching(others, name)
-        if not found:
-            raise DataError(f"ranges: the table has no column {name!r}.", remedy=suggest(name, others))
-        declared |= set(found)
-    if isinstance(layout.missing_codes, Mapping):
-        for name in layout.missing_codes:
-            if not naming.matching([*table.columns], name):
-                remedy = suggest(name, [str(column) for column in table.columns])
-                raise DataError(f"missing_codes: the table has no column {name!r}.", remedy=remedy)
-    return declared
-
-
-def _leading_zeros(column: pd.Series) -> bool:
-    if is_plain_number(column):
-        return False
-    return any(isinstance(cell, str) and cell.strip()[:1] == "0" and cell.strip()[1:2].isdigit() for cell in column)
-
-
-def _text_column(column: pd.Series, codes: Sequence[Any], missing_text: Sequence[str]) -> pd.Series:
-    """A column of text with the missing codes as missing."""
-    gone = {str(code).strip() for code in codes} | set(missing_text)
-    places, distinct = pd.factorize(column)
-    hidden = np.array([*(isinstance(cell, str) and cell.strip() in gone for cell in distinct), False], dtype=bool)[
-        places
-    ]
-    return column.mask(hidden) if hidden.any() else column
 
 
 def _ids(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.DataFrame:

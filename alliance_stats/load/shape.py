@@ -77,7 +77,7 @@ def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tup
             shown += ", ..." if table.shape[1] > 12 else "."
             raise DataError(
                 f"No column fits the pattern {pattern!r}; the file has {shown}",
-                remedy="Correct wide=; {session} stands for the number.",
+                remedy="Correct wide=; {session} is where the number is.",
             )
     _refuse_near(table, named, cells, kept)
     used = {column for by_session in cells.values() for column in by_session.values()}
@@ -140,7 +140,7 @@ _BRACES = re.compile(r"(\{\w+\})")
 
 
 def _absent(cells: dict[str, dict[int, str]]) -> list[str]:
-    """Session numbers left out between a measure's first and last, unless it was taken every so many sessions."""
+    """Session numbers left out between a measure's first and last, unless it was taken at regular intervals."""
     found = []
     for measure, by_session in cells.items():
         sessions = sorted(by_session)

@@ -29,7 +29,7 @@ def read_sheet(path: Path, *, sheet: str | int | None, header_row: int) -> Raw:
     book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
         page = _sheet(book, path, sheet)
-        _require_results(page)
+        _inspect(page)
         return _from_rows(_rows(page), {"format": "excel", "sheet": page.title}, header_row)
     finally:
         book.close()
@@ -60,10 +60,13 @@ def _has_cells(page: Any) -> bool:
     return any(any(value is not None for value in row) for row in page.iter_rows(max_row=50, values_only=True))
 
 
-def _require_results(page: Any) -> None:
-    """Raise where a formula was never calculated, as in files that a program wrote: its cell would read as empty."""
+def _inspect(page: Any) -> None:
+    """Raise for more rows than Excel can hold, and for a formula that was never calculated: it would read as empty."""
     with page._get_source() as source:
-        found = _UNCALCULATED.findall(source.read())
+        content = source.read()
+    if content.count(b"<row") > MOST_ROWS:
+        raise DataError(f"The sheet has more than {MOST_ROWS:,} rows.", remedy="Excel cannot hold so many: use CSV.")
+    found = _UNCALCULATED.findall(content)
     if found:
         column, row = (part.decode() for part in found[0])
         raise DataError(
@@ -76,10 +79,8 @@ def _rows(page: Any) -> list[tuple[Any, ...]]:
     page.reset_dimensions()
     rows: list[tuple[Any, ...]] = []
     for row in page.iter_rows(values_only=True):
-        if len(rows) == MOST_ROWS:
-            raise DataError(
-                f"The sheet has more than {MOST_ROWS:,} rows.", remedy="Excel cannot hold so many: use CSV."
-            )
+        if len(rows) > MOST_ROWS:  # a row that claims a number of many millions
+            raise DataError(f"A row has a number above {MOST_ROWS:,}.", remedy="Save the workbook again.")
         rows.append(row)
     return rows
 

@@ -62,23 +62,24 @@ def copies(sessions: pd.DataFrame, first: Array, measures: list[str], problems: 
             problems.add(
                 WARNING, "copied column", problem, remedy="Was one column copied into the other?", column=other
             )
-    if measures:
-        _copied_patients(sessions[PATIENT].to_numpy(), first, np.column_stack(list(columns.values())), problems)
+    _copied_patients(sessions[PATIENT].to_numpy(), first, list(columns.values()), problems)
 
 
-def _copied_patients(patients: Array, first: Array, values: Array, problems: Problems) -> None:
+def _copied_patients(patients: Array, first: Array, columns: list[FloatArray], problems: Problems) -> None:
     """Patients whose answers are the same in every session, and vary enough for this to be no coincidence."""
-    ends = np.append(first[1:], len(values))
-    blocks = defaultdict(list)
-    for start, end in zip(first.tolist(), ends.tolist()):
-        if (end - start) * values.shape[1] >= MIN_CELLS:
-            blocks[values[start:end].tobytes()].append(start)
-    for content, starts in blocks.items():
-        if len(starts) < 2:
-            continue
-        block = np.frombuffer(content).reshape(-1, values.shape[1])
-        changes = np.count_nonzero(np.abs(np.diff(block, axis=0)) > 0)
+    if not columns:
+        return
+    last = np.append(first[1:], len(patients)) - 1
+    ends = [column[at] for column in columns for at in (first, last)]
+    alike = pd.DataFrame(np.column_stack([last - first, *ends])).duplicated(keep=False).to_numpy()
+    groups = defaultdict(list)
+    for start, end in zip(first[alike].tolist(), (last[alike] + 1).tolist()):
+        block = np.array([column[start:end] for column in columns])
+        changes = np.count_nonzero(np.abs(np.diff(block, axis=1)) > 0)
         if np.count_nonzero(~np.isnan(block)) >= MIN_CELLS and changes >= MIN_CHANGES:
+            groups[block.tobytes()].append(start)
+    for starts in groups.values():
+        if len(starts) > 1:
             shown = ", ".join(repr(str(patients[start])) for start in starts[:5])
             problem = f"{len(starts)} patients have the same answers in every session: {shown}."
             problems.add(WARNING, "copied patient", problem, remedy="Was one patient entered twice, or copied?")

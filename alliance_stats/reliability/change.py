@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.tables.schema import DataError, numeric, require_choice, require_columns
+from alliance_stats.tables.shares import check_level, normal_quantile
 
 METHODS = ("jacobson_truax", "gulliksen_lord_novick", "edwards_nunnally")
 CATEGORIES = ("recovered", "improved", "unchanged", "deteriorated")
@@ -30,9 +31,8 @@ def reliable_change_points(sd: float, reliability: float, *, level: float = 0.95
     >>> round(reliable_change_points(10, 0.91), 4)
     8.3154
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1.")
-    return _z(level) * float(np.sqrt(2)) * standard_error_of_measurement(sd, reliability)
+    check_level(level)
+    return normal_quantile(level) * float(np.sqrt(2)) * standard_error_of_measurement(sd, reliability)
 
 
 def clinical_cutoffs(
@@ -120,8 +120,7 @@ def clinical_change(
     require_choice(method, METHODS, name="method")
     require_choice(higher_is, ("better", "worse"), name="higher_is")
     _check_reliability(reliability)
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1.")
+    check_level(level)
     before, after = numeric(patients, pre), numeric(patients, post)
     both = ~np.isnan(before) & ~np.isnan(after)
     if sd is None:
@@ -139,7 +138,7 @@ def clinical_change(
     }[method]
     rci = (after - expected) / (sd * np.sqrt(share))
     direction = 1.0 if higher_is == "better" else -1.0
-    critical = _z(level)
+    critical = normal_quantile(level)
     reliable = np.full(len(rci), "none", dtype=object)
     reliable[rci * direction > critical] = "improved"
     reliable[rci * direction < -critical] = "deteriorated"
@@ -167,12 +166,6 @@ def clinical_change(
         },
     }
     return result
-
-
-def _z(level: float) -> float:
-    from scipy.special import ndtri
-
-    return float(ndtri(0.5 + level / 2))
 
 
 def _check_reliability(reliability: float) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.reliability.keyed import keyed_answers
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.shares import check_level
 
 
 def item_reliability(
@@ -34,7 +33,7 @@ def item_reliability(
     items : str or list of str
         A pattern such as ``"wai_{item}"``, or the columns.
     instrument : optional
-        Turns the reversed items round; without it the columns are taken as they are.
+        Reverses its reversed items; without it the columns are taken as they are.
     level : float
         Coverage of the interval for alpha, in (0, 1).
 
@@ -55,8 +54,7 @@ def item_reliability(
     >>> item_reliability(rows, ["a", "b", "c"])["alpha"].round(4).tolist()
     [0.9512]
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1.")
+    check_level(level)
     answers = keyed_answers(table, items, instrument)
     values = answers.values
     n, k = values.shape

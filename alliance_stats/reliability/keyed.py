@@ -1,10 +1,10 @@
-"""Answers to items as one array: columns found, reversed items turned round, incomplete rows left out and counted."""
+"""Answers to items as one array: columns found, reversed items reversed, incomplete rows left out and counted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,8 @@ import pandas as pd
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.tables import naming
+from alliance_stats.tables.arrays import BoolArray, FloatArray
 from alliance_stats.tables.schema import DataError, numeric, require_columns, suggest
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Keyed(NamedTuple):
@@ -22,7 +21,7 @@ class Keyed(NamedTuple):
 
     values: FloatArray
     columns: list[str]
-    complete: np.ndarray[Any, np.dtype[np.bool_]]
+    complete: BoolArray
 
 
 def keyed_answers(
@@ -30,7 +29,7 @@ def keyed_answers(
 ) -> Keyed:
     """The answers to `items` (a pattern such as ``wai_{item}`` or column names), in the key's direction.
 
-    Without an instrument the columns are taken as they are: reverse-keyed items must have been turned round.
+    Without an instrument the columns are taken as they are: reverse-keyed items must be reversed already.
 
     Raises
     ------
@@ -59,7 +58,7 @@ def keyed_answers(
                 remedy="Name one column per item, in the order of the item numbers.",
             )
         values = key.reverse(values)
-    complete: np.ndarray[Any, np.dtype[np.bool_]] = np.logical_not(np.isnan(values).any(axis=1))
+    complete: BoolArray = np.logical_not(np.isnan(values).any(axis=1))
     if complete.sum() < 3:
         raise DataError(
             f"{int(complete.sum())} rows have an answer to every item; three or more are needed.",

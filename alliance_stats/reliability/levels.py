@@ -13,10 +13,9 @@ import pandas as pd
 from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.reliability.consistency import omega_total
 from alliance_stats.reliability.keyed import keyed_answers
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions
 from alliance_stats.tables.shares import normal_quantile
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class _Levels(NamedTuple):
@@ -142,7 +141,7 @@ def level_omega(
     items : str or list of str
         A pattern such as ``"wai_{item}"``, or three or more columns.
     instrument : optional
-        Turns the reversed items round.
+        Reverses its reversed items.
 
     Returns
     -------

@@ -9,6 +9,7 @@ import pandas as pd
 
 from alliance_stats.reliability.levels import level_correlations
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, numeric, require_columns
+from alliance_stats.tables.shares import check_level
 
 if TYPE_CHECKING:
     from alliance_stats.mixed.result import MixedFit
@@ -35,7 +36,7 @@ def rater_icc(ratings: pd.DataFrame, *, subject: str, rater: str, score: str, le
     Raises
     ------
     DataError
-        For a rating that stands twice, or fewer than two complete subjects or raters.
+        For two ratings of one subject by one rater, or fewer than two complete subjects or raters.
 
     Examples
     --------
@@ -47,14 +48,14 @@ def rater_icc(ratings: pd.DataFrame, *, subject: str, rater: str, score: str, le
     1  ICC(2,1)     0.816
     2  ICC(3,1)     0.784
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1.")
+    check_level(level)
     require_columns(ratings, [subject, rater, score], table_name="ratings")
     twice = ratings.duplicated([subject, rater])
     if twice.any():
         first = ratings.loc[twice].iloc[0]
         raise DataError(
-            f"{int(twice.sum())} rating(s) stand twice: subject {first[subject]!r}, rater {first[rater]!r}.",
+            f"Duplicate ratings of one subject by one rater: {int(twice.sum())}. First: subject "
+            f"{first[subject]!r}, rater {first[rater]!r}.",
             remedy="Keep one rating per subject and rater.",
         )
     rows, columns = pd.factorize(ratings[subject])[0], pd.factorize(ratings[rater])[0]
@@ -144,7 +145,7 @@ def rater_agreement(sessions: pd.DataFrame, first: str, second: str) -> pd.DataF
     -------
     DataFrame
         One row: ``first, second, n_rows, n_patients, n_incomplete, r_total, r_within`` (do they rise and fall
-        together?), ``r_between`` (do they order patients alike?), ``bias`` (mean of second minus first),
+        together?), ``r_between`` (do they put patients in the same order?), ``bias`` (mean of second minus first),
         ``sd_difference``, ``limit_low, limit_high`` (95 % limits of agreement over all rows, Bland & Altman 1986).
     """
     table = check_sessions(sessions, [first, second])

@@ -11,9 +11,8 @@ import pandas as pd
 
 from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.reliability.keyed import keyed_answers
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def session_components(
@@ -32,7 +31,7 @@ def session_components(
     items : str or list of str
         A pattern such as ``"wai_{item}"``, or the columns.
     instrument : optional
-        Turns the reversed items round.
+        Reverses its reversed items.
     crossed : bool
         False (the default): sessions belong to their patient (one patient's third session has nothing in common with
         another's), patients may have different numbers of sessions, item means are fixed. True: every patient has

@@ -1,6 +1,6 @@
 """The numbers of scoring, a block of rows at a time: answers in, scores out; knows nothing of tables.
 
-Rows are independent of each other, so blocks that fit the processor's cache cost a third of one pass over everything.
+Rows are independent of each other; in blocks scoring takes a third of the time.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from alliance_stats.instruments.instrument import Instrument
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 BLOCK = 16_384
 
@@ -41,7 +38,7 @@ class Plan:
 
     @property
     def reverse(self) -> list[int]:
-        """Positions of the items still to be turned round."""
+        """Positions of the items still to be reversed."""
         return [self.key.items.index(item) for item in self.key.reversed if item not in self.turned]
 
     @property

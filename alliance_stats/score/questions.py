@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.score.blocks import FloatArray, Plan
+from alliance_stats.score.blocks import Plan
+from alliance_stats.tables.arrays import FloatArray
 
 MIN_ROWS_FOR_QUESTION = 20
 QUESTION_BELOW = -0.1

@@ -12,9 +12,10 @@ import pandas as pd
 
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.score.blocks import BLOCK, FloatArray, IntArray, Plan, all_whole, plan_scoring, score_block
+from alliance_stats.score.blocks import BLOCK, Plan, all_whole, plan_scoring, score_block
 from alliance_stats.score.questions import Moments, coded_one_lower, questions, straight_throughout, turned_in_part
 from alliance_stats.tables import naming
+from alliance_stats.tables.arrays import Array, FloatArray, IntArray
 from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
@@ -179,11 +180,11 @@ def item_columns(
 
 def _score_rows(
     table: pd.DataFrame, columns: list[str], plan: Plan, out_of_range: str, as_given: pd.DataFrame
-) -> tuple[dict[str, np.ndarray[Any, Any]], Moments]:
+) -> tuple[dict[str, Array], Moments]:
     """Every score of every row, and the moments of the complete rows; `as_given` has the labels errors speak of."""
     n, k = len(table), len(columns)
     answers = [table[column].to_numpy() for column in columns]
-    made: dict[str, np.ndarray[Any, Any]] = {
+    made: dict[str, Array] = {
         "total": np.empty(n),
         **{f"part {scale.name}": np.empty(n) for scale in plan.scales},
         "n_items": np.empty(n, dtype=np.int64),
@@ -215,7 +216,7 @@ def _score_rows(
     return made, moments
 
 
-def _record(plan: Plan, made: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _record(plan: Plan, made: dict[str, Array]) -> dict[str, Any]:
     """How the score was made, in plain values that travel in ``attrs``."""
     key, scored = plan.key, ~np.isnan(made["total"])
     return {

@@ -257,7 +257,16 @@ def test_the_shipped_bad_file_lists_all_its_mistakes(tmp_path, capsys):
     (tmp_path / "bad_sessions.csv").write_bytes((data / "bad_sessions.csv").read_bytes())
     assert main(["check", str(tmp_path / "study.toml")]) == 1
     said = capsys.readouterr().out
-    for mistake in ("'4,25'", "5.5", "Duplicate patient-session rows: 1", "'came'", "31.02.2023", "no patient", "-9", "99"):
+    for mistake in (
+        "'4,25'",
+        "5.5",
+        "Duplicate patient-session rows: 1",
+        "'came'",
+        "31.02.2023",
+        "no patient",
+        "-9",
+        "99",
+    ):
         assert mistake in said
     assert main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]) == 1
     assert not (tmp_path / "out").exists()

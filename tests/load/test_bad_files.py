@@ -352,6 +352,38 @@ BAD_FILES = [
     BadFile("empty sheet", sheet([]), ("empty",), suffix=".xlsx"),
     BadFile("sheet not a workbook", b"id,sess,wai\n1,1,5\n", ("not a readable Excel file",), suffix=".xlsx"),
     BadFile("zip not a workbook", hollow_zip, ("not a readable Excel file",), suffix=".xlsx"),
+    BadFile("two byte-order marks", b"\xef\xbb\xbf" * 2 + GOOD.encode(), good=lambda t: values(t) == [5, 4, 6, 7]),
+    BadFile(
+        "giant cell in quotes",
+        f'id,sess,wai,note\n1,1,5,"{LONG_TEXT}"\n\n1,2,4,a\n',
+        good=lambda t: values(t) == [5, 4],
+    ),
+    BadFile(
+        "a second line of column names",
+        "id,sess,wai\nPatient,Session,Alliance\n1,1,5\n1,2,4\n",
+        ("text where numbers belong", "row 2", "second line of column names"),
+    ),
+    BadFile(
+        "two lines of descriptions, as Qualtrics writes",
+        'id,sess,wai\n"Patient id","No",WAI\n"{""Q"":1}","{""Q"":2}","{""Q"":3}"\n1,1,5\n1,2,4\n',
+        ("row 2", "second line of column names"),
+    ),
+    BadFile(
+        "a merged line of column names",
+        sheet([["id", "sess", "wai", None], [None, None, "goal", "task"], [1, 1, 5, 4], [1, 2, 4, 3]]),
+        ("row 2", "second line of column names"),
+        suffix=".xlsx",
+    ),
+    BadFile(
+        "a line of text below the data",
+        "id,sess,wai\n1,1,5\n1,2,4\n\nSource: clinic\n",
+        ("no session number", "row 5", "line of text below the data"),
+    ),
+    BadFile(
+        "a line that tells Excel the delimiter",
+        "sep=;\nid;sess;wai\n1;1;5,5\n1;2;4\n",
+        ("column names are in line 2", "header_row=2"),
+    ),
     BadFile("spss cut off", b"$FL2@(#) SPSS", ("not a readable SPSS file",), suffix=".sav"),
     BadFile("stata cut off", b"<stata_dta><header>", ("not a readable Stata file",), suffix=".dta"),
     BadFile("parquet cut off", b"PAR1xxxx", ("not a readable Parquet file",), suffix=".parquet"),

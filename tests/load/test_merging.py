@@ -34,7 +34,7 @@ def test_merging_reports_what_did_not_match():
     }
     alone = als.load.unmatched_ratings(first, second)
     assert alone["only_in"].tolist() == ["first", "first", "second"]
-    with pytest.raises(als.DataError, match="No patient and session stands in both"):
+    with pytest.raises(als.DataError, match="No session is in both tables"):
         als.merge_ratings(first, second.assign(session=9))
     with pytest.raises(als.DataError, match="numbers in one table and text in the other"):
         als.merge_ratings(first, second.assign(patient=[1, 2]))

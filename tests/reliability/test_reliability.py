@@ -50,6 +50,15 @@ def test_alpha_matches_pingouin():
     assert [got["alpha_ci_low"], got["alpha_ci_high"]] == pytest.approx(list(interval), abs=6e-4)  # rounded there
 
 
+@pytest.mark.filterwarnings("ignore")  # pingouin uses what pandas is about to remove
+def test_icc_matches_pingouin():
+    import pingouin
+
+    theirs = pingouin.intraclass_corr(RATINGS, targets="subject", raters="rater", ratings="score")["ICC"]
+    ours = rel.rater_icc(RATINGS, subject="subject", rater="rater", score="score")["estimate"]
+    assert ours.tolist() == pytest.approx(theirs.tolist(), rel=1e-10)
+
+
 def test_crossed_components_and_coefficients_match_psych():
     components = rel.session_components(ITEMS, "item_{item}", crossed=True).set_index("component")["variance"]
     psych = {row["name"]: row["variance"] for row in R["components"]}
@@ -264,7 +273,7 @@ def test_incomplete_rows_are_counted():
         (lambda t: rel.item_reliability(t.head(2), "i{item}"), "three or more are needed"),
         (lambda t: rel.session_components(t[t["session"] == 1], "i{item}"), "cannot be split"),
         (lambda t: rel.session_components(t, "i{item}", crossed=True), "every patient in every session"),
-        (lambda t: rel.rater_icc(t, subject="patient", rater="patient", score="i1"), "stand twice"),
+        (lambda t: rel.rater_icc(t, subject="patient", rater="patient", score="i1"), "Duplicate ratings"),
         (lambda t: rel.truth_and_bias(t.assign(i1=np.nan), judgment="i1", truth="i2"), "both ratings"),
     ],
 )
