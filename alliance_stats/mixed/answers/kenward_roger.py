@@ -25,6 +25,9 @@ from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 
+_ZERO = 1e-10
+"""Where a factor of the moments counts as zero."""
+
 
 @dataclass(frozen=True)
 class KenwardRoger:
@@ -76,11 +79,14 @@ class KenwardRoger:
         b = (a1 + 6 * a2) / (2 * q)
         g = ((q + 1) * a1 - (q + 4) * a2) / ((q + 2) * a2)
         c1, c2, c3 = (part / (3 * q + 2 * (1 - g)) for part in (g, q - g, q + 2 - g))
-        expected = 1 / (1 - a2 / q)
-        variance = 2 / q * (1 + c1 * b) / ((1 - c2 * b) ** 2 * (1 - c3 * b))
-        ratio = variance / (2 * expected**2)
-        df = 4 + (q + 2) / (q * ratio - 1)
-        return float(df), float(df / (expected * (df - 2))) if df > 2 else 1.0
+        # With exactly 2 df E* and V* are infinite and their ratio is 0/0. As in pbkrtest both factors then count as 1.
+        left, below = 1 - a2 / q, 1 - c2 * b
+        ratio = 1.0 if max(abs(left), abs(below)) < _ZERO else left / below
+        above = 0.0 if abs(1 + c1 * b) < _ZERO else 1 + c1 * b
+        rho = ratio**2 * above / (1 - c3 * b) / q
+        df = 4 + (q + 2) / (q * rho - 1)
+        scale = 1.0 if abs(df - 2) < 0.01 else df * left / (df - 2)
+        return float(df), float(scale)
 
 
 def kenward_roger(fit: Fitted) -> KenwardRoger:

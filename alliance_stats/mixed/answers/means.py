@@ -14,11 +14,18 @@ from itertools import combinations, product
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.answers.inference import Inference, contrast_table, inference
+from alliance_stats.mixed.answers.inference import (
+    Inference,
+    contrast_table,
+    estimable_part,
+    estimable_rows,
+    inference,
+    joint_table,
+)
 from alliance_stats.mixed.design.columns import columns_of
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.schema import require_choice
+from alliance_stats.tables.schema import DataError, require_choice
 
 _ADJUSTMENTS = ("none", "bonferroni", "holm")
 
@@ -32,8 +39,8 @@ class MarginalEffects:
     fit : Fitted
     cells : DataFrame
         What each row is about: one column per factor or covariate named in ``by``.
-    rows : (cells, p) array
-        Each row as a combination of the coefficients.
+    rows : (cells, columns) array
+        Each row as a combination of the columns of the formula, those left out as aliased included.
     df : str or Inference
     """
 
@@ -43,9 +50,17 @@ class MarginalEffects:
     df: str | Inference = "satterthwaite"
 
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
-        """One row per cell: the cell, then ``estimate, std_error, df, statistic, p_value, ci_low, ci_high``."""
-        table = contrast_table(self.fit, self.rows, self._labels(), level=level, df=self.df)
-        return pd.concat([self.cells, table.drop(columns="term")], axis=1)
+        """One row per cell: the cell, then ``estimate, std_error, df, statistic, p_value, ci_low, ci_high, estimable``.
+
+        Where cells of the design are empty some means cannot be estimated: they depend on which columns were left out
+        as aliased. They are NaN, and ``estimable`` is False.
+        """
+        return pd.concat([self.cells, self._table(self.rows, self._labels(), level).drop(columns="term")], axis=1)
+
+    def _table(self, rows: FloatArray, names: list[str], level: float) -> pd.DataFrame:
+        known = estimable_rows(self.fit.design, rows)
+        table = contrast_table(self.fit, known, names, level=level, df=self.df)
+        return table.assign(estimable=pd.Series(np.isfinite(known).all(axis=1)))
 
     def contrasts(
         self, how: str = "pairwise", *, reference: object = None, adjust: str = "none", level: float = 0.95
@@ -65,7 +80,7 @@ class MarginalEffects:
         Returns
         -------
         DataFrame
-            TERMS.
+            TERMS, and ``estimable``.
         """
         require_choice(how, ("pairwise", "reference"), name="how")
         require_choice(adjust, _ADJUSTMENTS, name="adjust")
@@ -79,12 +94,13 @@ class MarginalEffects:
             pairs = [(k, base) for k in range(len(labels)) if k != base]
         rows = np.array([self.rows[high] - self.rows[low] for high, low in pairs])
         names = [f"{labels[high]} - {labels[low]}" for high, low in pairs]
-        table = contrast_table(self.fit, rows, names, level=level, df=self.df)
+        table = self._table(rows, names, level)
         return table.assign(p_value=_adjusted(table["p_value"].to_numpy(), adjust))
 
     def test(self) -> pd.DataFrame:
-        """F test that all cells are equal."""
-        return inference(self.fit, self.df).test(self.rows[1:] - self.rows[0])
+        """F test that all cells are equal, as far as that can be estimated: see :func:`anova`."""
+        kept, whole = estimable_part(self.fit.design, self.rows[1:] - self.rows[0])
+        return joint_table(inference(self.fit, self.df), kept).assign(estimable=whole)
 
     def _labels(self) -> list[str]:
         if not len(self.cells.columns):
@@ -166,8 +182,8 @@ def marginal_slopes(
     Returns
     -------
     MarginalEffects
-        The slopes are central differences over a thousandth of the covariate's unit step: exact up to cubics but for
-        1e-6 of the third derivative.
+        The slopes are differences over four points, exact for polynomials up to the fourth degree. The step begins at a
+        tenth of the covariate's standard deviation and shrinks until the slope no longer changes.
 
     Examples
     --------
@@ -183,11 +199,7 @@ def marginal_slopes(
     if isinstance(typical[variable], tuple):
         raise ValueError(f"{variable!r} is a factor: it has no slope. Use marginal_means and its contrasts.")
     cells, grids = _grids(fit, by, at or {})
-    step = 1e-3
-    rows = []
-    for grid in grids:
-        ahead, behind = (_design_rows(fit, grid.assign(**{variable: grid[variable] + side})) for side in (step, -step))
-        rows.append((ahead - behind).mean(axis=0) / (2 * step))
+    rows = [_slope(fit, grid, variable) for grid in grids]
     return MarginalEffects(fit, cells, np.array(rows), df)
 
 
@@ -217,16 +229,49 @@ def _grids(fit: Fitted, by: str | Sequence[str], at: Mapping[str, object]) -> tu
 
 
 def _design_rows(fit: Fitted, grid: pd.DataFrame) -> FloatArray:
-    """The fixed design at the rows of a grid, columns as the coefficients (those left out as aliased are not there)."""
-    fixed = fit.design.fixed
-    columns = dict(zip(fixed.names, columns_of(fixed, grid)))
-    return np.column_stack([columns[name] for name in fit.terms])
+    """The fixed design at the rows of a grid, all columns of the formula."""
+    return np.column_stack(columns_of(fit.design.fixed, grid))
+
+
+def _slope(fit: Fitted, grid: pd.DataFrame, variable: str) -> FloatArray:
+    """The derivative of the fixed design by a covariate, averaged over a grid."""
+    step = 0.1 * fit.design.spreads[variable]
+    best: FloatArray | None = None
+    last: FloatArray | None = None
+    smallest = np.inf
+    for _ in range(20):
+        try:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                sides = [
+                    _design_rows(fit, grid.assign(**{variable: grid[variable].astype(float) + k * step})).mean(axis=0)
+                    for k in (-2, -1, 1, 2)
+                ]
+        except DataError:  # beyond the range of a logarithm or root
+            step /= 4
+            continue
+        slope: FloatArray = (sides[0] - 8 * sides[1] + 8 * sides[2] - sides[3]) / (12 * step)
+        change = np.inf if last is None else float(np.abs(slope - last).max() / max(np.abs(slope).max(), 1e-300))
+        if best is None or change < smallest:
+            best, smallest = slope, change
+        if change < 1e-8:
+            break
+        last, step = slope, step / 4
+    if best is None:
+        raise DataError(
+            f"The fixed part has no slope in {variable!r} at the values asked for.", remedy="Ask for others with at=."
+        )
+    return best
 
 
 def _adjusted(p_values: FloatArray, adjust: str) -> FloatArray:
-    count = len(p_values)
     if adjust == "none":
         return p_values
+    known = np.isfinite(p_values)
+    if not known.all():
+        out = p_values.copy()
+        out[known] = _adjusted(p_values[known], adjust)
+        return out
+    count = len(p_values)
     if adjust == "bonferroni":
         return np.minimum(p_values * count, 1.0)
     order = np.argsort(p_values)

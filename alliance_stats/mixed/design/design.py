@@ -79,12 +79,16 @@ class Design:
         How many missing values each variable had.
     aliased : tuple of str
         Fixed terms left out as combinations of others.
+    alias_weights : (p, aliased) array
+        Those combinations: each column left out is X times its column here.
     time : (n,) array or None
         Time of the serial correlation.
     weights : (n,) array or None
         Prior weights: the residual variance of a row is sigma^2 / weight.
     variables : dict
         For every data column of the fixed part its mean over the rows used, or its levels in the order of their coding.
+    spreads : dict
+        The standard deviation of every numeric one (1 where it is constant).
     """
 
     formula: MixedFormula
@@ -107,9 +111,11 @@ class Design:
     n_dropped: int
     missing: dict[str, int]
     aliased: tuple[str, ...] = ()
+    alias_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
     time: FloatArray | None = None
     weights: FloatArray | None = None
     variables: dict[str, float | tuple[object, ...]] = field(default_factory=dict)
+    spreads: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -169,10 +175,11 @@ def build_design(
     centred_effects = _centred(blocks, effect_names)
     names = fixed.names
     aliased: tuple[str, ...] = ()
+    weights_of_aliased = np.empty((len(names), 0))
     x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     doubtful = suspects(x, x_scale, names)
     if doubtful:
-        names, columns, aliased = without_aliased(names, columns, doubtful, drop_aliased)
+        names, columns, aliased, weights_of_aliased = without_aliased(names, columns, doubtful, drop_aliased)
         x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     intercept = names.index(INTERCEPT) if INTERCEPT in names else None
     typical = {name: float(value) for name, value in zip(names, x_centre)} if intercept is not None and ready else {}
@@ -211,9 +218,11 @@ def build_design(
         n_dropped=len(data) - len(table),
         missing=missing,
         aliased=aliased,
+        alias_weights=weights_of_aliased,
         time=None if when is None else sort(when),
         weights=None if weights is None else sort(_weights(table, weights)),
         variables=_typical(fixed, table, typical),
+        spreads=_spreads(fixed, table),
     )
     _check_size(design)
     return design
@@ -347,6 +356,11 @@ def _typical(fixed: ColumnPlan, table: pd.DataFrame, means: dict[str, float]) ->
         else:
             typical[name] = tuple(column.drop_duplicates().sort_values())
     return typical
+
+
+def _spreads(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float]:
+    names = [name for name in variables_of(fixed.side) if pd.api.types.is_numeric_dtype(table[name].dtype)]
+    return {name: float(numeric(table, name).std()) or 1.0 for name in names}
 
 
 def _one_column(side: str, table: pd.DataFrame) -> FloatArray:

@@ -72,10 +72,19 @@ def back_map(centre: FloatArray, scale: FloatArray, intercept: int | None) -> Fl
 
 def without_aliased(
     names: tuple[str, ...], columns: list[FloatArray], doubtful: set[int], drop: bool
-) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...]]:
-    """Find fixed columns that are combinations of those before them; drop or refuse them."""
+) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...], FloatArray]:
+    """Find fixed columns that are combinations of those before them; drop or refuse them.
+
+    Returns
+    -------
+    names, columns : of those kept
+    aliased : tuple of str
+        Those left out.
+    weights : (kept, aliased) array
+        Each column left out as a combination of those kept.
+    """
     kept: list[int] = []
-    aliased: list[str] = []
+    aliased: list[int] = []
     for position in range(len(columns)):
         if position in doubtful and _is_aliased(columns, kept, position):
             partners = _partners(columns, names, kept, position)
@@ -85,12 +94,17 @@ def without_aliased(
                     "design is rank-deficient.",
                     remedy="Remove the term, or fit with drop_aliased=True.",
                 )
-            aliased.append(names[position])
+            aliased.append(position)
         else:
             kept.append(position)
     if not aliased:
-        return names, columns, ()
-    return tuple(names[k] for k in kept), [columns[k] for k in kept], tuple(aliased)
+        return names, columns, (), np.empty((len(names), 0))
+    basis = np.column_stack([columns[k] for k in kept])
+    size = np.linalg.norm(basis, axis=0)
+    weights = np.linalg.lstsq(basis / size, np.column_stack([columns[k] for k in aliased]), rcond=None)[0]
+    weights[np.abs(weights) < 1e-9 * max(float(np.abs(weights).max()), 1e-300)] = 0.0
+    chosen = tuple(names[k] for k in aliased)
+    return tuple(names[k] for k in kept), [columns[k] for k in kept], chosen, weights / size[:, None]
 
 
 def suspects(x: FloatArray, scale: FloatArray, names: tuple[str, ...]) -> set[int]:

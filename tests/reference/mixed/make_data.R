@@ -159,3 +159,25 @@ year <- 2005 + d$k + (d$i %% 3)
 b <- normal_rows(30, matrix(c(3, .1, .1, .09), 2))
 save(data.frame(patient = ids("p", d$i), year, y = round(30 + b[d$i, 1] + (-.5 + b[d$i, 2]) * d$k + rnorm(300, sd = .9), 3)),
   "calendar_year")
+
+# 9. exactly two denominator df: three clinics in two formats, five modules within each clinic and format
+set.seed(116)
+d <- expand.grid(module = 1:5, format = c("group", "single"), clinic = c("c1", "c2", "c3"))
+u <- rnorm(6, sd = .4)[as.integer(interaction(d$format, d$clinic))]
+d$y <- round(10 + .8 * (d$format == "single") + .3 * d$module + u + rnorm(30, sd = .5), 3)
+d$module <- paste0("m", d$module)
+save(d[c("clinic", "format", "module", "y")], "split_plot")
+
+# 10. four therapists, two arms, no therapist in both
+set.seed(117)
+d <- data.frame(therapist = rep(ids("t", 1:4), each = 6), arm = rep(c("CBT", "TAU"), each = 12))
+d$y <- round(20 - 2 * (d$arm == "CBT") + rep(rnorm(4), each = 6) + rnorm(24, sd = 2), 3)
+save(d, "four_therapists")
+
+# 11. an empty cell: no patient of arm TAU in phase 2
+set.seed(118)
+d <- expand.grid(phase = c("p1", "p2", "p3"), i = 1:18)
+d$patient <- ids("p", d$i)
+d$arm <- c("CBT", "PDT", "TAU")[(d$i - 1) %% 3 + 1]
+d$y <- round(12 + rnorm(18, sd = 2)[d$i] + 1.5 * (d$arm == "PDT") - 1.2 * (d$phase == "p3") + rnorm(54), 3)
+save(d[!(d$arm == "TAU" & d$phase == "p2"), c("patient", "arm", "phase", "y")], "empty_cell")
