@@ -11,11 +11,11 @@ import pandas as pd
 from alliance_stats.mixed.design.design import Design, build_design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.diagnosis import diagnose
-from alliance_stats.mixed.engine.model import build_model
-from alliance_stats.mixed.engine.optimiser import minimise
+from alliance_stats.mixed.engine.model import Model, build_model
+from alliance_stats.mixed.engine.optimiser import Optimum, minimise
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.tables.flow import Steps, record, with_step
-from alliance_stats.tables.schema import PATIENT, require_choice
+from alliance_stats.tables.schema import PATIENT, DataError, require_choice
 
 
 def fit_mixed(
@@ -89,9 +89,23 @@ def fit_mixed(
         weights=weights,
         drop_aliased=drop_aliased,
     )
-    model = build_model(design, correlation=correlation, reml=reml)
-    optimum = minimise(model)
+    model = build_model(design, correlation=correlation, reml=bool(reml))
+    optimum = _minimised(model)
     return MixedFit(model, optimum, diagnose(model, optimum) | {"flow": _flow(data, design)})
+
+
+def _minimised(model: Model) -> Optimum:
+    problem: Exception | None = None
+    try:
+        optimum = minimise(model)
+        if optimum.deviance.sigma2 > model.design.rounding**2:
+            return optimum
+    except np.linalg.LinAlgError as error:
+        problem = error
+    raise DataError(
+        f"The model {model.design.formula.text!r} leaves no residual: fixed terms and groups make the outcome exactly.",
+        remedy="Check that the outcome is not computed from them, and that rows of one group differ.",
+    ) from problem
 
 
 def _flow(data: pd.DataFrame, design: Design) -> Steps:

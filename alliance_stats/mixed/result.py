@@ -91,7 +91,7 @@ class MixedFit(Fitted):
         level: str = "population",
         interval: str | None = None,
         coverage: float = 0.95,
-        new_groups: str = "population",
+        new_groups: str = "error",
     ) -> pd.DataFrame:
         """Predictions for new rows (default: the rows used).
 
@@ -106,8 +106,9 @@ class MixedFit(Fitted):
             For the mean at that level, or for a new observation (which adds the residual, and at the population level
             the random effects of a new group).
         coverage : float
-        new_groups : {"population", "error"}
-            A level never seen has effect zero (its variance enters the intervals), or raises.
+        new_groups : {"error", "population"}
+            A group that the fit has not seen raises, or is given the population's effect of zero (its variance enters
+            the intervals).
 
         Returns
         -------

@@ -295,8 +295,8 @@ def test_new_patients_get_the_population_prediction():
         index=["a", "b", "c"],
     )
     population = fit.predict(new)
-    patient = fit.predict(new, level="patient", interval="prediction")
-    therapist = fit.predict(new, level="therapist")
+    patient = fit.predict(new, level="patient", interval="prediction", new_groups="population")
+    therapist = fit.predict(new, level="therapist", new_groups="population")
     assert list(patient.index) == ["a", "b", "c"]
     assert patient.loc["b", "prediction"] == pytest.approx(therapist.loc["b", "prediction"])
     assert np.isnan(patient.loc["c", "prediction"])
@@ -304,7 +304,9 @@ def test_new_patients_get_the_population_prediction():
     moved = fit.random_effects["therapist"].loc[0, "Intercept"]
     assert therapist.loc["b", "prediction"] == pytest.approx(population.loc["b", "prediction"] + moved)
     with pytest.raises(DataError, match="not in the data of the fit"):
-        fit.predict(new, level="patient", new_groups="error")
+        fit.predict(new, level="patient")
+    with pytest.raises(DataError, match=r"First at row a .*'0'. Give 'patient' the type it had"):
+        fit.predict(new.assign(patient=new["patient"].astype(str)), level="patient")
     with pytest.raises(ValueError, match="level="):
         fit.predict(new, level="patients")
 

@@ -211,7 +211,7 @@ def test_designs_that_cannot_be_fitted_say_why():
 
 def test_serial_correlation_needs_distinct_times():
     data = study(8)
-    with pytest.raises(DataError, match="same time"):
+    with pytest.raises(DataError, match=r"the same 't': 1, first of 0.*First at row 0 \(patient 0, column 't'\): 0"):
         fit_mixed(SLOPE, pd.concat([data, data.iloc[:1]]), correlation="ar1", time="t")
     with pytest.raises(DataError, match="whole numbers"):
         fit_mixed(SLOPE, data.assign(t=data["t"] + 0.5), correlation="ar1", time="t")

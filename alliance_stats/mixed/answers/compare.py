@@ -18,6 +18,9 @@ from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import Seed, generator
 
+LOWER = 1e-5
+"""By how much of deviance a larger model may be worse than a smaller one: what searches leave."""
+
 
 def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | None = None) -> pd.DataFrame:
     """Likelihood-ratio test of two nested models of the same rows.
@@ -34,13 +37,15 @@ def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | Non
     Returns
     -------
     DataFrame
-        One row per model: ``model, n_parameters, log_likelihood, aic, bic, statistic, df, p_value, null, criterion``
-        (the test in the row of the larger), and with `draws` ``p_bootstrap`` and ``draws`` (those that converged).
+        One row per model: ``model, n_parameters, log_likelihood, aic, bic, statistic, df, p_value, null, criterion,
+        converged`` (the test in the row of the larger), and with `draws` ``p_bootstrap`` and ``draws`` (those that
+        converged).
 
     Raises
     ------
     ValueError
-        If the fits differ in rows or outcome, or are not nested.
+        If the fits differ in rows, outcome, weights or the time of their serial correlation, if they are not nested, or
+        if the larger has a lower likelihood than the smaller.
 
     Examples
     --------
@@ -60,20 +65,26 @@ def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | Non
             f"{smaller.formula!r} has more parameters than {larger.formula!r}: give the smaller model first."
         )
     more_fixed = larger.design.p - smaller.design.p
-    fixed_differ = set(smaller.terms) != set(larger.terms)
-    if fixed_differ:
-        _check_nested_columns(smaller, larger)
+    _check_nested_columns(smaller, larger)
+    fixed_differ = not _same_columns(smaller, larger)  # a restricted likelihood depends on the columns themselves
     if fixed_differ or smaller.reml != larger.reml:
         smaller, larger = smaller.with_criterion(reml=False), larger.with_criterion(reml=False)
     new = _new_parameters(smaller, larger)
+    _check_same_times(smaller, larger)
     d = len(new) + more_fixed
     if d <= 0:
         raise ValueError(
             f"{larger.formula!r} has no parameter more than {smaller.formula!r}: there is nothing to test."
         )
     on_boundary = sum(_starts_at_boundary(name, larger.correlation) for name in new)
-    # Optimisers agree to about 1e-9 of deviance: less than nothing is nothing.
-    statistic = max(2 * (larger.log_likelihood - smaller.log_likelihood), 0.0)
+    statistic = 2 * (larger.log_likelihood - smaller.log_likelihood)
+    if statistic < -LOWER:
+        raise ValueError(
+            f"{larger.formula!r} has a lower log-likelihood ({larger.log_likelihood:.4f}) than its special case "
+            f"{smaller.formula!r} ({smaller.log_likelihood:.4f}), so one of the searches ended too early. See "
+            "diagnostics['converged'] of both, and rescale or leave out terms with hardly any variance."
+        )
+    statistic = max(statistic, 0.0)
     p_value, null = _reference(statistic, d, on_boundary)
     table = pd.DataFrame(
         {
@@ -87,6 +98,7 @@ def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | Non
             "p_value": [np.nan, p_value],
             "null": ["", null],
             "criterion": ["REML" if larger.reml else "ML"] * 2,
+            "converged": [fit.optimum.converged for fit in (smaller, larger)],
         }
     )
     if not draws:
@@ -162,6 +174,34 @@ def _check_same_rows(smaller: Fitted, larger: Fitted) -> None:
     y, other = one.user_outcome()[first], two.user_outcome()[second]
     if not np.allclose(y, other, rtol=1e-9, atol=1e-9 * one.y_scale):
         raise ValueError("The models have different outcomes.")
+    weights = [None if d.weights is None else d.weights[order] for d, order in ((one, first), (two, second))]
+    if (weights[0] is None) != (weights[1] is None) or (
+        weights[0] is not None and weights[1] is not None and not np.allclose(weights[0], weights[1], rtol=1e-9)
+    ):
+        raise ValueError("The models have different weights: fit both with the same weights=.")
+
+
+def _check_same_times(smaller: Fitted, larger: Fitted) -> None:
+    one, two = smaller.design, larger.design
+    if one.time is None or two.time is None:
+        return
+    first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
+    apart = (one.time[first] - one.time.min()) - (two.time[second] - two.time.min())
+    if one.inner_factor != two.inner_factor or np.abs(apart).max() > 1e-9 * max(float(np.ptp(one.time)), 1e-300):
+        raise ValueError(
+            "The serial correlations of the models run over different times or groups: fit both with the same "
+            "time= and inner grouping factor."
+        )
+
+
+def _same_columns(smaller: Fitted, larger: Fitted) -> bool:
+    """Whether both models have the same fixed columns."""
+    if set(smaller.terms) != set(larger.terms):
+        return False
+    place = [larger.terms.index(name) for name in smaller.terms]
+    one, two = smaller.design, larger.design
+    first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
+    return bool(np.allclose(one.user_x()[first], two.user_x()[second][:, place], rtol=1e-9, atol=1e-12))
 
 
 def _check_nested_columns(smaller: Fitted, larger: Fitted) -> None:

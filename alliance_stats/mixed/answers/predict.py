@@ -131,11 +131,15 @@ def _levels(table: pd.DataFrame, group: tuple[str, ...], factor: str, labels: An
     codes = np.asarray(found, dtype=np.int64)[seen.codes]
     if new_groups == "error" and (codes < 0).any():
         first = int(np.flatnonzero(codes < 0)[0])
+        remedy = "Predict at the population level, or set new_groups='population'."
+        if set(map(str, seen.labels[found < 0])) & set(map(str, labels)):
+            remedy = f"Give {factor!r} the type it had in the data of the fit: 7 and '7' are two groups."
         raise DataError(
             f"{int((found < 0).sum())} level(s) of {factor!r} were not in the data of the fit.",
             row=table.index[first],
             column=factor,
-            remedy="Predict at the population level, or set new_groups='population'.",
+            value=seen.labels[seen.codes[first]],
+            remedy=remedy,
         )
     return codes
 

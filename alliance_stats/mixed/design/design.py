@@ -18,11 +18,11 @@ import pandas as pd
 
 from alliance_stats.mixed.design.columns import INTERCEPT, ColumnPlan, plan_columns
 from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, require_variables
-from alliance_stats.mixed.design.grouping import Grouping, factor_of, group_rows, is_nested
+from alliance_stats.mixed.design.grouping import Factor, Grouping, factor_of, group_rows, is_nested
 from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, without_aliased
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.formulas import variables_of
-from alliance_stats.tables.schema import DataError, numeric
+from alliance_stats.tables.schema import PATIENT, DataError, numeric, plain
 
 MAX_EFFECTS = 4
 
@@ -128,6 +128,11 @@ class Design:
         """Fixed coefficients."""
         return len(self.x)
 
+    @property
+    def rounding(self) -> float:
+        """What rounding may leave of an outcome in internal units."""
+        return 1e-13 * max(1.0, abs(self.y_centre) / self.y_scale)
+
     def user_outcome(self) -> FloatArray:
         """The outcome in the user's units, in the order used."""
         return self.y * self.y_scale + self.y_centre
@@ -225,6 +230,7 @@ def build_design(
         spreads=_spreads(fixed, table),
     )
     _check_size(design)
+    _check_residual(design)
     return design
 
 
@@ -291,9 +297,28 @@ def _group(
                 remedy="Keep the random terms of one of them.",
             )
     when = None if time is None else _time(table, time)
+    if when is not None and time is not None:
+        _check_times(table, names[0], levels[names[0]], time, when)
     outer = levels[names[1]] if len(names) == 2 else None
     grouping = group_rows(levels[names[0]], outer, time=when)
     return factors[names[0]], factors[names[1]] if outer is not None else [], grouping, when
+
+
+def _check_times(table: pd.DataFrame, factor: str, groups: Factor, time: str, when: FloatArray) -> None:
+    """Two rows of one group at one time have no serial correlation."""
+    twice = pd.DataFrame({"group": groups.codes, "time": when}).duplicated().to_numpy()
+    if twice.any():
+        first = int(np.flatnonzero(twice)[0])
+        label = groups.labels[groups.codes[first]]
+        raise DataError(
+            f"Rows of one {factor!r} have the same {time!r}: {int(twice.sum())}, first of {plain(label)!r}. Their "
+            "serial correlation is not defined.",
+            row=table.index[first],
+            patient=label if factor == PATIENT else None,
+            column=time,
+            value=table[time].iloc[first],
+            remedy=f"Keep one row per {factor} and {time}, or fit without correlation=.",
+        )
 
 
 def _time(table: pd.DataFrame, name: str) -> FloatArray:
@@ -387,6 +412,24 @@ def _weights(table: pd.DataFrame, name: str) -> FloatArray:
             remedy="Leave out rows without weight.",
         )
     return values
+
+
+def _check_residual(design: Design) -> None:
+    """Refuse an outcome that the fixed part makes exactly: no residual is left to estimate."""
+    if not design.p:
+        return
+    gram, cross, size = design.x @ design.x.T, design.x @ design.y, float(design.y @ design.y)
+    beta = np.linalg.lstsq(gram, cross, rcond=None)[0]
+    if size - float(beta @ cross) > 1e-9 * size:
+        return
+    left = design.y - beta @ design.x
+    left -= np.linalg.lstsq(gram, design.x @ left, rcond=None)[0] @ design.x
+    if float(np.abs(left).max()) <= design.rounding:
+        raise DataError(
+            f"The outcome {design.formula.outcome!r} is an exact function of the fixed part "
+            f"({', '.join(name for name in design.names if name != INTERCEPT)}): no residual is left.",
+            remedy="Check that neither is computed from the other.",
+        )
 
 
 def _check_size(design: Design) -> None:

@@ -158,7 +158,5 @@ def require_variables(parsed: MixedFormula, columns: Any, extra: tuple[str, ...]
                 f"The model needs a column {name!r}, which is not a column of the data.", remedy=suggest(name, columns)
             )
     for name in {INTERCEPT}.intersection(names) | {"residual", "fixed"}.intersection(groups):
-        raise DataError(
-            f"The name {name!r} has a meaning of its own in the tables of a fit.", remedy="Rename the column."
-        )
+        raise DataError(f"The name {name!r} has its own meaning in the tables of a fit.", remedy="Rename the column.")
     return tuple(dict.fromkeys((*names, *extra)))

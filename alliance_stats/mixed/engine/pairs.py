@@ -64,12 +64,12 @@ class Pairs:
 
 
 def build_pairs(products: Products, time: FloatArray, *, continuous: bool) -> Pairs:
-    """Sum the neighbours' cross-products by group and gap; rows are sorted by time within groups.
+    """Sum the neighbours' cross-products by group and gap; rows are sorted by time within groups, no time twice.
 
     Raises
     ------
     DataError
-        If two rows of one group have the same time, or AR(1) meets a time that is no whole number.
+        If no group has two rows, or AR(1) meets a time that is no whole number.
     """
     step = _steps(products, time, continuous=continuous)
     unit = float(np.quantile(step[step > 0], 0.1, method="lower")) if continuous else 1.0
@@ -112,7 +112,6 @@ def _steps(products: Products, time: FloatArray, *, continuous: bool) -> FloatAr
     """The gaps between neighbouring rows; zero where they are of two groups."""
     step = np.diff(time)
     step[products.starts[1:] - 1] = 0.0
-    positive = int(np.count_nonzero(step > 0))
     if len(time) == len(products.starts):
         raise DataError(
             "No group has two rows, so a serial correlation cannot be estimated.", remedy="Fit without correlation=."
@@ -122,14 +121,6 @@ def _steps(products: Products, time: FloatArray, *, continuous: bool) -> FloatAr
             "correlation='ar1' needs whole numbers as time.",
             value=time[np.floor(time) != time][0],
             remedy="Use session numbers, or correlation='car1' for continuous time.",
-        )
-    if positive < len(time) - len(products.starts):
-        twice = step <= 0
-        twice[products.starts[1:] - 1] = False
-        raise DataError(
-            "Two rows of one group have the same time, so their serial correlation is not defined.",
-            value=time[1:][twice][0],
-            remedy="Keep one row per time, or fit without correlation=.",
         )
     return step
 
