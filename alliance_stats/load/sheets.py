@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ def read_sheet(path: Path, *, sheet: str | int | None, header_row: int) -> Raw:
     """The table on a sheet; the first row with column names is `header_row`."""
     import openpyxl
 
+    _refuse_long_sheets(path)
     book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
         page = _sheet(book, path, sheet)
-        _inspect(page)
+        _require_results(page)
         return _from_rows(_rows(page), {"format": "excel", "sheet": page.title}, header_row)
     finally:
         book.close()
@@ -60,12 +62,19 @@ def _has_cells(page: Any) -> bool:
     return any(any(value is not None for value in row) for row in page.iter_rows(max_row=50, values_only=True))
 
 
-def _inspect(page: Any) -> None:
-    """Raise for more rows than Excel can hold, and for a formula that was never calculated: it would read as empty."""
+def _refuse_long_sheets(path: Path) -> None:
+    """Raise where a sheet has more rows than Excel can hold, before openpyxl goes through them."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if name.startswith("xl/worksheets/") and archive.read(name).count(b"<row") > MOST_ROWS:
+                problem = f"A sheet has more than {MOST_ROWS:,} rows."
+                raise DataError(problem, remedy="Excel cannot hold so many: use CSV.")
+
+
+def _require_results(page: Any) -> None:
+    """Raise where a formula was never calculated, as in files that a program wrote: its cell would read as empty."""
     with page._get_source() as source:
         content = source.read()
-    if content.count(b"<row") > MOST_ROWS:
-        raise DataError(f"The sheet has more than {MOST_ROWS:,} rows.", remedy="Excel cannot hold so many: use CSV.")
     found = _UNCALCULATED.findall(content)
     if found:
         column, row = (part.decode() for part in found[0])

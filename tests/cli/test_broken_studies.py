@@ -270,3 +270,9 @@ def test_the_shipped_bad_file_lists_all_its_mistakes(tmp_path, capsys):
         assert mistake in said
     assert main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_file_nested_too_deeply_is_one_line(tmp_path, capsys):
+    (tmp_path / "study.toml").write_text("a = " + "[" * 100_000)
+    assert main(["check", str(tmp_path / "study.toml")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -31,6 +31,9 @@ OPTIONS = [
     {"patient": "id", "session": "sess", "encoding": "cp1252", "duplicates": "last"},
     {"patient": "id", "session": "sess", "session_format": "S{session}", "header_row": 2},
     {"patient": "id", "session": "sess", "only": {"th": ["a", ""]}, "not_sessions": [""]},
+    {"patient": "id", "session": "sess", "duplicates": "merge", "date": "day", "date_format": "excel"},
+    {"patient": "id", "session": "sess", "duplicates": "merge", "therapist": "th"},
+    {"patient": "id", "session": "sess", "duplicates": "first"},
 ]
 FITTING = [2, 0, 1, 4]  # the options that suit each of the files
 PIECES = [
@@ -160,7 +163,7 @@ def fuzz_tables(folder, seconds, seed):
         for row in [names, *rows]:
             book.active.append([cell_for_sheet(cell) for cell in row])
         book.save(path)
-        read += survives(path, rng.choice(OPTIONS[:4]))
+        read += survives(path, rng.choice([*OPTIONS[:4], *OPTIONS[-3:]]))
         tried += 1
     return tried, read
 
@@ -192,7 +195,7 @@ def survives_table(table, folder, rng):
             pyreadstat.write_sav(table, str(path))
     except (ValueError, OverflowError, TypeError, pyreadstat.PyreadstatError):
         return False  # not a table this format can hold
-    return survives(path, rng.choice(OPTIONS[:4]))
+    return survives(path, rng.choice([*OPTIONS[:4], *OPTIONS[-3:]]))
 
 
 def test_a_few_seconds_of_bytes(tmp_path):
