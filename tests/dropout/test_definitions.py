@@ -92,3 +92,19 @@ def test_errors():
         derive("before_end")
     with pytest.raises(DataError, match="'phq9' must say"):
         derive("judgement", judgement="phq9")
+
+
+def test_a_known_ending_happens_at_the_last_session():
+    known = pd.DataFrame({"patient": [1, 4], "ending": ["completed", "transferred"]})
+    found = derive("gap_in_days", days=42, known=known)
+    assert found["ending"].tolist() == ["completed", "dropout", "ongoing", "transferred"]
+    assert found["last_session"].tolist() == [3, 2, 1, 2]  # not at the session before the first gap (2 and 1)
+    stated = derive("gap_in_days", days=42, known=known.assign(last_session=[np.nan, 1]))
+    assert stated["last_session"].tolist() == [3, 2, 1, 1]
+    with pytest.raises(DataError, match="known must give each patient one of"):
+        derive("gap_in_days", days=42, known=known.assign(ending="moved"))
+
+
+def test_every_patient_needs_an_ending_in_a_comparison():
+    with pytest.raises(DataError, match="have no ending"):
+        als.dropout.compare_endings(SESSIONS, {"half": pd.DataFrame({"patient": [1], "ending": ["dropout"]})})

@@ -140,6 +140,24 @@ class TestTheTables:
             level.predict(new.assign(group=7))
 
 
+class TestTherapistEffects:
+    @pytest.mark.parametrize("options", [{}, {"model": "cox"}], ids=str)
+    def test_df_are_those_between_and_within_therapists(self, data, options):
+        known = data.assign(z=data["therapist"] % 4)
+        terms = fit_dropout("x + z", known, random="therapist", **options).tidy().set_index("term")
+        n_within = 1
+        assert terms.loc["z", "df"] == 15 - 2
+        assert terms.loc["x", "df"] == data["patient"].nunique() - 15 - n_within
+
+    def test_the_likelihood_and_its_test_are_those_of_the_maximum(self, data):
+        options = {"model": "cox", "random": "therapist", "frailty": "lognormal"}
+        reml, ml = (fit_dropout(FORMULA, data, method=method, **options) for method in ("reml", "ml"))
+        assert ml.variances()["variance"].iloc[0] < reml.variances()["variance"].iloc[0]
+        assert ml.log_likelihood == reml.log_likelihood
+        assert ml.variances()["p_value"].iloc[0] == reml.variances()["p_value"].iloc[0]
+        assert "lognormal (ML)" in ml.settings["errors"]
+
+
 class TestInvariances:
     OPTIONS = (
         {"cluster": "therapist"},
@@ -244,6 +262,10 @@ class TestNoAnswer:
             fit_dropout("x + twice", data.assign(twice=2 * data["x"]))
         with pytest.raises(DataError, match="'one' does not vary"):
             fit_dropout("x + one", data.assign(one=1.0), model="cox")
+
+    def test_a_term_that_is_constant_within_strata_is_named(self, data):
+        with pytest.raises(DataError, match=r"'group' does not vary among those at risk together.*strata="):
+            fit_dropout("x + group", data, model="cox", strata="group")
 
     def test_wrong_arguments(self, data):
         with pytest.raises(ValueError, match=r"model='kox'.*'cox'"):

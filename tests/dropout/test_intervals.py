@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
+import alliance_stats as als
+from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.tables.schema import DataError
 
@@ -333,3 +335,46 @@ def test_endings_may_stand_in_sessions(study):
     sessions, events, endings = study
     found = dropout_intervals(sessions.assign(ending="dropout"), events)
     assert_frame_equal(found, dropout_intervals(sessions, events, endings=endings))
+
+
+def missed_study(attendance):
+    """Patient 1 misses session 2 and leaves after 3; patient 2 completes after 3."""
+    rows = {"patient": [1, 1, 1, 2, 2, 2], "session": [1, 2, 3, 1, 2, 3], "attendance": attendance}
+    return pd.DataFrame(rows)
+
+
+def test_where_no_ending_can_be_recorded_there_is_no_risk():
+    sessions = missed_study(["attended", "no-show", "attended", "attended", "attended", "attended"])
+    derived = als.derive_endings(sessions, "before_planned_end", planned=4)
+    given = pd.DataFrame({"patient": [1, 2], "ending": ["dropout", "completed"]})
+    for endings in (derived, given):  # no ending of either is recorded at a missed session
+        found = dropout_intervals(sessions, endings=endings)
+        assert found["at_risk"].tolist() == [1, 0, 1, 1, 1, 1]
+        assert found.attrs["rows_not_at_risk"] == 1
+    fit = fit_dropout("session", dropout_intervals(sessions, endings=given), penalty="firth")
+    assert fit.diagnostics["n_rows"] == 5
+    assert any("the risk set is the sessions held: 1 interval" in note for note in fit.diagnostics["notes"])
+    without = als.cumulative_incidence(dropout_intervals(sessions, endings=given))
+    assert without.query("state == 'dropout'")["estimate"].iloc[-1] == 0.5
+
+
+def test_an_ending_recorded_at_a_missed_session_keeps_its_rows():
+    sessions = missed_study(["attended", "no-show", "no-show", "attended", "cancelled", "attended"])
+    given = pd.DataFrame({"patient": [1, 2], "ending": ["dropout", "completed"]})
+    assert dropout_intervals(sessions, endings=given)["at_risk"].tolist() == [1] * 6
+    derived = als.derive_endings(sessions, "before_planned_end", planned=4)
+    assert derived["last_session"].tolist() == [1, 3]
+    known = pd.DataFrame({"patient": [1], "ending": ["transferred"], "last_session": [3]})
+    moved = als.derive_endings(sessions, "before_planned_end", planned=4, known=known)
+    found = dropout_intervals(sessions, endings=moved)
+    assert found["at_risk"].tolist() == [1, 1, 1, 1, 0, 1]
+    assert found["ending"].astype(str).tolist() == ["", "", "transferred", "", "", "dropout"]
+
+
+def test_a_repair_before_its_onset_is_refused(study):
+    sessions, events, endings = study
+    early = prospective(events.assign(repaired_at=events["onset"] - 1.0))
+    with pytest.raises(DataError, match="repaired before their onset"):
+        dropout_intervals(sessions, early, endings=endings)
+    same = prospective(events.assign(repaired_at=events["onset"]))  # coded as resolved in its own session
+    assert (dropout_intervals(sessions, same, endings=endings)["rupture_open"] == 0).all()

@@ -28,3 +28,14 @@ def test_one_model_each_and_one_for_all(data):
     np.testing.assert_allclose(table.loc[table["landmark"] == "4", "estimate"], alone.coefficients)
     with pytest.raises(DataError, match="Nobody is in treatment"):
         als.dropout.landmark_intervals(data, at=99)
+
+
+def test_a_term_that_is_constant_at_one_landmark_is_missing_there(data):
+    fixed = data.assign(rupture_open=data["rupture_open"].where(data["start"] != 2, 0))
+    table = als.dropout.landmark_terms("rupture_open + x", fixed, at=[2, 4])
+    first = table[table["landmark"] == "2"].set_index("term")
+    assert first.loc["rupture_open", ["estimate", "std_error", "ratio"]].isna().all()
+    assert first.loc["rupture_open", "n_at_risk"] == first.loc["x", "n_at_risk"] == (data["start"] == 2).sum()
+    alone = fit_dropout("x", als.dropout.landmark_intervals(fixed, at=2), model="cox")
+    np.testing.assert_allclose(first.loc["x", "estimate"], alone.coefficients[0])
+    assert table[table["landmark"] == "all"]["estimate"].notna().all()

@@ -148,3 +148,40 @@ def test_state_occupation_is_that_of_survfit():
     rows = np.isin(ref["time"], found.time)
     np.testing.assert_allclose(found.probability, np.asarray(ref["probability"])[rows], atol=1e-8)
     np.testing.assert_allclose(found.std_error, np.asarray(ref["std_error"])[rows], atol=1e-8)
+
+
+def test_lognormal_ml_is_the_maximum_of_the_laplace_likelihood():
+    """The definition: partial likelihood times normal densities, integrated over the effects by Laplace's method."""
+    some = DATA[DATA["patient"] % 4 == 0]
+    event, x = (some["ending"] == "dropout").to_numpy(dtype=float), some[["rupture_open", "x"]].to_numpy(dtype=float)
+    start, stop = some["start"].to_numpy(), some["stop"].to_numpy()
+    member = some["therapist"].to_numpy() % 5
+    sets = risk_sets(start, stop, event)
+    fit = fit_frailty(x, sets, member, distribution="lognormal", method="ml", ties="breslow")
+    assert fit.variance > 0.01
+    wide = np.column_stack([x, np.eye(5)[member]])
+
+    def laplace(variance):
+        penalty = np.r_[np.zeros(2), np.full(5, 1 / variance)]
+        value = np.r_[fit.coefficients, fit.effects]
+        for _ in range(20):
+            risk = np.exp(wide @ value)
+            score, hessian, partial = -penalty * value, np.diag(penalty), 0.0
+            for time in np.unique(stop[event > 0]):
+                here, at_risk = (stop == time) & (event > 0), (start < time) & (time <= stop)
+                share = risk * at_risk / (risk * at_risk).sum()
+                mean = share @ wide
+                score += wide[here].sum(axis=0) - here.sum() * mean
+                hessian += here.sum() * ((wide * share[:, None]).T @ wide - np.outer(mean, mean))
+                partial += (wide @ value)[here].sum() - here.sum() * np.log((risk * at_risk).sum())
+            step = np.linalg.solve(hessian, score)
+            value = value + step
+            if np.abs(step).max() < 1e-10:
+                break
+        effect = value[2:]
+        determinant = np.linalg.slogdet(hessian[2:, 2:])[1]
+        return partial - (effect @ effect / variance + 5 * np.log(variance) + determinant) / 2
+
+    top = laplace(fit.variance)
+    np.testing.assert_allclose(fit.log_likelihood, top, rtol=1e-9)
+    assert max(laplace(fit.variance * 0.98), laplace(fit.variance * 1.02)) < top
