@@ -131,7 +131,7 @@ def cumulative(hazards: Sequence[Array], *, cox: bool) -> tuple[Array, Array]:
     """From the hazards of each ending along a path (m,) to (survival (m,), incidences (endings, m))."""
     stacked = np.stack(hazards)
     total = stacked.sum(axis=0)
-    # Discrete endings modelled one by one can add up to more than one where all are likely; their shares then count.
+    # The hazards of discrete endings, each from its own model, can add up to more than one: then they share one.
     leaving = -np.expm1(-total) if cox else np.minimum(total, 1.0)
     survival = np.cumprod(1.0 - leaving)
     before = np.r_[1.0, survival[:-1]]

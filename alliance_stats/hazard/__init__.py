@@ -1,4 +1,5 @@
 """Hazard models on arrays: discrete-time regression, Cox, frailty, a random intercept, Aalen-Johansen.
 
-Arrays in, numbers out; nothing here knows of therapy. Every function states which of the standard choices it makes.
+They take arrays and return numbers, and know nothing of therapy. Every function says which of the standard choices it
+makes.
 """

@@ -20,7 +20,7 @@ from alliance_stats.tables.schema import require_choice
 
 LINKS = ("logit", "cloglog")
 _SMALL_GAIN = {"logit": 1e-8, "cloglog": 1e-12}
-"""Expected gain in log-likelihood below which a step is the last (Newton converges quadratically, scoring does not)."""
+"""A step that promises less gain in log-likelihood is the last (Newton converges quadratically, scoring does not)."""
 _BLOCK = 16384
 _LARGE = 40_000
 
@@ -62,11 +62,12 @@ def mean(linear: FloatArray, link: str) -> FloatArray:
 def row_terms(linear: FloatArray, y: FloatArray, link: str) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Log-likelihood of each row, its derivative in the linear predictor, and minus its expected second one."""
     if link == "logit":
-        # np.exp and np.log are vectorised, expit and logaddexp are not: three times faster.
+        # With o = exp(-eta): log L = (y - 1) eta - log(1 + o), w = o / (1 + o)^2; faster than scipy's expit.
         odds_against = np.exp(-np.clip(linear, -700.0, 700.0))
         against = 1.0 + odds_against
         hazard = 1.0 / against
         return (y - 1.0) * linear - np.log(against), y - hazard, hazard * (odds_against / against)
+    # exp(300) squared is still a number; the likelihood is decided long before.
     rate = np.exp(np.clip(linear, -700.0, 300.0))
     hazard = np.maximum(-np.expm1(-rate), 1e-300)
     score = rate * (y - hazard) / hazard
@@ -152,7 +153,7 @@ def _pass(
     weights: FloatArray | None,
     offset: FloatArray | None,
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Log-likelihood, score and expected information, in blocks that stay in the processor's cache."""
+    """Log-likelihood, score and expected information, in blocks that fit the processor's cache."""
     n_rows, n_terms = design.shape
     value, score, information = 0.0, np.zeros(n_terms), np.zeros((n_terms, n_terms))
     for begin in range(0, n_rows, _BLOCK):
@@ -233,13 +234,13 @@ def _require_overlap(
     converged: bool,
     link: str,
 ) -> None:
-    """Raise `Separated` where a direction sends every event up and every non-event down (or leaves it level)."""
+    """Raise `Separated` where some combination of terms is never higher for a non-event than for an event."""
     linear = design @ beta
     # Where no fitted hazard comes within about 1e-6 of 0 or 1 the likelihood has a maximum.
     if converged and linear.min() > -14 and linear.max() < (14 if link == "logit" else 2.6):
         return
     used = np.ones(len(y), dtype=bool) if weights is None else weights > 0
-    # Newton's last steps point along the direction in which the likelihood rises for ever, if there is one.
+    # Where the likelihood has no maximum (Albert & Anderson 1984), Newton's last steps point where it keeps rising.
     direction = step / max(float(np.abs(step).max()), 1e-300)
     for candidate in (direction, beta):
         moved = design[used] @ candidate

@@ -207,11 +207,17 @@ def score_of(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
     return np.asarray(design[sets.event_row].sum(axis=0) - ties.c0 @ sums.s1 + ties.c1 @ sums.d1)
 
 
+def row_weights(sets: RiskSets, sums: Sums) -> FloatArray:
+    """The expected events of each row (Efron: a tied event is at risk for its share)."""
+    weight = sums.risk * sets.over(sums.ties.c0)
+    weight[sets.event_row] -= sums.risk[sets.event_row] * sums.ties.c1[sets.event_time]
+    return np.asarray(weight)
+
+
 def information_of(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
     """Minus the second derivative of the log partial likelihood (p, p); see the head of this module."""
     ties, s1, d1 = sums.ties, sums.s1, sums.d1
-    weight = sums.risk * sets.over(ties.c0)
-    weight[sets.event_row] -= sums.risk[sets.event_row] * ties.c1[sets.event_time]
+    weight = row_weights(sets, sums)
     information = np.zeros((design.shape[1], design.shape[1]))
     for begin in range(0, len(design), 16384):
         block = design[begin : begin + 16384]
@@ -326,7 +332,7 @@ def without_each(
 def _require_overlap(
     beta: FloatArray, step: FloatArray, design: FloatArray, sets: RiskSets, names: Sequence[str], converged: bool
 ) -> None:
-    """Raise `Separated` where along some direction every event is the highest of its risk set."""
+    """Raise `Separated` where, in some direction, every event has the highest linear predictor of its risk set."""
     linear = design @ beta
     if converged and np.ptp(linear) < 15:
         return

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alliance_stats.hazard.cox import RiskSets, Sums, evaluate
+from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, row_weights
 from alliance_stats.tables.arrays import FloatArray
 
 
@@ -47,11 +47,8 @@ def martingale_residuals(
     """Events minus expected events of each row (Efron: a tied event is at risk for its share, as in R)."""
     centred = design - design.mean(axis=0)
     _, sums = evaluate(beta, centred, sets, ties, offset)
-    expected = sums.risk * sets.over(sums.ties.c0)
-    rows, when = sets.event_row, sets.event_time
-    expected[rows] -= sums.risk[rows] * sums.ties.c1[when]
-    residual = -expected
-    residual[rows] += 1.0
+    residual = -row_weights(sets, sums)
+    residual[sets.event_row] += 1.0
     return np.asarray(residual)
 
 

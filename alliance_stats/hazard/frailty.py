@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import digamma, gammaln
 
-from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, fit_cox
+from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, fit_cox, information_of, row_weights, score_of
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _SMALLEST = 1e-5
@@ -110,48 +110,40 @@ def fit_frailty(
     centred = design - design[sets.last > sets.first].mean(axis=0)
     events = np.bincount(group[sets.event_row], minlength=n_groups).astype(np.float64)
     fits: dict[float, _Penalised] = {}
+    problem = _Problem(centred, sets, group, events, distribution, ties)
     latest, used = [plain.coefficients, np.zeros(n_groups)], [1.0]
 
     def at(variance: float) -> _Penalised:
         if variance not in fits:
             # A smaller variance starts from shrunken effects: from large ones Newton's first step would overshoot.
             shrink = min(1.0, variance / used[0])
-            start = (latest[0], latest[1] * shrink)
-            fits[variance] = _fit_penalised(centred, sets, group, events, variance, distribution, ties, start)
+            fits[variance] = _fit_penalised(problem, variance, latest[0], latest[1] * shrink)
             latest[0], latest[1], used[0] = fits[variance].beta, fits[variance].effect, variance
         return fits[variance]
 
     likeliest = _gamma_variance if distribution == "gamma" else _lognormal_ml
     top = likeliest(at, events, plain.log_likelihood)
     variance = _lognormal_reml(at, events) if distribution == "lognormal" and method == "reml" else top
+    null, zero = plain.log_likelihood, np.zeros(n_groups)
     if variance == 0.0:
-        zero, value = np.zeros(n_groups), plain.log_likelihood
-        return FrailtyFit(
-            plain.coefficients, plain.covariance, 0.0, zero, zero, value, value, plain.converged, True, len(fits)
-        )
+        beta, covariance, converged = plain.coefficients, plain.covariance, plain.converged
+        return FrailtyFit(beta, covariance, 0.0, zero, zero, null, null, converged, True, len(fits))
     best = at(variance)
-    value = _log_likelihood(at(top), events, top, distribution) if top > 0 else plain.log_likelihood
+    value = _log_likelihood(at(top), events, top, distribution) if top > 0 else null
     spread = np.sqrt(np.maximum(best.effect_variance, 0.0))
     converged = best.converged and variance < _LARGEST * 0.99
-    return FrailtyFit(
-        best.beta,
-        best.covariance,
-        variance,
-        best.effect,
-        spread,
-        value,
-        plain.log_likelihood,
-        converged,
-        False,
-        len(fits),
-    )
+    effect = best.effect
+    return FrailtyFit(best.beta, best.covariance, variance, effect, spread, value, null, converged, False, len(fits))
 
 
 def _log_likelihood(fit: _Penalised, events: FloatArray, variance: float, distribution: str) -> float:
     if distribution == "lognormal":
+        # Laplace: the integrand at its mode, and the determinant of the penalised information of the effects.
         return float(
             fit.partial - 0.5 * (fit.effect**2 / variance + np.log(variance)).sum() - 0.5 * fit.log_determinant
         )
+    # Gamma: the integral over the frailties in closed form (Klein 1992; Therneau, Grambsch & Pankratz
+    # 2003), with nu = 1 / variance: a function of nu and of each group's events is added to the penalised fit.
     nu = 1.0 / variance
     integral = events + gammaln(nu + events) - gammaln(nu) - events * np.log(nu + events)
     integral += nu * -np.log1p(events / nu)
@@ -200,7 +192,7 @@ def _lognormal_ml(at: Any, events: FloatArray, null: float) -> float:
 def _lognormal_reml(at: Any, events: FloatArray) -> float:
     """The root of: sum of squared effects + trace of their covariance = groups x variance, 0 if there is none.
 
-    Ripatti & Palmgren (2000), equation 6; the largest root is looked for from above.
+    Ripatti & Palmgren (2000); the largest root below 1 is looked for from above.
     """
 
     def excess(log_variance: float) -> float:
@@ -219,112 +211,83 @@ def _lognormal_reml(at: Any, events: FloatArray) -> float:
     return 0.0
 
 
-def _fit_penalised(
-    design: FloatArray,
-    sets: RiskSets,
-    group: IntArray,
-    events: FloatArray,
-    variance: float,
-    distribution: str,
-    ties: str,
-    start: tuple[FloatArray, FloatArray],
-) -> _Penalised:
-    beta, effect = start[0].copy(), start[1].copy()
-    value, sums = _penalised_value(beta, effect, design, sets, group, variance, distribution, ties)
+class _Problem(NamedTuple):
+    """The data, and the density of the effects; `events` are the events of each group."""
+
+    design: FloatArray
+    sets: RiskSets
+    group: IntArray
+    events: FloatArray
+    distribution: str
+    ties: str
+
+    def penalty(self, effect: FloatArray, variance: float) -> float:
+        """Log density of the effects up to a constant."""
+        if self.distribution == "gamma":
+            return float((effect - np.exp(effect)).sum() / variance)
+        return float(-0.5 * (effect**2).sum() / variance)
+
+    def value(self, beta: FloatArray, effect: FloatArray, variance: float) -> tuple[float, Sums]:
+        """The penalised log partial likelihood, and its sums over risk sets."""
+        value, sums = evaluate(beta, self.design, self.sets, self.ties, effect[self.group])
+        return value + self.penalty(effect, variance), sums
+
+
+def _fit_penalised(problem: _Problem, variance: float, beta: FloatArray, effect: FloatArray) -> _Penalised:
+    """Newton's method with step halving in coefficients and effects, from `beta` and `effect`."""
+    value, sums = problem.value(beta, effect, variance)
     converged = False
     for _ in range(60):
-        inverse, cross, schur, score_beta, score_effect = _system(
-            effect, design, sets, group, events, sums, variance, distribution
-        )
+        inverse, cross, schur, score_beta, score_effect = _system(problem, effect, sums, variance)
         solved = inverse.times(score_effect)
         step_beta = np.linalg.solve(schur, score_beta - cross @ solved)
         step_effect = solved - inverse.times(cross.T @ step_beta)
-        gain = float(score_beta @ step_beta + score_effect @ step_effect)
-        if gain < 1e-11:
+        if float(score_beta @ step_beta + score_effect @ step_effect) < 1e-11:
             converged = True
             break
         size = 1.0
-        new_value, new_sums = _penalised_value(
-            beta + step_beta, effect + step_effect, design, sets, group, variance, distribution, ties
-        )
-        while not new_value >= value - 1e-10 * abs(value) and size > 1e-8:
+        new = problem.value(beta + step_beta, effect + step_effect, variance)
+        while not new[0] >= value - 1e-10 * abs(value) and size > 1e-8:
             size /= 2
-            new_value, new_sums = _penalised_value(
-                beta + size * step_beta, effect + size * step_effect, design, sets, group, variance, distribution, ties
-            )
-        beta, effect, value, sums = beta + size * step_beta, effect + size * step_effect, new_value, new_sums
-    inverse, cross, schur, _, _ = _system(effect, design, sets, group, events, sums, variance, distribution)
+            new = problem.value(beta + size * step_beta, effect + size * step_effect, variance)
+        beta, effect, (value, sums) = beta + size * step_beta, effect + size * step_effect, new
+    inverse, cross, schur, _, _ = _system(problem, effect, sums, variance)
     covariance = np.linalg.inv(schur)
     loading = inverse.times(cross.T)
     effect_variance = inverse.diagonal_of_inverse() + np.einsum("ij,jk,ik->i", loading, covariance, loading)
-    return _Penalised(
-        beta, effect, value - _penalty(effect, variance, distribution), (covariance + covariance.T) / 2,
-        effect_variance, inverse.log_determinant, converged,
-    )  # fmt: skip
-
-
-def _penalty(effect: FloatArray, variance: float, distribution: str) -> float:
-    """Log density of the effects up to a constant."""
-    if distribution == "gamma":
-        return float((effect - np.exp(effect)).sum() / variance)
-    return float(-0.5 * (effect**2).sum() / variance)
-
-
-def _penalised_value(
-    beta: FloatArray,
-    effect: FloatArray,
-    design: FloatArray,
-    sets: RiskSets,
-    group: IntArray,
-    variance: float,
-    distribution: str,
-    ties: str,
-) -> tuple[float, Sums]:
-    value, sums = evaluate(beta, design, sets, ties, effect[group])
-    return value + _penalty(effect, variance, distribution), sums
+    partial = value - problem.penalty(effect, variance)
+    covariance = (covariance + covariance.T) / 2
+    return _Penalised(beta, effect, partial, covariance, effect_variance, inverse.log_determinant, converged)
 
 
 def _system(
-    effect: FloatArray,
-    design: FloatArray,
-    sets: RiskSets,
-    group: IntArray,
-    events: FloatArray,
-    sums: Sums,
-    variance: float,
-    distribution: str,
+    problem: _Problem, effect: FloatArray, sums: Sums, variance: float
 ) -> tuple[_Inverse, FloatArray, FloatArray, FloatArray, FloatArray]:
     """The penalised information as (inverse of the groups' block, cross block, Schur complement), and the score."""
+    # As in `cox`: s and d are sums over those at risk and over the events; t holds the weights of Efron's ties.
+    design, sets, group = problem.design, problem.sets, problem.group
     n_groups, size = len(effect), len(sets.time)
     t, s1, d1 = sums.ties, sums.s1, sums.d1
-    weight = sums.risk * sets.over(t.c0)
-    weight[sets.event_row] -= sums.risk[sets.event_row] * t.c1[sets.event_time]
+    weight = row_weights(sets, sums)
     at_risk = _by_group(sums.risk, sets, group, n_groups)
     dying = np.bincount(
         sets.event_time * n_groups + group[sets.event_row], sums.risk[sets.event_row], size * n_groups
     ).reshape(size, n_groups)
     expected = np.bincount(group, weight, n_groups)
-    if distribution == "gamma":
+    if problem.distribution == "gamma":
         first, second = (1.0 - np.exp(effect)) / variance, np.exp(effect) / variance
     else:
         first, second = -effect / variance, np.full(n_groups, 1.0 / variance)
-    score_effect = events - expected + first
-    score_beta = design[sets.event_row].sum(axis=0) - t.c0 @ s1 + t.c1 @ d1
     # The groups' block is diag(expected + second) - B C B', with B the groups' sums at each time.
     wide = np.concatenate([at_risk, dying])  # 2k x groups
     mixed = np.concatenate(
         [t.cc0[:, None] * at_risk - t.cc1[:, None] * dying, t.cc2[:, None] * dying - t.cc1[:, None] * at_risk]
     )
     inverse = _invert(expected + second, wide, mixed)
-    cross: FloatArray = np.stack([np.bincount(group, weight * column, n_groups) for column in design.T]).astype(
-        np.float64
-    )
-    cross = cross - (s1.T @ mixed[:size] + d1.T @ mixed[size:])
-    information = (design * weight[:, None]).T @ design - (s1 * t.cc0[:, None]).T @ s1
-    between = (s1 * t.cc1[:, None]).T @ d1
-    information += between + between.T - (d1 * t.cc2[:, None]).T @ d1
-    schur = information - cross @ inverse.times(cross.T)
-    return inverse, cross, schur, score_beta, score_effect
+    own = np.stack([np.bincount(group, weight * column, n_groups) for column in design.T]).astype(np.float64)
+    cross = np.asarray(own - (s1.T @ mixed[:size] + d1.T @ mixed[size:]), dtype=np.float64)
+    schur = information_of(design, sets, sums) - cross @ inverse.times(cross.T)
+    return inverse, cross, schur, score_of(design, sets, sums), problem.events - expected + first
 
 
 def _by_group(risk: FloatArray, sets: RiskSets, group: IntArray, n_groups: int) -> FloatArray:
@@ -337,6 +300,7 @@ def _by_group(risk: FloatArray, sets: RiskSets, group: IntArray, n_groups: int) 
 
 
 def _invert(diagonal: FloatArray, wide: FloatArray, mixed: FloatArray) -> _Inverse:
+    # Woodbury: (A - B'C)^-1 = A^-1 + A^-1 B'(1 - C A^-1 B')^-1 C A^-1, cheaper with more groups than times.
     n_groups, rank = len(diagonal), len(wide)
     if rank >= n_groups:
         whole = np.diag(diagonal) - wide.T @ mixed

@@ -183,6 +183,7 @@ def _modes(problem: _Problem, linear: FloatArray, sd: float, start: FloatArray) 
 
 def _evaluate(problem: _Problem, parameters: FloatArray, start: FloatArray) -> _Point:
     beta, sd = parameters[:-1], float(parameters[-1])
+    # Liu & Pierce (1994), Pinheiro & Bates (1995): nodes at mode + sqrt(2) spread x_k, weights w_k exp(x_k^2).
     linear = problem.design @ beta
     mode, spread = _modes(problem, linear, sd, start)
     effect = mode[:, None] + np.sqrt(2.0) * spread[:, None] * problem.node  # groups x nodes
@@ -208,6 +209,8 @@ def _derivatives(
     mode: FloatArray,
     spread: FloatArray,
 ) -> _Point:
+    # Louis (1982): information = E(-second derivative) - E(s s') + E(s) E(s)', expectations over each group's effect
+    # given its data, s the score of the group for one value of its effect.
     n_groups, p = len(mode), problem.design.shape[1]
     mean_score = np.zeros((n_groups, p + 1))
     information = np.zeros((p + 1, p + 1))

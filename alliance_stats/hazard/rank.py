@@ -1,4 +1,4 @@
-"""What a design matrix cannot tell: aliased columns, and directions along which a likelihood rises for ever."""
+"""Estimates that do not exist: aliased columns, and terms that separate events from non-events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Separated(ValueError):
 def require_full_rank(design: FloatArray, names: Sequence[str], *, intercept: bool) -> None:
     """Raise ``ValueError`` naming the first column that the earlier ones (and the intercept) determine."""
     if len(design) >= 40_000:
-        # Some rows of full rank prove it for all of them; only where they do not are all needed.
+        # If a tenth of the rows has full rank, all of them have; only otherwise are all rows needed.
         try:
             _require_full_rank(design[::10], names, intercept)
         except ValueError:
