@@ -70,7 +70,7 @@ def _detect(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    return _make_report(options.study, options.out)
+    return _make_report(options.study, options.out, force=options.force)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -78,20 +78,20 @@ def _demo(options: argparse.Namespace) -> int:
 
     study = demo_study()
     print("The shipped study is simulated: 12 therapists and their patients, none of them real.")
-    return _make_report(study, options.out)
+    return _make_report(study, options.out, force=options.force)
 
 
-def _make_report(study: Path, out: Path) -> int:
+def _make_report(study: Path, out: Path, *, force: bool) -> int:
     import logging
     import signal
 
     from alliance_stats.report.writing import write_report
 
-    logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # what it says stands in the notes
+    logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # the notes repeat what it says
     progress = _Progress()
     before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
     try:
-        written = write_report(study, out, progress=progress)
+        written = write_report(study, out, force=force, progress=progress)
     finally:
         signal.signal(signal.SIGTERM, before)
         progress.close()
@@ -130,11 +130,11 @@ class _Progress:
 
 
 def _write_table(table: pd.DataFrame, out: Path | None) -> int:
-    if out is None:
-        sys.stdout.write(table.to_csv(index=False))
-        return OK
-    from alliance_stats.report.writing import write_table
+    from alliance_stats.report.spreadsheet import as_csv, write_table
 
+    if out is None:
+        sys.stdout.write(as_csv(table))
+        return OK
     write_table(table, out)
     print(f"{_shown(out)}: {len(table)} rows.")
     return OK
@@ -171,16 +171,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="alliance-stats",
         description="Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and"
         " dropout. A study is described by one TOML file.",
-        epilog="Sections of a study file: study, read, score, flip, endings, detect, chance, outcome, next_session,"
-        " growth, dropout, figures; an example is data/simulated_study.toml. Exit status: 0 all well, 1 problems found"
-        " in the data, 2 wrong usage or unreadable input.",
+        epilog="Sections of a study file: study, read, keep, score, flip, endings, detect, chance, outcome,"
+        " next_session, growth, dropout, figures; an example is data/simulated_study.toml. Ids are shown as"
+        " pseudonyms unless the study file says show_ids = true. Exit status: 0 all well, 1 problems found in the data,"
+        " 2 wrong usage or unreadable input.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add(commands, "check", _check, "list every problem in the study's files at once")
-    score = _add(commands, "score", _score, "score the items and write the sessions as CSV")
-    detect = _add(commands, "detect", _detect, "find ruptures and repairs and write them as CSV")
+    score = _add(commands, "score", _score, "score the items and write the sessions as CSV (with pseudonyms)")
+    detect = _add(commands, "detect", _detect, "find ruptures and repairs and write them as CSV (with pseudonyms)")
     for command in (score, detect):
         command.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write (default: print it)")
     report = _add(commands, "report", _report, "run the whole path and write an HTML report, tables and figures")
@@ -188,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole path on the simulated study that is shipped")
     demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-report"), help="default: demo-report")
     demo.set_defaults(run=_demo)
+    for command in (report, demo):
+        command.add_argument("--force", action="store_true", help="replace a report even if its files were edited")
     return parser
 
 

@@ -20,7 +20,16 @@ from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, require_choice, require_columns, suggest
+from alliance_stats.tables.same_series import is_linear_function, same_series_error
+from alliance_stats.tables.schema import (
+    PATIENT,
+    THERAPIST,
+    DataError,
+    numeric,
+    require_choice,
+    require_columns,
+    suggest,
+)
 
 QUESTIONS = ("outcome", "next_session", "dropout")
 
@@ -122,6 +131,8 @@ def fit_multiverse(
         raise ValueError(f"question={question!r} needs symptom=: the column of symptom scores.")
     else:
         require_columns(sessions, [symptom], table_name="sessions")
+        if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
+            raise same_series_error(symptom, score)
     rows: list[dict[str, Any]] = []
     for rule in chosen:
         for target in targets:

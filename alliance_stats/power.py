@@ -17,6 +17,7 @@ from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.simulate.simulated import simulate_study
 from alliance_stats.simulate.study import Study
 from alliance_stats.tables.schema import THERAPIST, DataError, Seed, generator, require_choice
+from alliance_stats.tables.shares import wilson
 
 Analysis = Callable[[Study, pd.DataFrame], pd.DataFrame]
 """A study and its events in, TERMS out."""
@@ -60,7 +61,7 @@ def simulate_power(
     -------
     DataFrame
         One row per cell: the varied parameters, ``n_studies``, ``n_fitted`` (the others could not be analysed, for
-        instance for want of a rupture, and count as not significant), ``power`` with Wilson's interval ``ci_low,
+        instance because no rupture was found, and count as not significant), ``power`` with Wilson's interval ``ci_low,
         ci_high``, and over the fitted studies ``mean_estimate``, ``sd_estimate``, ``mean_std_error``.
 
     Raises
@@ -111,7 +112,7 @@ def _one_study(
 def _counted(found: list[tuple[float, float, float]], n_studies: int, alpha: float) -> dict[str, float]:
     estimate, error, p_value = np.array(found, dtype=np.float64).reshape(-1, 3).T
     share = float((p_value < alpha).sum() / n_studies)
-    low, high = _wilson(share, n_studies)
+    low, high = wilson(share, n_studies, level=0.95)
     some = len(estimate) > 0
     return {
         "n_studies": n_studies,
@@ -123,13 +124,6 @@ def _counted(found: list[tuple[float, float, float]], n_studies: int, alpha: flo
         "sd_estimate": float(estimate.std(ddof=1)) if len(estimate) > 1 else np.nan,
         "mean_std_error": float(error.mean()) if some else np.nan,
     }
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's (1927) 95 % interval of a share."""
-    z2 = 1.959963984540054**2
-    centre, spread = share + z2 / (2 * n), np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2)))
-    return max(float((centre - spread) / (1 + z2 / n)), 0.0), min(float((centre + spread) / (1 + z2 / n)), 1.0)
 
 
 def _next_session(study: Study, events: pd.DataFrame) -> pd.DataFrame:

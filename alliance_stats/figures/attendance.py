@@ -63,7 +63,7 @@ def plot_attendance(
         ax = new_axes(ax, size=(WIDTH, 4.2))
         _draw_cells(ax, cells, first, last)
         if endings is not None:
-            dropped = endings.loc[endings[ENDING].eq("dropout") & endings[PATIENT].isin(order.index), PATIENT]
+            dropped = order.index[order.index.isin(endings.loc[endings[ENDING].eq("dropout"), PATIENT])]
             ax.plot(
                 order.loc[dropped].to_numpy() + 0.85,
                 line_of.loc[dropped].to_numpy(),

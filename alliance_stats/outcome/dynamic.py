@@ -1,14 +1,11 @@
-"""Standard errors that stay right when the last outcome is among the covariates."""
+"""Standard errors that are right when the last outcome is among the covariates."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.result import MixedFit
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 def dynamic_covariance(fit: MixedFit) -> FloatArray:

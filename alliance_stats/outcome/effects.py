@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.terms import t_interval
 
 
 class Effect(NamedTuple):
@@ -15,21 +15,6 @@ class Effect(NamedTuple):
     estimate: float
     ci_low: float
     ci_high: float
-
-
-def t_interval(estimate: Any, std_error: Any, df: Any, level: float) -> tuple[Any, Any]:
-    """Two-sided t interval; the normal one where `df` is infinite."""
-    from scipy.special import stdtrit
-
-    reach = stdtrit(df, (1 + level) / 2) * std_error
-    return estimate - reach, estimate + reach
-
-
-def t_p_value(statistic: Any, df: Any) -> Any:
-    """Two-sided p value of a t statistic."""
-    from scipy.special import stdtr
-
-    return 2 * stdtr(df, -np.abs(statistic))
 
 
 def standardised_difference(
@@ -61,7 +46,7 @@ def standardised_difference(
     d = difference / sd
     error = np.sqrt((std_error / sd) ** 2 + d**2 / (2 * sd_df))
     factor = hedges_factor(sd_df)
-    low, high = t_interval(factor * d, factor * error, df, level)
+    low, high = t_interval(factor * d, factor * error, df, level=level)
     return Effect(float(factor * d), float(low), float(high))
 
 
@@ -73,7 +58,7 @@ def hedges_factor(df: float) -> float:
 
 
 def partial_correlation(statistic: float, df: float, *, level: float) -> Effect:
-    """The correlation a t statistic stands for with all other terms held constant, and Fisher's interval.
+    """The correlation that belongs to a t statistic, all other terms held constant, and Fisher's interval.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The mixed model of the outcome steps, with its one numerical refusal put into words."""
+"""What the outcome steps share: the mixed model with its refusal in words, and column names in formulas."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def fit_nested(
             f"The model {formula!r} leaves no residual: there is nothing to estimate.",
             remedy="Check that the outcome is not computed from the covariates.",
         ) from error
+
+
+def quoted(name: str) -> str:
+    """A column name as a formula reads it.
+
+    >>> quoted("phq9"), quoted("PHQ 9")
+    ('phq9', '`PHQ 9`')
+    """
+    if "`" in name:
+        raise DataError(f"Column {name!r} has a backtick in its name.", remedy="Rename the column.", column=name)
+    return name if name.isidentifier() else f"`{name}`"

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.outcome.effects import t_interval, t_p_value
-from alliance_stats.outcome.engine import fit_nested
-from alliance_stats.outcome.rendering import as_html, as_text
+from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
+from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
     PATTERNS,
@@ -23,6 +23,7 @@ from alliance_stats.tables.schema import (
     check_sessions,
     require_columns,
 )
+from alliance_stats.tables.terms import t_interval, t_p_value
 
 TIME = "sessions_since_first"
 
@@ -88,7 +89,7 @@ class GrowthFit:
                 estimate = float(weights @ self.fit.coefficients.to_numpy())
                 error = float(np.sqrt(weights @ self.fit.covariance.to_numpy() @ weights))
                 df = float(self.fit.degrees_of_freedom(weights[None, :])[0])
-                low, high = t_interval(estimate, error, df, level)
+                low, high = t_interval(estimate, error, df, level=level)
                 scale = over / self.start_sd if self.start_sd > 0 else np.nan
                 p_value = float(t_p_value(estimate / error, df)) if error > 0 else np.nan
                 sizes = [estimate * scale, low * scale, high * scale]
@@ -107,10 +108,10 @@ class GrowthFit:
     def _repr_html_(self) -> str:
         return as_html(*self._shown())
 
-    def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
+    def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         tables = {"Coefficients": self.tidy(), "Change per session": self.slopes(), "Variances": self.variances()}
         title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
-        return f"{title}\n{in_words(self.diagnostics[FLOW])}", tables, self.diagnostics["notes"]
+        return [title, in_words(self.diagnostics[FLOW])], tables, self.diagnostics["notes"]
 
 
 def fit_growth(
@@ -149,7 +150,8 @@ def fit_growth(
     Raises
     ------
     DataError
-        For missing columns, fewer than two patterns, or no usable row.
+        For missing columns, fewer than two patterns, no usable row, or a measure that is a linear function of the
+        score that ruptures were detected in (which PATIENTS of `summarise_patients` name).
 
     Notes
     -----
@@ -159,7 +161,10 @@ def fit_growth(
     table = check_sessions(sessions, [measure])
     require_columns(patients, [PATIENT, pattern], table_name="patients")
     if patients[PATIENT].duplicated().any():
-        raise DataError("A patient stands twice in patients.", remedy="Keep one row per patient.")
+        raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
+    score = patients.attrs.get("score")
+    if score in table and is_linear_function(table[measure], table[score].astype(np.float64)):
+        raise same_series_error(measure, str(score))
     of_patient = patients.set_index(PATIENT)[pattern]
     table = table.assign(**{TIME: table[SESSION] - 1.0, "pattern": table[PATIENT].map(of_patient).astype(object)})
     nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
@@ -179,8 +184,7 @@ def fit_growth(
         table = table.assign(therapist=table[therapist])
         random += f" + (1 | {THERAPIST})"
     terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
-    outcome = measure if measure.isidentifier() else f"`{measure}`"
-    formula = f"{outcome} ~ {' + '.join(terms)} + {random}"
+    formula = f"{quoted(measure)} ~ {' + '.join(terms)} + {random}"
     steps = with_step(
         record(sessions, patients=sessions[PATIENT].nunique()),
         "used by the growth model",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.outcome.effects import t_interval, t_p_value
 from alliance_stats.tables.formulas import model_matrix, one_sided, variables_of
-from alliance_stats.tables.schema import TERMS_COLUMNS, VARIANCES_COLUMNS, DataError, require_columns
+from alliance_stats.tables.schema import VARIANCES_COLUMNS, DataError, require_columns
+from alliance_stats.tables.terms import terms_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +60,9 @@ class LinearFit:
 
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
         """TERMS, one row per coefficient."""
-        estimate = self.coefficients.to_numpy()
         error = np.sqrt(np.diag(self.covariance.to_numpy()))
         df = self.degrees_of_freedom()
-        statistic = np.divide(estimate, error, out=np.full(len(error), np.nan), where=error > 0)
-        low, high = t_interval(estimate, error, df, level)
-        columns = [list(self.terms), estimate, error, df, statistic, t_p_value(statistic, df), low, high]
-        return pd.DataFrame(dict(zip(TERMS_COLUMNS, columns, strict=True)))
+        return terms_table(self.terms, self.coefficients.to_numpy(), error, df, level=level)
 
     def glance(self) -> pd.DataFrame:
         """One row about the fit; the residual variance counts as a parameter."""
@@ -96,7 +92,7 @@ class LinearFit:
 
 
 def fit_linear(formula: str, data: pd.DataFrame) -> LinearFit:
-    """Least squares by a QR decomposition; rows that miss a value of the formula are left out and counted.
+    """Least squares by a QR decomposition of the scaled columns; rows that miss a value are left out and counted.
 
     Raises
     ------

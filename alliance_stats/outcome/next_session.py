@@ -11,11 +11,12 @@ import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.dynamic import dynamic_covariance
-from alliance_stats.outcome.effects import partial_correlation, t_interval, t_p_value
-from alliance_stats.outcome.engine import fit_nested
-from alliance_stats.outcome.rendering import as_html, as_text
+from alliance_stats.outcome.effects import partial_correlation
+from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
 from alliance_stats.tables.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
+from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
@@ -26,6 +27,7 @@ from alliance_stats.tables.schema import (
     require_columns,
 )
 from alliance_stats.tables.states import check_one_rule, require_prospective, rupture_states
+from alliance_stats.tables.terms import terms_table
 
 CENTRES = ("patient", "detrend", "so_far")
 STATES = ("rupture_open", "repaired_before")
@@ -43,8 +45,8 @@ class NextSessionFit:
         The rows it was fitted to, covariates as they entered.
     diagnostics : dict
         ``rows``, ``patients``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``rule``,
-        ``prospective``, ``left_out`` (constant terms), ``aliased`` (terms left out as combinations of others), the
-        mixed model's ``converged`` and ``boundary``, and ``notes`` in sentences.
+        ``prospective``, ``centre``, ``left_out`` (constant terms), ``aliased`` (terms left out as combinations of
+        others), the mixed model's ``converged`` and ``boundary``, and ``notes`` in sentences.
     """
 
     fit: MixedFit
@@ -58,13 +60,9 @@ class NextSessionFit:
 
         ``.fit.tidy()`` has the usual standard errors, as lme4 reports them.
         """
-        terms = self.fit.tidy(level=level)
-        estimate, df = terms["estimate"].to_numpy(), terms["df"].to_numpy()
         error = np.sqrt(np.diag(dynamic_covariance(self.fit)))
-        statistic = estimate / error
-        low, high = t_interval(estimate, error, df, level)
-        p_value = t_p_value(statistic, df)
-        return terms.assign(std_error=error, statistic=statistic, p_value=p_value, ci_low=low, ci_high=high)
+        df = self.fit.tidy(level=level)["df"].to_numpy()
+        return terms_table(self.fit.terms, self.fit.coefficients.to_numpy(), error, df, level=level)
 
     def glance(self) -> pd.DataFrame:
         """One row about the fit."""
@@ -109,10 +107,10 @@ class NextSessionFit:
     def _repr_html_(self) -> str:
         return as_html(*self._shown())
 
-    def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
+    def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         tables = {"Coefficients": self.tidy(), "Effect sizes": self.effects(), "Variances": self.variances()}
         title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
-        return f"{title}\n{in_words(self.diagnostics[FLOW])}", tables, self.diagnostics["notes"]
+        return [title, in_words(self.diagnostics[FLOW])], tables, self.diagnostics["notes"]
 
 
 def fit_next_session(
@@ -169,7 +167,7 @@ def fit_next_session(
     Raises
     ------
     DataError
-        If no row has all it needs, or a column is missing.
+        If no row has all it needs, a column is missing, or the symptom is a linear function of the alliance.
     ValueError
         For a rule that looks ahead, or does not say whether it does.
 
@@ -198,6 +196,8 @@ def fit_next_session(
     prospective = None if events is None else require_prospective(events, allow_lookahead=allow_lookahead)
     table = check_sessions(sessions, [symptom, alliance])
     require_columns(table, covariates, table_name="sessions")
+    if is_linear_function(table[symptom], table[alliance]):
+        raise same_series_error(symptom, alliance)
     table, after = _assembled(table, events, symptom, alliance, centre)
     outcome, (within, between) = f"{symptom}_next", (f"{alliance}_within", f"{alliance}_between")
     terms = [symptom, *([f"{symptom}_first"] if initial else []), within, between]
@@ -215,7 +215,7 @@ def fit_next_session(
     if nested and 1 < len(data[therapist].unique()) < len(data[PATIENT].unique()):
         data = data.assign(therapist=data[therapist])
         random += f" + (1 | {THERAPIST})"
-    formula = f"{_quoted(outcome)} ~ {' + '.join(map(_quoted, used))} + {random}"
+    formula = f"{quoted(outcome)} ~ {' + '.join(map(quoted, used))} + {random}"
     steps = with_step(
         record(sessions, patients=sessions[PATIENT].nunique()),
         "used by the next-session model",
@@ -235,6 +235,7 @@ def fit_next_session(
         "flow": steps,
         "rule": rule,
         "prospective": prospective,
+        "centre": centre,
         "left_out": left_out,
         "aliased": list(fit.diagnostics["aliased"]),
     }
@@ -313,10 +314,6 @@ def _within_sd(data: pd.DataFrame, name: str) -> float:
     away = values - series_means(series, values, len(patients))[series]
     moves = df > 0 and np.abs(away).max() > 1e-9 * np.abs(values).max()
     return float(np.sqrt((away**2).sum() / df)) if moves else float("nan")
-
-
-def _quoted(name: str) -> str:
-    return name if name.isidentifier() else f"`{name}`"
 
 
 def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list[str]:

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.outcome.effects import partial_correlation, standardised_difference, t_interval, t_p_value
-from alliance_stats.outcome.engine import fit_nested
+from alliance_stats.outcome.effects import partial_correlation, standardised_difference
+from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.outcome.linear import LinearFit, fit_linear
-from alliance_stats.outcome.rendering import as_html, as_text
 from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
+from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.same_series import same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
     PATTERNS,
@@ -24,6 +25,7 @@ from alliance_stats.tables.schema import (
     require_choice,
     require_columns,
 )
+from alliance_stats.tables.terms import t_interval, t_p_value
 
 PUBLISHED = pd.DataFrame(
     {
@@ -128,7 +130,7 @@ class OutcomeFit:
         error = float(np.sqrt(weights @ fit.covariance.to_numpy() @ weights))
         df = float(fit.degrees_of_freedom(weights[None, :])[0])
         statistic = difference / error if error > 0 else np.nan
-        low, high = t_interval(difference, error, df, level)
+        low, high = t_interval(difference, error, df, level=level)
         d = standardised_difference(difference, error, df, sd=self.post_sd, sd_df=self.post_sd_df, level=level)
         toward = -1 if self.better == "lower" else 1
         r = partial_correlation(toward * statistic, df, level=level)
@@ -142,14 +144,14 @@ class OutcomeFit:
     def _repr_html_(self) -> str:
         return as_html(*self._shown())
 
-    def _shown(self) -> tuple[str, dict[str, pd.DataFrame], list[str]]:
+    def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         tables = {
             "Coefficients": self.tidy(),
             "Differences between patterns (r positive: the first did better)": self.effects(),
             "Published": PUBLISHED,
         }
-        title = f"{self.formula}; {self.diagnostics['rows']} patients\n{in_words(self.diagnostics[FLOW])}"
-        return title, tables, self.diagnostics["notes"]
+        title = f"{self.formula}; {self.diagnostics['rows']} patients"
+        return [title, in_words(self.diagnostics[FLOW])], tables, self.diagnostics["notes"]
 
 
 EFFECTS_COLUMNS = (
@@ -214,7 +216,8 @@ def fit_outcome(
     Raises
     ------
     DataError
-        For missing columns, fewer than two patterns, or too few patients.
+        For missing columns, fewer than two patterns, too few patients, or an outcome that is a linear function of the
+        score that ruptures were detected in (which PATIENTS of `summarise_patients` name).
 
     Notes
     -----
@@ -243,7 +246,10 @@ def fit_outcome(
     wanted = [post, *([pre] if pre else []), pattern, *([exposure] if exposure else []), *covariates]
     require_columns(patients, [PATIENT, *wanted], table_name="patients")
     if patients[PATIENT].duplicated().any():
-        raise DataError("A patient stands twice in patients.", remedy="Keep one row per patient.")
+        raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
+    measure = post.removesuffix("_post")
+    if measure in patients.attrs.get("linear_in_score", ()):
+        raise same_series_error(measure, patients.attrs["score"])
     nested = therapist is not None and therapist in patients and _nests(patients[therapist])
     table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
     steps = _flow(patients, table, lost)
@@ -255,8 +261,8 @@ def fit_outcome(
     if constant:
         exposure = None
     dummies = [f"pattern_{name}" for name in levels]
-    basic = [*([_quoted(pre)] if pre else []), *dummies, *map(_quoted, covariates)]
-    fit = _fit(post, [*basic, *([_quoted(exposure)] if exposure else [])], table, therapist if nested else None)
+    basic = [*([quoted(pre)] if pre else []), *dummies, *map(quoted, covariates)]
+    fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist if nested else None)
     plain = _fit(post, basic, table, therapist if nested else None) if exposure else fit
     groups = table.groupby(pattern, observed=True)[post]
     spread_df = int(len(table) - groups.ngroups)
@@ -355,7 +361,7 @@ def _with_dummies(table: pd.DataFrame, pattern: str, reference: str, levels: lis
 
 
 def _fit(post: str, terms: list[str], table: pd.DataFrame, therapist: str | None) -> MixedFit | LinearFit:
-    formula = f"{_quoted(post)} ~ {' + '.join(terms)}"
+    formula = f"{quoted(post)} ~ {' + '.join(terms)}"
     if therapist is None:
         return fit_linear(formula, table)
     return fit_nested(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
@@ -365,11 +371,6 @@ def _nests(therapist: pd.Series) -> bool:
     """Whether there are several therapists, and some of them with several patients."""
     known = therapist.dropna()
     return 1 < len(known.unique()) < len(known)
-
-
-def _quoted(name: str | None) -> str:
-    """A column name as a formula reads it."""
-    return str(name) if str(name).isidentifier() else f"`{name}`"
 
 
 def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str]) -> list[str]:

@@ -1,8 +1,9 @@
-"""Numbers as the report prints them; the tables on disk keep them unrounded."""
+"""Numbers as the report prints them (APA style, 7th edition); the tables on disk keep them unrounded."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -10,60 +11,78 @@ import pandas as pd
 MISSING = "–"
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """`value` to `digits` significant digits, whole numbers whole, a dash where it is missing.
+def number(value: Any) -> str:
+    """Whole numbers whole, others with two decimals, or with two significant digits where that needs more decimals.
 
-    >>> number(0.04567), number(12), number(1234.5678), number(-2.0), number(None)
-    ('0.0457', '12', '1,235', '−2.00', '–')
+    >>> number(0.04567), number(12), number(138.26), number(1234.5678), number(-2.0), number(None)
+    ('0.046', '12', '138.3', '1,235', '−2.00', '–')
     """
-    if value is None or value is pd.NA or value is pd.NaT:
+    value = _plain(value)
+    if value is None:
         return MISSING
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
     if not isinstance(value, float):
         return str(value)
-    if math.isnan(value):
-        return MISSING
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return _significant(value, digits).replace("-", "−")
+    size = abs(value)
+    if size >= 1e9 or 0 < size < 5e-7:
+        return f"{value:.1e}".replace("-", "−")
+    places = 2 if size == 0 or size >= 0.0995 else 1 - math.floor(math.log10(size))
+    return _decimals(value, 0 if size >= 999.5 else 1 if size >= 99.95 else places)
+
+
+def two_decimals(value: Any) -> str:
+    """A standardised effect.
+
+    >>> two_decimals(-0.0199), two_decimals(-0.001)
+    ('−0.02', '0.00')
+    """
+    return _fixed(value, 2)
+
+
+def one_decimal(value: Any) -> str:
+    """Degrees of freedom and expected counts.
+
+    >>> one_decimal(83.6298), one_decimal(float("inf"))
+    ('83.6', '∞')
+    """
+    return _fixed(value, 1)
+
+
+def correlation(value: Any) -> str:
+    """What cannot exceed 1 has no leading zero: correlations, reliabilities.
+
+    >>> correlation(0.2946), correlation(-0.0058), correlation(1.0), correlation(-0.5)
+    ('.29', '−.01', '1.00', '−.50')
+    """
+    text = _fixed(value, 2)
+    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
 
 
 def p_value(value: Any) -> str:
-    """A p value in the field's form.
+    """A p value.
 
-    >>> p_value(0.0004), p_value(0.0321), p_value(0.4), p_value(1.0)
-    ('< .001', '.032', '.400', '1.000')
+    >>> p_value(0.0004), p_value(0.0321), p_value(0.4), p_value(0.9999)
+    ('< .001', '.032', '.400', '> .999')
     """
-    if value is None or pd.isna(value):
+    value = _plain(value)
+    if value is None:
         return MISSING
-    if value < 0.001:
-        return "< .001"
-    return f"{value:.3f}".removeprefix("0")
+    return "< .001" if value < 0.001 else "> .999" if value > 0.9995 else f"{value:.3f}".removeprefix("0")
 
 
 def percent(value: Any, digits: int = 1) -> str:
     """A share as a percentage.
 
     >>> percent(0.2264), percent(float("nan"))
-    ('22.6 %', '–')
+    ('22.6%', '–')
     """
-    if value is None or pd.isna(value):
-        return MISSING
-    return f"{100 * value:.{digits}f} %".replace("-", "−")
-
-
-def degrees(value: Any) -> str:
-    """Degrees of freedom, one decimal.
-
-    >>> degrees(83.6298), degrees(float("inf"))
-    ('83.6', '∞')
-    """
-    return number(value) if math.isnan(value) or math.isinf(value) else f"{value:,.1f}"
+    value = _plain(value)
+    return MISSING if value is None else f"{_decimals(100 * float(value), digits)}%"
 
 
 def brief(value: Any) -> str:
@@ -75,6 +94,15 @@ def brief(value: Any) -> str:
     return f"{value:g}".replace("-", "−")
 
 
+def tally(value: Any) -> str:
+    """A count, or a quantile of counts, which may fall between two of them.
+
+    >>> tally(17.0), tally(25.025)
+    ('17', '25.0')
+    """
+    return number(int(value)) if float(value).is_integer() else one_decimal(value)
+
+
 def count(n: int, singular: str, plural: str | None = None) -> str:
     """A count with its noun.
 
@@ -84,10 +112,34 @@ def count(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
-def _significant(value: float, digits: int) -> str:
-    if value == 0:
-        return f"{0:.{digits - 1}f}"
-    place = digits - 1 - math.floor(math.log10(abs(value)))
-    if place > 7 or abs(value) >= 1e9:
-        return f"{value:.{digits - 1}e}"
-    return f"{value:,.{max(place, 0)}f}"
+def p_clause(text: str) -> str:
+    """``p = .032`` or ``p < .001``, from a printed p value.
+
+    >>> p_clause(".032"), p_clause("< .001")
+    ('p = .032', 'p < .001')
+    """
+    return f"p {text}" if text[0] in "<>" else f"p = {text}"
+
+
+def _plain(value: Any) -> Any:
+    """A Python number, text or bool; None for everything that means missing."""
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _fixed(value: Any, digits: int) -> str:
+    value = _plain(value)
+    if value is None or math.isinf(value):
+        return number(value)
+    return _decimals(float(value), digits)
+
+
+def _decimals(value: float, digits: int) -> str:
+    """`value` with `digits` decimals, a true minus sign, and no minus before what rounds to zero."""
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if any(digit in text for digit in "123456789") else text.removeprefix("-")
+
+
+Format = Callable[[Any], str]

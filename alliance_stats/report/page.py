@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from alliance_stats.report.numbers import MISSING, number, p_value
+from alliance_stats.report.numbers import MISSING, Format, number, p_value
 
-Format = Callable[[Any], str]
 Labels = Mapping[str | tuple[str, str], str]
 """Columns to show and their headings; a pair of columns is shown as one interval."""
+_NARROW = 3
+"""Tables of this many columns fit a narrow screen as they are; in wider ones each row becomes a block there."""
 
 
 @dataclass
 class Section:
-    """A section of the page: its heading and, in order, the HTML of what stands in it.
+    """A section of the page: its heading and, in order, the HTML of what it shows.
 
     The methods escape what they are given; `blocks` holds HTML only.
     """
@@ -96,27 +96,33 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 
 
 def _running(text: str) -> str:
-    """Running text, escaped; a number is not parted from its unit at the end of a line."""
-    joined = {" %": "&nbsp;%", "p = ": "p&nbsp;=&nbsp;", "p &lt; ": "p&nbsp;&lt;&nbsp;", " = ": "&nbsp;=&nbsp;"}
+    """Running text, escaped; an equation or an interval is not broken at the end of a line."""
     escaped = escape(text)
-    for apart, together in joined.items():
-        escaped = escaped.replace(apart, together)
+    for apart in (" = ", "p &lt; ", "p &gt; ", "CI ["):
+        escaped = escaped.replace(apart, apart.replace(" ", "&nbsp;"))
     return escaped
 
 
 def _table(table: pd.DataFrame, caption: str, labels: Labels, formats: Mapping[str, Format], file: str) -> str:
+    """A table; where rows become blocks, the cells carry their headings (`data-label`)."""
     columns = [_column(table, name, heading, formats) for name, heading in labels.items() if _has(table, name)]
     head = "".join(f'<th scope="col"{_css(css)}>{escape(heading)}</th>' for heading, css, _ in columns)
     rows = "".join(
-        "<tr>" + "".join(f"<td{_css(css)}>{escape(cells[k])}</td>" for _, css, cells in columns) + "</tr>\n"
+        "<tr>" + "".join(_cell(heading, css, cells[k]) for heading, css, cells in columns) + "</tr>\n"
         for k in range(len(table))
     )
     saved = f" <code>{escape(file)}</code>" if file else ""
+    css = "scroll blocks" if len(columns) > _NARROW else "scroll"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<div class="{css}" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}{saved}</caption>"
         f"<thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>"
     )
+
+
+def _cell(heading: str, css: str, text: str) -> str:
+    label = f' data-label="{escape(heading)}"' if heading else ""
+    return f"<td{_css(css)}{label}>{escape(text)}</td>"
 
 
 def _has(table: pd.DataFrame, name: str | tuple[str, str]) -> bool:
@@ -126,20 +132,12 @@ def _has(table: pd.DataFrame, name: str | tuple[str, str]) -> bool:
 def _column(
     table: pd.DataFrame, name: str | tuple[str, str], heading: str, formats: Mapping[str, Format]
 ) -> tuple[str, str, list[str]]:
-    """A column as its heading, its class (numbers stand to the right) and its printed cells."""
+    """A column as its heading, its class (``n``: numbers, set to the right) and its printed cells."""
     if isinstance(name, tuple):
         low, high = (_printed(table, one, formats) for one in name)
-        return (
-            heading,
-            "n",
-            [f"[{a}, {b}]" if (a, b) != (MISSING, MISSING) else MISSING for a, b in zip(low, high, strict=True)],
-        )
+        return heading, "n", [MISSING if a == b == MISSING else f"[{a}, {b}]" for a, b in zip(low, high, strict=True)]
     numeric = pd.api.types.is_numeric_dtype(table[name].dtype) or name in formats
     return heading, "n" if numeric else "", _printed(table, name, formats)
-
-
-def _bracketed(low: str, high: str) -> str:
-    return MISSING if low == high == MISSING else f"[{low}, {high}]"
 
 
 def _printed(table: pd.DataFrame, name: str, formats: Mapping[str, Format]) -> list[str]:

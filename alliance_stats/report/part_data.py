@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -13,10 +14,10 @@ from alliance_stats.load.codebook import describe_sessions, describe_study, miss
 from alliance_stats.reliability.consistency import item_reliability
 from alliance_stats.reliability.distribution import score_distribution
 from alliance_stats.reliability.sessions import session_reliability
-from alliance_stats.report.numbers import MISSING, brief, number, percent
+from alliance_stats.report.numbers import MISSING, brief, correlation, number, one_decimal, percent
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.reading import instrument_of
 from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.steps import instrument_of
 from alliance_stats.tables.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
 
 
@@ -28,16 +29,15 @@ def describe_data(run: Run) -> None:
     cite = run.citer("overview", "value")
     therapists = f" of {cite('therapists')} therapists" if THERAPIST in run.sessions else ""
     described = run.state(
-        f"The study holds {cite('sessions')} sessions of {cite('patients')} patients{therapists} "
-        f"(median {cite('median sessions per patient')} sessions per patient, range {cite('fewest sessions')} to "
-        f"{cite('most sessions')}). {cite('rated sessions')} sessions "
-        f"({cite('share of sessions rated', percent)}) carried a rating of {run.score!r}{_how_scored(run)}; it had a "
-        f"mean of {cite('mean score')} and a standard deviation of {cite('SD within patients')} within and "
-        f"{cite('SD between patients')} between patients (of their means)."
+        f"The study has {cite('sessions')} sessions of {cite('patients')} patients{therapists} "
+        f"(median {cite('median sessions per patient', brief)} sessions per patient, range {cite('fewest sessions')}–"
+        f"{cite('most sessions')}). {cite('rated sessions')} sessions ({cite('share of sessions rated', percent)}) "
+        f"have a rating of {run.score!r}{_how_scored(run)} (M = {cite('mean score')}, SD = "
+        f"{cite('SD within patients')} within patients and {cite('SD between patients')} between patients' means)."
     )
     if high is not None:
         run.state(
-            f"{cite('share of ratings at the ceiling', percent)} of ratings stood at the highest possible score, "
+            f"{cite('share of ratings at the ceiling', percent)} of the ratings are at the highest possible score, "
             f"{cite('highest possible score', brief)}."
         )
     section.paragraph(described)
@@ -114,7 +114,7 @@ def _how_scored(run: Run) -> str:
     for flipped in run.study.tables("flip"):
         if flipped["into"] == run.score:
             return (
-                f", which is {flipped['column']!r} turned round on its range ({brief(flipped['low'])} to "
+                f", which is {flipped['column']!r} reversed within its range ({brief(flipped['low'])} to "
                 f"{brief(flipped['high'])}), so that higher is better"
             )
     return ""
@@ -134,7 +134,7 @@ def _coverage(run: Run, section: Section) -> None:
         "shape",
         "The shape of the study.",
         labels={**labels, ("minimum", "maximum"): "range"},
-        formats=dict.fromkeys(("median", "minimum", "maximum"), brief),
+        formats=dict.fromkeys(("median", "minimum", "maximum"), brief) | {"mean": one_decimal},
     )
     if len(measures) > 1:
         run.keep("missing_patterns", missing_patterns(run.sessions, measures))
@@ -162,18 +162,24 @@ def _reliability(run: Run, section: Section) -> None:
     alphas = item_reliability(run.sessions, items, instrument=key).assign(score=run.score)
     run.keep("item_reliability", alphas[["score", *(name for name in alphas if name != "score")]])
     run.keep("session_reliability", session_reliability(run.sessions, items, instrument=key))
-    alpha = run.citer("item_reliability", "alpha")(run.score)
-    omega = run.citer("item_reliability", "omega")(run.score)
+    alpha = run.citer("item_reliability", "alpha")(run.score, correlation)
+    omega = run.citer("item_reliability", "omega")(run.score, correlation)
     cite = run.citer("session_reliability", "estimate")
     stated = run.state(
-        f"Over all answer sheets coefficient alpha was {alpha} and omega {omega}; the reliability of differences "
-        f"between patients from one session was {cite('R_1F')}, that of change within patients from session to session "
-        f"{cite('R_C')} (Cranford et al., 2006)."
+        f"Over all completed questionnaires, coefficient alpha was {alpha} and omega {omega}. The reliability of "
+        f"differences between patients, from one session, was {cite('R_1F', correlation)}; the reliability of change "
+        f"within patients from session to session was {cite('R_C', correlation)} (Cranford et al., 2006)."
     )
     section.subheading("Reliability")
     section.paragraph(stated)
     labels: Labels = {"coefficient": "", "estimate": "estimate", "meaning": "of"}
-    run.show_table(section, "session_reliability", "Reliability between and within patients.", labels=labels)
+    run.show_table(
+        section,
+        "session_reliability",
+        "Reliability between and within patients.",
+        labels=labels,
+        formats={"estimate": correlation},
+    )
 
 
 def _attendance(run: Run, section: Section) -> None:
@@ -195,6 +201,13 @@ def _endings(run: Run, section: Section, endings: pd.DataFrame) -> None:
     cite = run.citer("endings", "patients")
     share = run.citer("endings", "share")
     run.state(
-        f"Of the therapies, {cite('completed')} were completed, {cite('dropout')} ended in dropout "
-        f"({share('dropout', percent)}), {cite('transferred')} in a transfer, and {cite('ongoing')} were ongoing."
+        f"{cite('completed')} patients completed therapy, {cite('dropout')} dropped out ({share('dropout', percent)}), "
+        f"{_how_many(cite, counts, 'transferred')} transferred, and {_how_many(cite, counts, 'ongoing')} still in "
+        "therapy."
     )
+
+
+def _how_many(cite: Callable[..., str], counts: pd.Series, ending: str) -> str:
+    """``6 were``, ``1 was``; ``none was`` where there is nobody to count."""
+    n = int(counts[ending])
+    return "none was" if n == 0 else f"{cite(ending)} {'was' if n == 1 else 'were'}"

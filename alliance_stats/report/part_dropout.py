@@ -9,18 +9,21 @@ from alliance_stats.dropout.few import thin_states
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import rows_at_risk
 from alliance_stats.figures.dropout import plot_incidence
 from alliance_stats.figures.terms import plot_terms
-from alliance_stats.report.numbers import count, p_value, percent
+from alliance_stats.report.models import predictors, term_words
+from alliance_stats.report.numbers import count, percent
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, keep_fit, prediction_events
+from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, method, prediction_events, sample
+from alliance_stats.report.part_ruptures import MIN_EVENTS
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.study import StudyError, options_of
-from alliance_stats.tables.schema import ENDINGS
+from alliance_stats.tables.schema import ENDING, ENDINGS
 from alliance_stats.tables.shares import wilson
 
-_STATES = ("none", "open", "repaired")
+_STATES = {"none": "no rupture so far", "open": "a rupture is open", "repaired": "all ruptures repaired"}
 
 
 def relate_to_dropout(run: Run) -> None:
@@ -44,63 +47,94 @@ def _dropout(run: Run, section: Section) -> None:
         endings=run.endings,
         **{key: value for key, value in settings.items() if key in building},
     )
-    if "rupture_state" in intervals:
-        run.keep("dropout_by_state", by_state(intervals))
     incidence = run.keep("cumulative_incidence", cumulative_incidence(intervals, states="rupture_state" in intervals))
     fit = fit_dropout(formula, intervals, **{key: value for key, value in settings.items() if key not in building})
-    keep_fit(run, "dropout", fit)
+    run.keep_model("dropout", fit)
     run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
-    thin = thin_states(fit.diagnostics["events_by_state"])
-    run.notes += [f"Dropout: {note}" for note in fit.diagnostics["notes"] if note.startswith("few events")]
-    _say(run, section, formula, set(fit.terms if (thin["state"] == "all").any() else thin["term"]))
-    endings = [state for state in dict.fromkeys(incidence["state"]) if state in ENDINGS]
-    axes = plot_incidence(incidence, states=endings, ax=blank_axes(3.2))
-    caption = (
-        "Share of patients whose therapy has ended in each way by each session; the endings compete (Aalen-Johansen, "
-        "pointwise 95 % intervals)."
+    words = term_words(fit)
+    _say(run, section, fit, words)
+    _draw_incidence(run, section, incidence)
+    if "rupture_state" in intervals:
+        run.keep("dropout_by_state", by_state(intervals, fit.ending))
+        _show_states(run, section, fit.ending)
+    run.show_table(
+        section,
+        "dropout_terms",
+        f"Hazard of {fit.ending}, log scale: coefficients.",
+        labels=TERM_LABELS,
+        formats=TERM_FORMATS,
+        words={"term": words},
     )
-    run.show_figure(section, "cumulative_incidence", axes, caption, alt=caption)
-    if "dropout_by_state" in run.tables:
-        labels: Labels = {
-            "rupture_state": "rupture state",
-            "n_at_risk": "sessions at risk",
-            "n_dropouts": "dropouts",
-            "rate": "per session",
-            ("ci_low", "ci_high"): "95 % CI",
-        }
-        shares = dict.fromkeys(("rate", "ci_low", "ci_high"), percent)
-        caption = "Dropout per session at risk, by the rupture state known before it (95 % Wilson intervals)."
-        run.show_table(section, "dropout_by_state", caption, labels=labels, formats=shares)
-        _draw_states(run, section)
-    run.show_table(section, "dropout_terms", "Dropout hazard, log scale.", labels=TERM_LABELS, formats=TERM_FORMATS)
     remarks = [str(note) for note in fit.diagnostics.get("notes", ())]
     if remarks:
         section.notes(remarks)
+        run.notes += [f"Dropout: {text}" for text in remarks if text.startswith("few events")]
     terms = run.tables["dropout_terms"]
-    shown = terms.loc[~terms["term"].isin(["Intercept"]) & terms["std_error"].notna()]
+    shown = terms.loc[(terms["term"] != "Intercept") & terms["std_error"].notna()]
+    if fit.diagnostics["n_events"] < MIN_EVENTS or shown.empty:
+        return
     axes = plot_terms(
-        shown, ratio=True, xlabel="Ratio of the dropout hazard or odds (95 % CI)", ax=blank_axes(1.0 + 0.3 * len(shown))
+        shown,
+        labels=words,
+        ratio=True,
+        xlabel=f"{ratio_name(fit).capitalize()} of {fit.ending} (95% CI)",
+        ax=blank_axes(1.0 + 0.3 * len(shown)),
     )
-    caption = "What goes with dropout at the next session; 95 % intervals, logarithmic axis."
+    caption = f"What goes with {fit.ending} at the next session; 95% intervals, logarithmic axis."
     run.show_figure(section, "dropout_terms", axes, caption, alt=caption)
 
 
-def _draw_states(run: Run, section: Section) -> None:
+def _draw_incidence(run: Run, section: Section, incidence: pd.DataFrame) -> None:
+    """The ways therapies ended that happened at least three times."""
+    n_events = run.tables["endings"].set_index("ending")["patients"]
+    states = [state for state in dict.fromkeys(incidence["state"]) if state in ENDINGS]
+    states = [state for state in states if n_events[state] >= MIN_EVENTS]
+    if not states:
+        return
+    axes = plot_incidence(incidence, states=states, ax=blank_axes(3.2))
+    caption = (
+        "Share of patients whose therapy has ended in each way by each session; the endings compete (Aalen-Johansen, "
+        "pointwise 95% intervals)."
+    )
+    run.show_figure(section, "cumulative_incidence", axes, caption, alt=caption)
+
+
+def _show_states(run: Run, section: Section, ending: str) -> None:
     table = run.tables["dropout_by_state"]
+    labels: Labels = {
+        "rupture_state": "rupture state",
+        "n_at_risk": "sessions at risk",
+        "n_dropouts": f"{ending}, n",
+        "rate": "per session",
+        ("ci_low", "ci_high"): "95% CI",
+    }
+    run.show_table(
+        section,
+        "dropout_by_state",
+        f"Sessions at risk that were followed by {ending}, by the rupture state known before (95% Wilson intervals).",
+        labels=labels,
+        formats=dict.fromkeys(("rate", "ci_low", "ci_high"), percent),
+        words={"rupture_state": _STATES},
+    )
+    if table["n_dropouts"].sum() < MIN_EVENTS:
+        return
     shown = pd.DataFrame({"term": table["rupture_state"], "estimate": 100 * table["rate"]})
     shown = shown.assign(ci_low=100 * table["ci_low"], ci_high=100 * table["ci_high"])
-    words = {"none": "no rupture so far", "open": "a rupture is open", "repaired": "all ruptures repaired"}
     axes = plot_terms(
-        shown, labels=words, xlabel="Dropouts per 100 sessions at risk (95 % CI)", reference=None, ax=blank_axes(1.6)
+        shown,
+        labels=_STATES,
+        xlabel=f"{ending.capitalize()} per 100 sessions at risk (95% CI)",
+        reference=None,
+        ax=blank_axes(1.6),
     )
-    caption = "Dropout by the rupture state known one step before; not adjusted for the session reached."
+    caption = f"{ending.capitalize()} by the rupture state known before; not adjusted for the session reached."
     run.show_figure(section, "dropout_by_state", axes, caption, alt=caption)
 
 
-def by_state(intervals: pd.DataFrame) -> pd.DataFrame:
-    """Dropouts per session at risk in each rupture state, with Wilson's interval."""
+def by_state(intervals: pd.DataFrame, ending: str) -> pd.DataFrame:
+    """How often `ending` follows a session at risk in each rupture state, with Wilson's interval."""
     intervals = rows_at_risk(intervals)
-    event = intervals["ending"].eq("dropout")
+    event = intervals[ENDING].eq(ending)
     rows = []
     for state in _STATES:
         here = intervals["rupture_state"].eq(state)
@@ -118,26 +152,29 @@ def ratios(terms: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"term": terms["term"], **table, "p_value": terms["p_value"]})
 
 
-def _say(run: Run, section: Section, formula: str, thin: set[str]) -> None:
+def ratio_name(fit: HazardFit) -> str:
+    """What the exponential of a coefficient is."""
+    return "odds ratio" if fit.model == "discrete logit" else "hazard ratio"
+
+
+def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str]) -> None:
     cite = {column: run.citer("dropout_ratios", column) for column in ("ratio", "ci_low", "ci_high", "p_value")}
-    settings = run.study.section("dropout")
-    model = settings.get("model", "discrete")
-    kind = "hazard ratio" if model == "cox" or settings.get("link") == "cloglog" else "odds ratio"
-    words = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
+    states = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
+    estimated = run.tables["dropout_terms"].set_index("term")["std_error"].notna()
+    few = thin_states(fit.diagnostics["events_by_state"])
+    thin = set(fit.terms if (few["state"] == "all").any() else few["term"])
     phrases = []
-    for term, word in words.items():
-        if term in set(run.tables["dropout_ratios"]["term"]):
-            phrase = f"{word}: {kind} {cite['ratio'](term)}"
-            if run.tables["dropout_terms"].set_index("term")["std_error"].notna()[term]:
-                p = cite["p_value"](term, p_value)
-                phrase += f", 95 % CI {cite['ci_low'](term)} to {cite['ci_high'](term)}, "
-                phrase += f"p {p if p.startswith('<') else '= ' + p}"
-            phrases.append(phrase + (" (few events: do not rest a conclusion on it)" if term in thin else ""))
-    rows = run.citer("dropout_glance", "n_rows")(str(run.tables["dropout_glance"].iloc[0, 0]))
+    for term, word in states.items():
+        if term in fit.terms:
+            tested = f" ({interval(cite, term)})" if estimated[term] else ""
+            warned = "; few events: do not rest a conclusion on it" if term in thin else ""
+            phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{tested}{warned}")
+    lag = fit.settings["lag"]
+    known = f" The rupture state is the one known {count(int(lag), 'session')} before." if phrases and lag else ""
+    events = run.citer("models", "events")("dropout")
     stated = run.state(
-        f"Dropout was modelled on {rows} sessions at risk ({model} hazard, {formula}), the rupture state being that "
-        f"known {count(int(settings.get('lag', 1)), 'session')} before"
-        + (f", with errors clustered by {settings['cluster']}" if "cluster" in settings else "")
-        + (f": {'; '.join(phrases)}." if phrases else ".")
+        f"The hazard of {fit.ending} ({events} events in {sample(run, 'dropout')}) was modelled on "
+        f"{predictors(fit, words)} ({method(run, 'dropout', fit)}).{known}"
+        + (f" Results: {'; '.join(phrases)}." if phrases else "")
     )
     section.paragraph(stated)

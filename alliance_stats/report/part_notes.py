@@ -7,7 +7,7 @@ import json
 import pandas as pd
 
 from alliance_stats.figures.flow import WIDTH, flow_height, plot_flow
-from alliance_stats.report.numbers import number, percent
+from alliance_stats.report.numbers import one_decimal, percent
 from alliance_stats.report.page import Labels
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.tables.flow import flow, in_words, record
@@ -21,10 +21,20 @@ _FLOW_LABELS: Labels = {
     "sessions_lost": "rows lost",
     "why": "why",
 }
+_MODEL_LABELS: Labels = {
+    "name": "",
+    "patients": "patients",
+    "sessions": "sessions",
+    "therapists": "therapists",
+    "events": "events",
+    "estimator": "estimator",
+    "tests": "tests",
+    "errors": "standard errors",
+}
 
 
 def open_report(run: Run) -> None:
-    """Begin the page; what stands here is filled when everything is known."""
+    """Begin the page with a section that `close_report` fills, and note what reading and scoring remarked."""
     run.section("overview", "At a glance")
     run.notes += [str(note) for note in run.sessions.attrs.get("notes", [])]
     report = run.sessions.attrs.get("report", {})
@@ -40,14 +50,17 @@ def close_report(run: Run) -> None:
     told = in_words(record(run.sessions, patients=run.sessions[PATIENT].nunique()))
     run.show_figure(last, "flow", axes, "Who was kept, from the file to the sessions analysed.", alt=told)
     run.show_table(last, "flow", "Who was kept, step by step.", labels=_FLOW_LABELS)
+    if "models" in run.tables:
+        run.show_table(last, "models", "The fitted models.", labels=_MODEL_LABELS)
+    ids = (
+        "Patients and therapists are shown with their ids, as the study file asks."
+        if run.show_ids
+        else "Patients and therapists have pseudonyms, numbered at random; show_ids = true in [study] shows the ids."
+    )
     last.paragraph(
-        "Numbers are rounded here only; the tables hold them in full. Patients and therapists carry "
-        + (
-            "their ids, as the study file asks."
-            if run.show_ids
-            else "pseudonyms, numbered at random (show_ids = true in [study] shows the ids)."
-        )
-        + " manifest.json lists inputs and outputs with their SHA-256, settings, package versions and warnings."
+        "Numbers are rounded on this page only; the tables hold them in full. In the CSV files, text that a "
+        f"spreadsheet would run as a formula has an apostrophe in front. {ids} manifest.json lists inputs and "
+        "outputs with their SHA-256, settings, package versions and warnings."
     )
     last.folded("The study file's settings", json.dumps(run.study.settings, indent=2, ensure_ascii=False, default=str))
     run.keep("cited_numbers", pd.DataFrame(run.cited, columns=["text", "table", "row", "column"]))
@@ -62,10 +75,10 @@ def _first_section(run: Run) -> None:
         "rated sessions": overview("rated sessions"),
         "patients with a rupture": ruptures("patients with a rupture", percent),
         "ruptures": counts("onsets per session at risk"),
-        "of the decided ruptures repaired": ruptures("ruptures repaired, of those decided", percent),
+        "of resolved ruptures repaired": ruptures("ruptures repaired, of those decided", percent),
     }
     if "chance" in run.tables:
-        tiles["ruptures expected by chance"] = run.citer("chance", "expected")("ruptures")
+        tiles["ruptures expected by chance"] = run.citer("chance", "expected")("ruptures", one_decimal)
     if "endings" in run.tables:
         tiles["dropout"] = run.citer("endings", "share")("dropout", percent)
     section.tiles(tiles)
@@ -75,7 +88,6 @@ def _first_section(run: Run) -> None:
     section.subheading("Methods and main results, to copy")
     section.boxed(" ".join(sentences) for sentences in run.facts_by_part.values())
     section.paragraph(
-        f"Every number in this text comes from a table beside this page; tables/cited_numbers.csv says from which "
-        f"({number(len(run.cited))} citations).",
+        "Every number in this text is a cell of one of the tables; tables/cited_numbers.csv says which.",
         css="small",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -10,11 +11,12 @@ from alliance_stats.figures.terms import plot_terms
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
-from alliance_stats.report.numbers import degrees, p_value
-from alliance_stats.report.page import Format, Labels, Section
-from alliance_stats.report.reading import find_ruptures, study_rule
+from alliance_stats.report.models import AnyFit, predictors, random_effects, term_words
+from alliance_stats.report.numbers import Format, correlation, one_decimal, p_clause, p_value, two_decimals
+from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.tables.terms import Fit, glance, tidy, variances
+from alliance_stats.report.sections import study_rule
+from alliance_stats.report.steps import find_ruptures
 
 TERM_LABELS: Labels = {
     "term": "",
@@ -22,19 +24,23 @@ TERM_LABELS: Labels = {
     "std_error": "SE",
     "df": "df",
     "p_value": "p",
-    ("ci_low", "ci_high"): "95 % CI",
+    ("ci_low", "ci_high"): "95% CI",
 }
-TERM_FORMATS: dict[str, Format] = {"df": degrees}
+TERM_FORMATS: dict[str, Format] = {"df": one_decimal}
 _EFFECT_LABELS: Labels = {
     "contrast": "",
     "adjusted": "adjusted",
     "difference": "difference",
-    ("ci_low", "ci_high"): "95 % CI",
+    ("ci_low", "ci_high"): "95% CI",
     "p_value": "p",
     "d": "d",
-    ("d_low", "d_high"): "95 % CI",
+    ("d_low", "d_high"): "95% CI of d",
     "r": "partial r",
-    ("r_low", "r_high"): "95 % CI",
+    ("r_low", "r_high"): "95% CI of r",
+}
+_EFFECT_FORMATS: dict[str, Format] = {
+    **dict.fromkeys(["d", "d_low", "d_high"], two_decimals),
+    **dict.fromkeys(["r", "r_low", "r_high"], correlation),
 }
 
 
@@ -54,17 +60,24 @@ def relate_to_outcome(run: Run) -> None:
             _growth(run, section, symptom)
 
 
-def keep_fit(run: Run, name: str, fit: Fit) -> None:
-    """Keep a fit's three tables and its remarks."""
-    run.keep(f"{name}_terms", tidy(fit))
-    run.keep(f"{name}_glance", glance(fit))
-    run.keep(f"{name}_variances", variances(fit))
+def sample(run: Run, name: str) -> str:
+    """Who is in the model `name`: ``1,084 sessions of 117 patients of 12 therapists``, cited from ``models``."""
+    row = run.tables["models"].set_index("name").loc[name]
+    units = [unit for unit in ("sessions", "patients", "therapists") if not pd.isna(row[unit])]
+    counts = [f"{run.citer('models', unit)(name)} {unit if row[unit] != 1 else unit[:-1]}" for unit in units]
+    return " of ".join(counts)
 
 
-def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str) -> None:
+def method(run: Run, name: str, fit: AnyFit) -> str:
+    """How the model was fitted and tested, as the fit says."""
+    row = run.tables["models"].set_index("name").loc[name]
+    return f"{row['estimator']}{random_effects(fit)}; tests: {row['tests']}; standard errors: {row['errors']}"
+
+
+def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str, words: Mapping[str, str]) -> None:
     """Put a fit's coefficients and remarks on the page."""
     section.paragraph(f"Model: {fit.formula}", css="small")
-    run.show_table(section, f"{name}_terms", caption, labels=TERM_LABELS, formats=TERM_FORMATS)
+    run.show_table(section, f"{name}_terms", caption, labels=TERM_LABELS, formats=TERM_FORMATS, words={"term": words})
     remarks = [str(note) for note in fit.diagnostics.get("notes", ())]
     lost = {reason: n for reason, n in fit.diagnostics.get("rows_lost", {}).items() if n}
     if lost:
@@ -73,26 +86,59 @@ def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str) -> N
         section.notes(remarks)
 
 
+def interval(cite: Mapping[str, Callable[..., str]], row: str, low: str = "ci_low", high: str = "ci_high") -> str:
+    """The interval and p value of a row: ``95% CI [0.1, 0.9], p = .012``."""
+    return f"95% CI [{cite[low](row)}, {cite[high](row)}], {p_clause(cite['p_value'](row, p_value))}"
+
+
+def _citers(run: Run, table: str, *columns: str) -> dict[str, Callable[..., str]]:
+    return {column: run.citer(table, column) for column in columns}
+
+
 def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     options = {key: value for key, value in run.study.section("outcome").items() if key != "symptom"}
     fit = fit_outcome(run.patients, post=f"{symptom}_post", pre=f"{symptom}_pre", **options)
-    keep_fit(run, "outcome", fit)
+    run.keep_model("outcome", fit)
     effects = run.keep("outcome_effects", _named(fit.effects()))
-    section.subheading("At the end of therapy")
-    adjusted = effects.loc[effects["adjusted"]] if effects["adjusted"].any() else effects
-    section.paragraph(run.state(_pattern_sentence(run, symptom, adjusted["name"].tolist())))
-    show_fit(run, section, "outcome", fit, f"Last {symptom!r} by rupture pattern, first {symptom!r} held constant.")
-    labels = _EFFECT_LABELS
-    run.show_table(section, "outcome_effects", "Differences between patterns, with effect sizes.", labels=labels)
-    terms = effects.rename(columns={"contrast": "term", "difference": "estimate"}).assign(
-        model=effects["adjusted"].map({True: "adjusted for rated sessions", False: "not adjusted"})
+    words = term_words(fit, symptom=symptom)
+    main = effects.loc[effects["adjusted"]] if effects["adjusted"].any() else effects
+    cite = _citers(run, "outcome_effects", *run.tables["outcome_effects"].columns[1:])
+
+    def phrase(row: str) -> str:
+        contrast = row.split(", ")[0].replace(" - ", " minus ")
+        return (
+            f"{contrast}, {cite['difference'](row)} points ({interval(cite, row)}; d = {cite['d'](row, two_decimals)}, "
+            f"95% CI [{cite['d_low'](row, two_decimals)}, {cite['d_high'](row, two_decimals)}]; partial r = "
+            f"{cite['r'](row, correlation)}, 95% CI [{cite['r_low'](row, correlation)}, "
+            f"{cite['r_high'](row, correlation)}])"
+        )
+
+    stated = run.state(
+        f"The last {symptom!r} score was regressed on {predictors(fit, words)} in {sample(run, 'outcome')} "
+        f"({method(run, 'outcome', fit)}). Differences between patterns: {'; '.join(map(phrase, main['name']))}. A "
+        "positive partial r means that the first pattern did better. The pattern is known only afterwards: these "
+        "differences describe and do not predict."
     )
+    section.subheading("At the end of therapy")
+    section.paragraph(stated)
+    show_fit(run, section, "outcome", fit, f"Last {symptom!r} score: coefficients.", words)
+    run.show_table(
+        section,
+        "outcome_effects",
+        "Differences between patterns, with effect sizes.",
+        labels=_EFFECT_LABELS,
+        formats=_EFFECT_FORMATS,
+    )
+    terms = effects.rename(columns={"contrast": "term", "difference": "estimate"})
+    if len(terms["adjusted"].unique()) > 1:
+        by = {True: "adjusted for exposure (rated sessions)", False: "not adjusted"}
+        terms = terms.assign(model=terms["adjusted"].map(by))
     axes = plot_terms(
         terms,
-        xlabel=f"Difference in last {symptom}, points (95 % CI)",
+        xlabel=f"Difference in last {symptom}, points (95% CI)",
         ax=blank_axes(1.3 + 0.45 * terms["term"].nunique()),
     )
-    caption = f"Differences between rupture patterns in the last {symptom!r}, with 95 % intervals."
+    caption = f"Differences between rupture patterns in the last {symptom!r} score, with 95% intervals."
     run.show_figure(section, "outcome_effects", axes, caption, alt=caption)
 
 
@@ -102,89 +148,80 @@ def _named(effects: pd.DataFrame) -> pd.DataFrame:
     return effects.assign(name=names)[["name", *effects.columns]]
 
 
-def _pattern_sentence(run: Run, symptom: str, rows: list[str]) -> str:
-    cite = {column: run.citer("outcome_effects", column) for column in run.tables["outcome_effects"].columns[1:]}
-
-    def phrase(row: str) -> str:
-        contrast = row.split(", ")[0].replace(" - ", " minus ")
-        return (
-            f"{contrast}, {cite['difference'](row)} points (95 % CI {cite['ci_low'](row)} to {cite['ci_high'](row)}, "
-            f"p {_p(cite['p_value'](row, p_value))}; d = {cite['d'](row)}, partial r = {cite['r'](row)}, 95 % CI "
-            f"{cite['r_low'](row)} to {cite['r_high'](row)})"
-        )
-
-    return (
-        f"The last {symptom!r} was regressed on the first one, the rupture pattern and the number of rated sessions, "
-        f"with a random intercept for therapists where there are several: {'; '.join(phrase(row) for row in rows)}. "
-        "Partial correlations are positive where the first pattern did better; the pattern is known only afterwards, "
-        "so that this describes and does not predict."
-    )
-
-
 def _next_session(run: Run, section: Section, symptom: str) -> None:
-    events = prediction_events(run)
     options = {"symptom": symptom, "alliance": run.score, **run.study.section("next_session")}
-    fit = fit_next_session(run.sessions, events, **options)
-    keep_fit(run, "next_session", fit)
+    fit = fit_next_session(run.sessions, prediction_events(run), **options)
+    run.keep_model("next_session", fit)
     run.keep("next_session_effects", fit.effects())
-    cite = {column: run.citer("next_session_terms", column) for column in ("estimate", "ci_low", "ci_high", "p_value")}
+    words = term_words(fit, symptom=symptom, alliance=run.score)
+    cite = _citers(run, "next_session_terms", "estimate", "ci_low", "ci_high", "p_value")
 
     def phrase(term: str) -> str:
-        low, high = cite["ci_low"](term), cite["ci_high"](term)
-        return f"{cite['estimate'](term)} points (95 % CI {low} to {high}, p {_p(cite['p_value'](term, p_value))})"
+        return f"{cite['estimate'](term)} points ({interval(cite, term)})"
 
-    words = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
-    found = set(run.tables["next_session_terms"]["term"])
-    known = "; ".join(f"{word}, {phrase(term)}" for term, word in words.items() if term in found)
-    rows = run.citer("next_session_glance", "n_rows")(str(run.tables["next_session_glance"].iloc[0, 0]))
+    states = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
+    found = [f"{word}, {phrase(term)}" for term, word in states.items() if term in words]
+    rule = f" (rupture state by rule {fit.diagnostics['rule']!r}, as known at the time)" if found else ""
+    within = f"{run.score}_within"
     stated = run.state(
-        f"The next session's {symptom!r} was regressed on the present one, alliance within and between patients and "
-        f"the rupture state known at the time (rule {_prediction_rule_name(run)!r}) in {rows} sessions, with random "
-        "intercepts and slopes for patients: one point of alliance above the patient's own level went with "
-        f"{phrase(f'{run.score}_within')}{'; ' + known if known else ''}."
+        f"The {symptom!r} score of the next session was regressed on {predictors(fit, words)}{rule} in "
+        f"{sample(run, 'next_session')} ({method(run, 'next_session', fit)}). What went with the next session's "
+        f"{symptom!r} score: one point more of {words[within]}, {phrase(within)}"
+        + "".join(f"; {one}" for one in found)
+        + "."
     )
     section.subheading("In the next session")
     section.paragraph(stated)
-    show_fit(run, section, "next_session", fit, f"{symptom!r} of the next session.")
+    show_fit(run, section, "next_session", fit, f"{symptom!r} score of the next session: coefficients.", words)
     terms = run.tables["next_session_terms"]
     shown = terms.loc[terms["term"] != "Intercept"]
     axes = plot_terms(
-        shown, xlabel=f"Points of next-session {symptom} (95 % CI)", ax=blank_axes(1.0 + 0.3 * len(shown))
+        shown,
+        labels=words,
+        xlabel=f"Points of next-session {symptom} (95% CI)",
+        ax=blank_axes(1.0 + 0.3 * len(shown)),
     )
-    caption = f"What goes with {symptom!r} in the next session; 95 % intervals."
+    caption = f"What goes with the {symptom!r} score of the next session; 95% intervals."
     run.show_figure(section, "next_session", axes, caption, alt=caption)
 
 
 def _growth(run: Run, section: Section, symptom: str) -> None:
     options = {"measure": symptom, **run.study.section("growth")}
     fit = fit_growth(run.sessions, run.patients, **options)
-    keep_fit(run, "growth", fit)
-    run.keep("growth_slopes", fit.slopes())
+    run.keep_model("growth", fit)
+    slopes = fit.slopes()
+    slopes = slopes.assign(name=slopes["pattern"] + ", " + slopes["kind"])
+    slopes = run.keep("growth_slopes", slopes[["name", *slopes.columns[:-1]]])
+    cite = _citers(run, "growth_slopes", "estimate", "ci_low", "ci_high", "p_value")
+    other = [name for name in slopes["name"] if name.endswith(", difference")]
+    differences = [
+        f"{name.removesuffix(', difference')} minus {fit.reference}, {cite['estimate'](name)} ({interval(cite, name)})"
+        for name in other
+    ]
+    own = f"{fit.reference}, slope"
+    stated = run.state(
+        f"Change of the {symptom!r} score over sessions was compared between rupture patterns in "
+        f"{sample(run, 'growth')} ({method(run, 'growth', fit)}). Points per session: pattern {fit.reference!r}, "
+        f"{cite['estimate'](own)} ({interval(cite, own)}); differences: {'; '.join(differences)}."
+    )
     section.subheading("Over the whole course")
-    show_fit(run, section, "growth", fit, f"Growth of {symptom!r} by rupture pattern.")
+    section.paragraph(stated)
+    words = term_words(fit, symptom=symptom)
+    show_fit(run, section, "growth", fit, f"Course of the {symptom!r} score by rupture pattern: coefficients.", words)
     labels: Labels = {
         "pattern": "pattern",
         "kind": "",
         "estimate": "per session",
-        ("ci_low", "ci_high"): "95 % CI",
+        ("ci_low", "ci_high"): "95% CI",
         "p_value": "p",
         "d": "d over 10 sessions",
     }
-    run.show_table(section, "growth_slopes", "Change per session of each pattern.", labels=labels)
+    formats: dict[str, Format] = {"d": two_decimals}
+    run.show_table(section, "growth_slopes", "Change per session of each pattern.", labels=labels, formats=formats)
 
 
 def prediction_events(run: Run) -> pd.DataFrame | None:
     """EVENTS by the rule for prediction, which must not look ahead; None where the study names none."""
-    detect = run.study.section("detect")
-    if "prediction_rule" in detect:
+    if "prediction_rule" in run.study.section("detect"):
         return find_ruptures(run.study, run.sessions, key="prediction_rule")
     return run.events if study_rule(run.study).prospective else None
-
-
-def _prediction_rule_name(run: Run) -> str:
-    detect = run.study.section("detect")
-    return study_rule(run.study, "prediction_rule" if "prediction_rule" in detect else "rule").name
-
-
-def _p(text: str) -> str:
-    return text if text.startswith("<") else f"= {text}"

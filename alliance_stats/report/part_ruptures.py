@@ -6,18 +6,20 @@ import pandas as pd
 
 from alliance_stats.figures.courses import plot_onset_aligned, plot_prevalence
 from alliance_stats.figures.patients import plot_patients
-from alliance_stats.report.numbers import count, p_value, percent
+from alliance_stats.report.numbers import Format, count, one_decimal, p_clause, p_value, percent, tally
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_data import score_range
-from alliance_stats.report.reading import study_rule
 from alliance_stats.report.run import Run, blank_axes, blank_grid
+from alliance_stats.report.sections import study_rule
 from alliance_stats.report.wording import rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
 from alliance_stats.rupture.describe.onset import onset_aligned
-from alliance_stats.tables.schema import CENSORED, PATIENT, SESSION
+from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, STATUSES, UNREPAIRED
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
+MIN_EVENTS = 3
+"""Fewer events are not drawn: a curve through one or two would look like a finding."""
 _COLUMNS = 3
 _DEEPEST = 8
 _DEEPEST_LABELS: Labels = {
@@ -36,9 +38,9 @@ _CHANCE_LABELS: Labels = {
     "of": "of",
     "observed": "observed",
     "expected": "by chance",
-    ("chance_low", "chance_high"): "95 % of draws",
+    ("chance_low", "chance_high"): "95% of simulated studies",
     "ratio": "ratio",
-    ("ratio_low", "ratio_high"): "95 % CI",
+    ("ratio_low", "ratio_high"): "95% CI",
     "p_value": "p",
 }
 
@@ -61,25 +63,25 @@ def describe_the_ruptures(run: Run) -> None:
 def _prevalence(run: Run, section: Section) -> None:
     run.keep("ruptures", describe_ruptures(run.sessions, run.events))
     rule = study_rule(run.study)
-    sentences = [f"Rule {rule.name!r}: {rule_in_words(rule)}.", *_found(run)]
-    run.state(f"Ruptures were detected by the r{sentences[0][1:]}", *sentences[1:])
-    run.headline += sentences[1:]
-    section.paragraph(" ".join(sentences))
+    found = _found(run)
+    run.state(f"Ruptures were detected by the rule {rule.name!r}: {rule_in_words(rule)}.", *found)
+    run.headline += found
+    section.paragraph(" ".join([f"Rule {rule.name!r}: {rule_in_words(rule)}.", *found]))
     origin = " ".join(part for part in (rule.fidelity, rule.citation) if part)
     if origin:
         section.paragraph(f"About the rule: {origin}", css="small")
     early = early_onsets(run)
     if early > 0.2:
         run.notes.append(
-            f"{percent(early)} of the ruptures begin at a patient's first rating. That is no fall from anything: a "
-            "rule that measures from the whole course takes the early low scores of patients who improve for ruptures, "
-            "and their improvement for repair. Consider burn_in, or reference = 'own_trend'."
+            f"{percent(early)} of the ruptures begin at a patient's first rating, where there is no earlier score to "
+            "fall from. A rule that measures from the whole course takes the early low scores of patients who improve "
+            "for ruptures, and their improvement for repair. Consider burn_in, or reference = 'own_trend'."
         )
     run.show_table(
         section,
         "ruptures",
-        "Prevalence, with 95 % confidence intervals.",
-        labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95 % CI"},
+        "Prevalence, with 95% confidence intervals.",
+        labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
         formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
     )
 
@@ -89,19 +91,24 @@ def _found(run: Run) -> list[str]:
     low, high = run.citer("ruptures", "ci_low"), run.citer("ruptures", "ci_high")
     any_one, decided = "patients with a rupture", "ruptures repaired, of those decided"
     sentences = [
-        f"{count(any_one)} of {count('patients with a rating')} rated patients had at least one rupture "
-        f"({share(any_one, percent)}, 95 % CI {low(any_one, percent)} to {high(any_one, percent)})."
+        f"{count(any_one)} of {count('patients with a rating')} rated patients ({share(any_one, percent)}, 95% CI "
+        f"[{low(any_one, percent)}, {high(any_one, percent)}]) had at least one rupture."
     ]
     if len(run.events):
+        n = run.tables["ruptures"].set_index("quantity")["count"]
+        of_status = {
+            status: f"{count(f'ruptures {status}')} {'was' if n[f'ruptures {status}'] == 1 else 'were'}"
+            for status in STATUSES
+        }
         sentences.append(
-            f"Of {run.citer('ruptures', 'of')('ruptures repaired')} ruptures, {count('ruptures repaired')} were "
-            f"repaired, {count('ruptures unrepaired')} unrepaired and {count('ruptures censored')} still undecided "
-            f"when the ratings ended ({share(decided, percent)} of the decided ones were repaired)."
+            f"Of {run.citer('ruptures', 'of')('ruptures repaired')} ruptures, {of_status[REPAIRED]} repaired, "
+            f"{of_status[UNREPAIRED]} not, and {of_status[CENSORED]} still open when the ratings ended"
+            + (f"; {share(decided, percent)} of resolved ruptures were repaired." if n[decided] else ".")
         )
     silent = [row for row in run.tables["ruptures"]["quantity"] if row.startswith("cannot fire: ")]
-    reasons = [f"{count(row)} {row.removeprefix('cannot fire: ')}" for row in silent if count(row) != "0"]
+    reasons = [f"{row.removeprefix('cannot fire: ')} ({count(row)})" for row in silent if count(row) != "0"]
     if reasons:
-        sentences.append(f"In some patients the rule can never fire, whatever happened: {', '.join(reasons)}.")
+        sentences.append(f"In some patients the rule can never find a rupture: {', '.join(reasons)}.")
     return sentences
 
 
@@ -121,22 +128,23 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     run.keep("chance", chance.table)
     cite = {column: run.citer("chance", column) for column in chance.table.columns[1:]}
     some, anyone = "ruptures", "patients with a rupture"
-    p = cite["p_value"](some, p_value)
     sentence = (
-        f"By chance alone, in {chance.draws:,} studies drawn from a {chance.null} null without ruptures, the same rule "
-        f"finds {cite['expected'](some)} ruptures on average (95 % of draws {cite['chance_low'](some)} to "
-        f"{cite['chance_high'](some)}) where {cite['observed'](some)} were observed, and "
-        f"{cite['expected'](anyone)} patients with a rupture where {cite['observed'](anyone)} were; ratio of ruptures "
-        f"observed to expected {cite['ratio'](some)}, 95 % CI {cite['ratio_low'](some)} to {cite['ratio_high'](some)}, "
-        f"p {p if p.startswith('<') else '= ' + p}."
+        f"By chance alone, the same rule finds on average {cite['expected'](some, one_decimal)} ruptures "
+        f"(95% of {chance.draws:,} simulated studies without ruptures: {cite['chance_low'](some, tally)}–"
+        f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found, {cite['ratio'](some)} times as "
+        f"many (95% CI [{cite['ratio_low'](some)}, {cite['ratio_high'](some)}], "
+        f"{p_clause(cite['p_value'](some, p_value))}). Patients with a rupture: {cite['observed'](anyone)} found, "
+        f"{cite['expected'](anyone, one_decimal)} expected by chance."
     )
     run.state(sentence)
     run.headline.append(sentence)
     section.subheading("What chance alone would give")
     section.paragraph(sentence)
-    run.show_table(section, "chance", "Observed and expected by chance.", labels=_CHANCE_LABELS)
+    formats: dict[str, Format] = {"expected": one_decimal, "chance_low": tally, "chance_high": tally}
+    run.show_table(section, "chance", "Observed and expected by chance.", labels=_CHANCE_LABELS, formats=formats)
     if chance.diagnostics:
         section.notes(chance.diagnostics)
+        run.notes += [f"Chance level: {text}" for text in chance.diagnostics]
     run.keep("events", chance.events)
     if len(chance.events):
         _deepest(run, section)
@@ -144,12 +152,12 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
 
 
 def _deepest(run: Run, section: Section) -> None:
-    """The deepest ruptures, with the share of ruptures so deep that chance would give."""
+    """The deepest ruptures, each with the share of ruptures at least as deep that chance would give."""
     events = run.tables["events"]
     deepest = events.sort_values("drop_units", ascending=False, kind="stable").head(_DEEPEST)
     section.table(
         deepest,
-        f"The {count(len(deepest), 'deepest rupture')}; the last column is the share of ruptures at least so deep that "
+        f"The {count(len(deepest), 'deepest rupture')}. Last column: of all ruptures at least as deep, the share that "
         "chance alone would give.",
         labels=_DEEPEST_LABELS,
         formats={"false_discovery": lambda share: percent(share, 0)},
@@ -159,27 +167,33 @@ def _deepest(run: Run, section: Section) -> None:
 
 def _by_session(run: Run, section: Section, by_chance: pd.DataFrame | None) -> None:
     table = run.keep("ruptures_by_session", ruptures_by_session(run.sessions, run.events))
+    if len(run.events) < MIN_EVENTS:
+        return
     axes = plot_prevalence(table if by_chance is None else by_chance, ax=blank_axes(3.2))
     caption = (
         "Share of patients whose rupture begins at each session, "
-        + ("with Wilson's 95 % interval" if by_chance is None else "over the range that chance alone gives")
-        + "; sessions with fewer than five patients stand in the table only."
+        + ("with Wilson's 95% interval" if by_chance is None else "over the range that chance alone gives")
+        + "; sessions with fewer than five patients are in the table only."
     )
-    run.show_figure(section, "prevalence", axes, caption, alt="Ruptures beginning, by session number.")
+    run.show_figure(
+        section, "prevalence", axes, caption, alt="Share of patients whose rupture begins, by session number."
+    )
 
 
 def _courses(run: Run, section: Section) -> None:
     options = {key: value for key, value in run.study.section("figures").items() if key in ("before", "after")}
     course = run.keep("onset_aligned", onset_aligned(run.sessions, run.events, score=run.score, **options))
-    decided = course.loc[course["status"] != CENSORED]
+    of_status = run.events["status"].value_counts()
+    enough = [status for status in of_status.index[of_status >= MIN_EVENTS] if status != CENSORED]
+    decided = course.loc[course["status"].isin(enough)]
     if decided.empty:
         return
     axes = plot_onset_aligned(decided, score=run.score, ax=blank_axes(3.4))
     caption = (
-        "Mean course around the onset, in points from the rupture's baseline, with 95 % intervals (patients as "
-        "clusters). The two groups are formed by what came after the onset: the figure describes, it does not compare "
-        "effects. Scores fall at the onset because they were chosen for it (regression to the mean makes some of them "
-        "rise again)."
+        "Mean course around the onset, in points from the rupture's baseline, with 95% intervals (patients as "
+        "clusters). The groups are formed by what came after the onset: the figure describes and does not compare "
+        "effects. Scores fall at the onset because the rule selects sessions with a fall; regression to the mean alone "
+        "makes some of them rise again."
     )
     run.show_figure(section, "onset_aligned", axes, caption, alt="Mean alliance around the onset of ruptures.")
 
@@ -199,8 +213,8 @@ def _single_patients(run: Run, section: Section) -> None:
         run.sessions, run.events, patients=list(shown), score=run.score, labels=labels, axes=panels[: len(shown)]
     )
     caption = (
-        f"Courses of {len(shown)} patients: of each rupture pattern the patients with most rated sessions, in turn. "
-        "Dotted lines bridge missing ratings; the dashed line is the baseline to be regained."
+        f"Courses of {len(shown)} patients, from each rupture pattern those with most rated sessions. Dotted lines "
+        "bridge missing ratings; the dashed line is the baseline to be regained."
     )
     run.show_figure(section, "patients", axes[0], caption, alt="Courses of single patients with ruptures and repairs.")
 

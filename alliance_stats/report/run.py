@@ -14,10 +14,14 @@ import pandas as pd
 
 from alliance_stats.figures.saving import save_figure
 from alliance_stats.figures.style import WIDTH, styled
-from alliance_stats.report.numbers import number
-from alliance_stats.report.page import Format, Labels, Section
-from alliance_stats.report.study import Study
-from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, generator
+from alliance_stats.report.models import AnyFit, facts, models_table
+from alliance_stats.report.numbers import Format, number
+from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.pseudonyms import masked, names_of, seed_of, shows_ids
+from alliance_stats.report.spreadsheet import as_csv
+from alliance_stats.report.study import StudyFile
+from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError
+from alliance_stats.tables.terms import glance, tidy, variances
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +35,7 @@ class Run:
 
     Attributes
     ----------
-    study : Study
+    study : StudyFile
     folder : Path
         Where tables and figures are written.
     sessions, events : DataFrame
@@ -48,11 +52,13 @@ class Run:
         What to say first, on the command line too.
     notes : list of str
         What the reader must know: warnings and parts that could not be done.
+    models : list of dict
+        The facts of each fitted model, the rows of the table ``models``.
     n_undone : int
         Parts that the study file asks for and that could not be done.
     """
 
-    study: Study
+    study: StudyFile
     folder: Path
     sessions: pd.DataFrame
     events: pd.DataFrame
@@ -63,8 +69,8 @@ class Run:
     facts_by_part: dict[str, list[str]] = field(default_factory=dict)
     headline: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    flow: list[dict[str, Any]] = field(default_factory=list)
     cited: list[dict[str, str]] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
     n_undone: int = 0
     n_figures: int = 0
     _names: dict[str, Mapping[Any, str]] = field(default_factory=dict)
@@ -76,13 +82,13 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The study's seed; 1 where the study file names none."""
-        return int(self.study.section("study").get("seed", 1))
+        """The study's seed."""
+        return seed_of(self.study)
 
     @property
     def show_ids(self) -> bool:
         """Whether the study file asks for the real ids in what is written."""
-        return bool(self.study.section("study").get("show_ids", False))
+        return shows_ids(self.study)
 
     def state(self, *sentences: str) -> str:
         """Add sentences to the methods text, in the paragraph of the present section; returns them as one text."""
@@ -95,36 +101,33 @@ class Run:
         return self.sections[-1]
 
     def names(self, column: str) -> Mapping[Any, str]:
-        """What each patient or therapist is called in the outputs: a pseudonym, or the id where the study says so.
-
-        Pseudonyms are numbered in a random order (by the study's seed), so that they do not tell the order of
-        admission.
-        """
+        """What each patient or therapist is called in the outputs: a pseudonym, or the id where the study says so."""
         if column not in self._names:
-            ids = pd.unique(self.sessions[column].dropna())
-            ids = ids[np.argsort([str(one) for one in ids], kind="stable")]
-            letter, digits = column[0].upper(), max(2, len(str(len(ids))))
-            order = generator(self.seed).permutation(len(ids)) + 1
-            self._names[column] = {
-                one: str(one) if self.show_ids else f"{letter}{number:0{digits}d}"
-                for one, number in zip(ids, order, strict=True)
-            }
+            self._names[column] = names_of(self.study, self.sessions, column)
         return self._names[column]
 
     def masked(self, table: pd.DataFrame) -> pd.DataFrame:
         """`table` with patients and therapists called by their names in the outputs."""
-        columns = [column for column in (PATIENT, THERAPIST) if column in table and column in self.sessions]
-        named = {column: table[column].map(self.names(column)) for column in columns}
-        table = table.assign(**named)
-        return table if self.show_ids or PATIENT not in named else _sorted(table)
+        names = {column: self.names(column) for column in (PATIENT, THERAPIST) if column in self.sessions}
+        return masked(table, names, ids_shown=self.show_ids)
 
     def keep(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write a result table as CSV and remember it."""
         path = self.folder / "tables" / f"{name}.csv"
         path.parent.mkdir(exist_ok=True)
         self.tables[name] = self.masked(table)
-        self.tables[name].to_csv(path, index=False, lineterminator="\n", encoding="utf-8")
+        path.write_text(as_csv(self.tables[name]), encoding="utf-8", newline="\n")
         return table
+
+    def keep_model(self, name: str, fit: AnyFit) -> None:
+        """Keep a fitted model's tables, and its line in the table ``models``; one that did not converge is noted."""
+        self.keep(f"{name}_terms", tidy(fit))
+        self.keep(f"{name}_glance", glance(fit))
+        self.keep(f"{name}_variances", variances(fit))
+        self.models.append(facts(name, fit))
+        self.keep("models", models_table(self.models))
+        if not self.models[-1]["converged"]:
+            self.notes.append(f"The model {name!r} did not converge: do not interpret its numbers.")
 
     def citer(self, table: str, column: str) -> Callable[..., str]:
         """A function that prints the number in `column` of a kept table, in the row that its first column names.
@@ -149,9 +152,12 @@ class Run:
         *,
         labels: Labels,
         formats: Mapping[str, Format] | None = None,
+        words: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
-        """Put a kept table on the page."""
-        section.table(self.tables[name], caption, labels=labels, formats=formats, file=f"tables/{name}.csv")
+        """Put a kept table on the page; `words` replaces values of a column by words for them."""
+        table = self.tables[name]
+        table = table.assign(**{column: table[column].replace(dict(own)) for column, own in (words or {}).items()})
+        section.table(table, caption, labels=labels, formats=formats, file=f"tables/{name}.csv")
 
     def show_figure(self, section: Section, name: str, axes: Axes, caption: str, *, alt: str) -> None:
         """Write a figure as PNG and SVG and put it on the page."""
@@ -184,7 +190,7 @@ class Run:
 
 
 def blank_axes(height: float, *, width: float = WIDTH) -> Axes:
-    """Axes of a figure of its own, which no window and no other figure knows of."""
+    """Axes of a new figure that no window shows."""
     from matplotlib.figure import Figure
 
     with styled():
@@ -192,13 +198,8 @@ def blank_axes(height: float, *, width: float = WIDTH) -> Axes:
 
 
 def blank_grid(rows: int, columns: int, height: float, *, width: float = WIDTH) -> list[Axes]:
-    """Axes of a figure of its own in rows and columns, as one list."""
+    """Axes of a new figure in rows and columns, as one list."""
     from matplotlib.figure import Figure
 
     with styled():
         return list(Figure(figsize=(width, height)).subplots(rows, columns, squeeze=False).ravel())
-
-
-def _sorted(table: pd.DataFrame) -> pd.DataFrame:
-    """By pseudonym, so that the order of rows does not tell the order of ids either."""
-    return table.sort_values(PATIENT, kind="stable").reset_index(drop=True)

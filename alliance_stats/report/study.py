@@ -7,16 +7,17 @@ file leaves out, the function it mirrors decides.
 from __future__ import annotations
 
 import inspect
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from alliance_stats.tables.schema import DataError, suggest
 
 REPEATABLE = ("keep", "score", "flip")
-"""Sections that may stand several times, written ``[[score]]``."""
+"""Sections that may occur more than once, written ``[[score]]``."""
 
 
 class StudyError(DataError):
@@ -24,8 +25,8 @@ class StudyError(DataError):
 
 
 @dataclass(frozen=True)
-class Study:
-    """A study file as read: where it stands and what it says, every key known.
+class StudyFile:
+    """A study file as read: its path and its settings, every section and key known.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class Study:
         return dict(self.settings.get(name, {}))
 
     def tables(self, name: str) -> list[dict[str, Any]]:
-        """The tables of a section that may stand several times, as ``[[score]]``, or once, as ``[score]``."""
+        """The tables of a section written several times, as ``[[score]]``, or once, as ``[score]``."""
         content = self.settings.get(name, [])
         return [dict(table) for table in (content if isinstance(content, list) else [content])]
 
@@ -52,18 +53,29 @@ class Study:
         return name in self.settings
 
     def file(self, section: str) -> Path:
-        """The path of the data file that `section` names, which must be there."""
-        name = self.section(section)["file"]
-        path = self.path.parent / str(name)
+        """The path of the data file that `section` names, which must exist."""
+        name = str(self.section(section)["file"])
+        path = self.beside(section, "file", name)
         if not path.is_file():
-            raise StudyError(
-                f"[{section}] file = {str(name)!r}: there is no such file in {self.path.parent}.",
-                remedy=_nearest_file(path),
-            )
+            problem = f"[{section}] file = {name!r}: there is no such file in {self.path.parent}."
+            raise StudyError(problem, remedy=_nearest_file(path))
         return path
 
+    def beside(self, section: str, key: str, name: str) -> Path:
+        """The path of a file in the study file's folder, or in a folder below it.
 
-def read_study(path: Path, sections: Mapping[str, frozenset[str]], *, required: Mapping[str, tuple[str, ...]]) -> Study:
+        A study file is data and may come from somebody else: it cannot name a file elsewhere on this machine.
+        """
+        inside = Path(os.path.normpath(name))
+        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in inside.parts:
+            problem = f"{self.path}: [{section}] {key} = {name!r} is outside the folder of the study file."
+            raise StudyError(problem, remedy="Put the file beside the study file, or in a folder below it.")
+        return self.path.parent / inside
+
+
+def read_study(
+    path: Path, sections: Mapping[str, frozenset[str]], *, required: Mapping[str, tuple[str, ...]]
+) -> StudyFile:
     """Read and check a study file.
 
     Parameters
@@ -98,7 +110,7 @@ def read_study(path: Path, sections: Mapping[str, frozenset[str]], *, required: 
     for name in ("read", "detect"):
         if name not in settings:
             raise StudyError(f"{path} has no section [{name}].", remedy=f"Add one, with {_listed(required[name])}.")
-    return Study(path, settings)
+    return StudyFile(path, settings)
 
 
 def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -> frozenset[str]:

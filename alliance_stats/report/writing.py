@@ -1,11 +1,9 @@
-"""What the command line calls: check, score, detect, and the report as a folder that is there whole or not at all."""
+"""What the command line calls: check, score, detect, and the report as a folder, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,9 +19,11 @@ from alliance_stats.report.part_dropout import relate_to_dropout
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
-from alliance_stats.report.reading import check, find_ruptures, open_study, read_and_score, study_endings
+from alliance_stats.report.pseudonyms import masked_for
 from alliance_stats.report.run import Progress, Run
-from alliance_stats.report.study import Study, StudyError
+from alliance_stats.report.sections import open_study
+from alliance_stats.report.steps import check, find_ruptures, read_and_score, study_endings
+from alliance_stats.report.study import StudyError, StudyFile
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.tables.flow import flow
 from alliance_stats.tables.schema import suggest
@@ -66,17 +66,22 @@ def check_study(path: Path) -> pd.DataFrame:
 
 
 def score_study(path: Path) -> pd.DataFrame:
-    """SESSIONS of the study with its scores."""
-    return read_and_score(open_study(path))
+    """SESSIONS of the study with its scores, ids replaced by pseudonyms unless the study file shows ids."""
+    study = open_study(path)
+    sessions = read_and_score(study)
+    return masked_for(study, sessions, sessions)
 
 
 def detect_study(path: Path) -> pd.DataFrame:
-    """EVENTS of the study by the rule it names."""
+    """EVENTS of the study by the rule it names, ids replaced by pseudonyms unless the study file shows ids."""
     study = open_study(path)
-    return find_ruptures(study, read_and_score(study))
+    sessions = read_and_score(study)
+    return masked_for(study, sessions, find_ruptures(study, sessions))
 
 
-def write_report(path: Path, out: Path, *, progress: Progress = lambda step, done, total: None) -> Written:
+def write_report(
+    path: Path, out: Path, *, force: bool = False, progress: Progress = lambda step, done, total: None
+) -> Written:
     """Run the study at `path` and write its report into the folder `out`.
 
     Parameters
@@ -85,6 +90,8 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
         The study file.
     out : Path
         The folder to write; an earlier report there is replaced as a whole when the new one is complete.
+    force : bool
+        Replace an earlier report even if some of its files were changed after it was written.
     progress : callable
         Called with the step, how many are done, and how many there are.
 
@@ -98,7 +105,7 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
     total = len(PARTS) + 3
     progress("reading", 0, total)
     study = open_study(path)
-    with whole_folder(out) as folder:
+    with whole_folder(out, force=force) as folder:
         sessions = read_and_score(study)
         progress("detecting ruptures", 1, total)
         run = Run(study, folder, sessions, find_ruptures(study, sessions), study_endings(study, sessions))
@@ -117,7 +124,7 @@ def write_report(path: Path, out: Path, *, progress: Progress = lambda step, don
     return Written(tuple(run.headline), tuple(run.notes), len(run.tables), run.n_figures, run.n_undone)
 
 
-def symptoms(study: Study, sessions: pd.DataFrame) -> list[str]:
+def symptoms(study: StudyFile, sessions: pd.DataFrame) -> list[str]:
     """The symptom score of ``[outcome]``, if the study has one."""
     if not study.has("outcome"):
         return []
@@ -138,19 +145,6 @@ def demo_study() -> Path:
         "The shipped study is not beside this installation of alliance_stats.",
         remedy="Run the demo in a clone of the repository.",
     )
-
-
-def write_table(table: pd.DataFrame, out: Path) -> None:
-    """Write a table as CSV, whole or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.absolute().parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            table.to_csv(file, index=False, lineterminator="\n")
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(out)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _write_page(run: Run) -> None:

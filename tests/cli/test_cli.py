@@ -124,6 +124,7 @@ def test_several_scores_an_instrument_of_ones_own_and_a_question(tmp_path, capsy
     rows.to_csv(tmp_path / "s.csv", index=False)
     (tmp_path / "three.toml").write_text(INSTRUMENT)
     (tmp_path / "study.toml").write_text(
+        "[study]\nshow_ids = true\n"
         '[read]\nfile = "s.csv"\npatient = "patient"\nsession = "session"\n'
         '[[score]]\ninstrument = "ARM-5"\nitems = "arm{item}"\ninto = "alliance"\n'
         '[[score]]\ninstrument = "three.toml"\nitems = "line{item}"\ninto = "lines"\n'

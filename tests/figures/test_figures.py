@@ -308,3 +308,14 @@ def test_the_multiverse_has_a_line_for_every_rule_estimated_or_not(ax):
     assert sorted(x for x, _ in points(ax, "o") + points(ax, "s")) == [-1, 1, 2]
     with pytest.raises(ValueError, match="Known: 'x'"):
         als.figures.plot_multiverse(table, term="z", ax=ax)
+
+
+def test_attendance_has_the_same_bytes_in_any_order_of_rows(tmp_path):
+    study = als.simulate_study(n_patients=30, n_therapists=4, seed=2)
+    written = []
+    for seed in (1, 2):
+        sessions = study.sessions.sample(frac=1, random_state=seed)
+        endings = study.endings.sample(frac=1, random_state=seed)
+        axes = als.figures.plot_attendance(sessions, score="alliance", endings=endings)
+        written.append([path.read_bytes() for path in als.save_figure(axes, tmp_path / f"attendance{seed}")])
+    assert written[0] == written[1]

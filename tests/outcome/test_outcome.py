@@ -204,7 +204,7 @@ def test_predictions_of_new_patients():
         (lambda t: t[t["pattern"] != "none"], "has the pattern 'none'"),
         (lambda t: t.drop(columns="n_rated"), "no column 'n_rated'"),
         (lambda t: t.assign(phq9_post="x"), "must hold numbers"),
-        (lambda t: pd.concat([t, t]), "stands twice"),
+        (lambda t: pd.concat([t, t]), "Duplicate patient rows"),
         (lambda t: t.assign(phq9_post=5.0), "same value in every row"),
         (lambda t: t.assign(phq9_post=t["phq9_pre"]), "no residual"),
     ],
@@ -397,7 +397,7 @@ def test_growth_refusals(study):
     patients = pd.DataFrame({"patient": study.endings["patient"], "pattern": "none"})
     with pytest.raises(als.DataError, match="another pattern"):
         fit_growth(study.sessions, patients, measure="phq9")
-    with pytest.raises(als.DataError, match="stands twice"):
+    with pytest.raises(als.DataError, match="Duplicate patient rows"):
         fit_growth(study.sessions, pd.concat([patients, patients]), measure="phq9")
 
 
@@ -431,3 +431,21 @@ def test_every_fit_speaks_the_shared_vocabulary(study):
         assert "<table" in fit._repr_html_()
         with pytest.raises(AttributeError):
             fit.fit = None
+
+
+def test_least_squares_is_that_of_statsmodels():
+    from statsmodels.regression.linear_model import OLS
+
+    from alliance_stats.outcome.linear import fit_linear
+
+    rng = np.random.default_rng(4)
+    table = pd.DataFrame({"x": rng.normal(1000, 3, 80), "z": rng.normal(0, 1e-3, 80)})
+    table["y"] = 2 + 0.3 * table["x"] - 40 * table["z"] + rng.normal(0, 1, 80)
+    fit = fit_linear("y ~ x + z", table)
+    theirs = OLS(table["y"], table[["x", "z"]].assign(Intercept=1.0)[["Intercept", "x", "z"]]).fit()
+    ours = fit.tidy(level=0.9).set_index("term")
+    np.testing.assert_allclose(ours["estimate"], theirs.params, rtol=1e-8)
+    np.testing.assert_allclose(ours["std_error"], theirs.bse, rtol=1e-8)
+    np.testing.assert_allclose(ours["p_value"], theirs.pvalues, rtol=1e-6)
+    np.testing.assert_allclose(ours[["ci_low", "ci_high"]], theirs.conf_int(0.1), rtol=1e-7)
+    np.testing.assert_allclose(fit.log_likelihood, theirs.llf, rtol=1e-10)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from alliance_stats.report.reading import open_study, read_and_score, study_endings
+from alliance_stats.report.sections import open_study
+from alliance_stats.report.steps import read_and_score, study_endings
 from alliance_stats.report.study import StudyError
 
 TOML = """

@@ -5,7 +5,8 @@ import pytest
 
 from alliance_stats.cli import main
 from alliance_stats.load.keeping import keep
-from alliance_stats.report.reading import open_study, read_and_score, study_endings
+from alliance_stats.report.sections import open_study
+from alliance_stats.report.steps import read_and_score, study_endings
 from alliance_stats.report.study import StudyError
 from alliance_stats.tables.schema import DataError
 

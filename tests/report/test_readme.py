@@ -25,7 +25,7 @@ def test_the_example_prints_what_the_readme_says():
 
 
 def test_the_study_file_in_the_readme_is_a_study_file(tmp_path):
-    from alliance_stats.report.reading import open_study
+    from alliance_stats.report.sections import open_study
 
     toml = re.search(r"```toml\n(.*?)```", README, re.DOTALL)[1]
     (tmp_path / "study.toml").write_text(toml, encoding="utf-8")

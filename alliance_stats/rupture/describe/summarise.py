@@ -14,6 +14,7 @@ from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_f
 from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.endings import check_endings
 from alliance_stats.tables.flow import carried
+from alliance_stats.tables.same_series import is_linear_function
 from alliance_stats.tables.schema import ENDING, PATIENT, PATTERNS, STATUSES, THERAPIST, check_sessions
 
 
@@ -46,7 +47,8 @@ def summarise_patients(
         ``n_censored``, ``pattern`` (``none``; ``repaired``: every decided rupture was; ``unrepaired``: none was;
         ``mixed``; ``censored``: none decided yet), ``cannot_fire`` (why the rule could not have found a rupture in this
         patient, empty where it could; missing if the events do not tell their rule), ``n_therapists``, and for each
-        measure ``<measure>_pre``, ``<measure>_post``, ``n_<measure>``.
+        measure ``<measure>_pre``, ``<measure>_post``, ``n_<measure>``. ``attrs["score"]`` names the score, and
+        ``attrs["linear_in_score"]`` the measures that are a linear function of it: models of outcome refuse those.
 
     Raises
     ------
@@ -89,7 +91,8 @@ def summarise_patients(
     for measure in measures:
         columns.update(_before_and_after(table, measure, codes, n))
     patients = pd.DataFrame(columns)
-    patients.attrs.update(carried(sessions))
+    same = [name for name in measures if is_linear_function(table[name], table[source])]
+    patients.attrs.update(carried(sessions) | {"score": source, "linear_in_score": same})
     return patients
 
 

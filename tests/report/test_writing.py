@@ -1,15 +1,12 @@
-"""The report on the shipped study: the same bytes twice, every number from a table, whole or not at all."""
+"""The report on the shipped study: the same bytes twice, every number from a table, every sentence from the fit."""
 
-import contextlib
 import hashlib
 import html
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +14,6 @@ import pytest
 
 from alliance_stats.cli import main
 from alliance_stats.report import numbers as printing
-from alliance_stats.report.folder import whole_folder
-from alliance_stats.report.page import Section, page
-from alliance_stats.report.study import StudyError
 from alliance_stats.report.writing import demo_study
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +71,16 @@ def test_the_manifest_lists_every_file_as_it_is(report):
         assert len(pd.read_csv(report / "tables" / f"{name}.csv")) == n_rows
 
 
-PRINTERS = (printing.number, printing.percent, printing.p_value, printing.brief, printing.degrees)
+PRINTERS = (
+    printing.number,
+    printing.percent,
+    printing.p_value,
+    printing.brief,
+    printing.tally,
+    printing.one_decimal,
+    printing.two_decimals,
+    printing.correlation,
+)
 
 
 def test_every_cited_number_is_that_cell_of_its_table(report):
@@ -96,10 +99,10 @@ def test_every_number_of_the_methods_paragraph_comes_from_a_table_or_the_setting
     cited = pd.read_csv(report / "tables/cited_numbers.csv", dtype=str, keep_default_na=False)["text"]
     for name in ("phq9", "running_mean_2pooled", "(Cranford et al., 2006)"):
         text = text.replace(name, "")
-    from_settings = {"95", "2", "1,000", "1"}  # level, the rule's size, draws, lag
-    numbers_in = re.findall(r"(?<![\w.])−?[\d,]*\.?\d+(?: %)?(?![\w])", text)
+    text = re.sub(r"tests: t, [^;]*;|clustered by therapist \([^)]*\)", "", text)  # words of models.csv
+    from_settings = {"95%", "2", "1,000", "1"}  # level, the rule's size, draws, lag
+    numbers_in = re.findall(r"(?<![\w.])−?[\d,]*\.?\d+%?(?![\w])", text)
     unexplained = {one for one in numbers_in if one.strip(",") not in set(cited) | from_settings}
-    unexplained -= {"95 %"}
     assert {one for one in unexplained if f"< {one}" not in set(cited)} == set()
 
 
@@ -118,7 +121,7 @@ def test_the_paragraph_is_alive(report, tmp_path):
     text = methods(tmp_path / "out")
     assert "117 patients" in text
     assert "previous_2pooled" in text
-    assert "200 studies" in text
+    assert "200 simulated studies" in text
     assert "120 patients" not in text
 
 
@@ -135,97 +138,6 @@ def test_pseudonyms_are_the_same_in_every_table(report):
     patients = pd.read_csv(report / "tables/patients.csv").set_index("patient")
     events = pd.read_csv(report / "tables/events.csv")
     assert events.groupby("patient").size().to_dict() == patients["n_ruptures"].loc[lambda n: n > 0].to_dict()
-
-
-def test_data_are_escaped_on_the_page():
-    section = Section("x", "<h>")
-    section.paragraph("a < b & c")
-    section.table(pd.DataFrame({"<c>": ["<script>"]}), "<caption>", labels={"<c>": "<head>"})
-    section.notes(["<note>"])
-    section.tiles({"<name>": "<value>"})
-    section.folded("<summary>", "<text>")
-    section.figure(b"<svg/>", "<caption>", alt='"quoted"', file="<file>")
-    text = page("<title>", "<lead>", [section])
-    for name in ("h", "c", "script", "caption", "head", "note", "name", "value", "summary", "text", "title", "lead"):
-        body = text.split("</style>")[1]
-        assert f"<{name}>" not in body.replace("<caption>&lt;", "").replace("<summary>&lt;", "").replace("<head>", "")
-    assert 'alt="&quot;quoted&quot;"' in text
-
-
-# -- whole or not at all --------------------------------------------------------------------------------------
-
-
-def interrupted(out):
-    """A run that fails after its first file."""
-    with contextlib.suppress(ZeroDivisionError), whole_folder(out) as folder:
-        (folder / "half.txt").write_text("half")
-        raise ZeroDivisionError
-
-
-def test_an_error_half_way_leaves_nothing_and_the_old_report_whole(tmp_path):
-    out = tmp_path / "out"
-    interrupted(out)
-    assert list(tmp_path.iterdir()) == []
-    with whole_folder(out) as folder:
-        (folder / "manifest.json").write_text('{"outputs": [{"file": "a.txt"}]}')
-        (folder / "a.txt").write_text("old")
-    interrupted(out)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (out / "a.txt").read_text() == "old"
-    with whole_folder(out) as folder:
-        (folder / "b.txt").write_text("new")
-    assert [path.name for path in out.iterdir()] == ["b.txt"], "an earlier report is replaced as a whole"
-
-
-def test_files_of_others_are_never_lost(tmp_path, capsys):
-    out = tmp_path / "thesis"
-    out.mkdir()
-    (out / "chapter1.txt").write_text("years of work")
-    with pytest.raises(StudyError, match=r"chapter1\.txt"), whole_folder(out):
-        pass
-    assert main(["report", str(demo_study()), "--out", str(out)]) == 2
-    assert (out / "chapter1.txt").read_text() == "years of work"
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(StudyError, match="is a file"), whole_folder(tmp_path / "file"):
-        pass
-
-
-def stopped_half_way(out, number):
-    """A report run that is sent a signal once its first table stands in the unfinished folder."""
-    command = [sys.executable, "-m", "alliance_stats", "report", str(demo_study()), "--out", str(out)]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # a shell lets its background jobs ignore Ctrl-C, and so would their children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    deadline = time.monotonic() + 120
-    while not list(out.parent.glob(f".{out.name}.partial-*/tables/*.csv")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(number)
-    return process.wait()
-
-
-def test_a_killed_run_leaves_no_half_report_and_the_next_one_cleans_up(tmp_path):
-    out = tmp_path / "out"
-    with whole_folder(out) as folder:
-        (folder / "manifest.json").write_text('{"outputs": []}')
-    before = files(out)
-    assert stopped_half_way(out, signal.SIGKILL) == -signal.SIGKILL
-    assert files(out) == before, "the earlier report is whole"
-    assert len(list(tmp_path.glob(".out.partial-*"))) == 1
-    with whole_folder(out) as folder:
-        (folder / "manifest.json").write_text('{"outputs": []}')
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_leaves_nothing_at_all(number, tmp_path):
-    assert stopped_half_way(tmp_path / "out", number) == 128 + number
-    assert list(tmp_path.iterdir()) == []
 
 
 # -- parts that the data do not allow --------------------------------------------------------------------------
@@ -257,3 +169,116 @@ def test_columns_may_have_any_name(tmp_path, capsys):
     assert main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]) == 0
     assert "could not be done" not in capsys.readouterr().err
     assert (tmp_path / "out/figures/next_session.svg").exists()
+
+
+# -- sentences come from the fitted models -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    """A function that writes the report on the shipped study with changes of its study file, and returns its text."""
+
+    def run(*changes, out="out"):
+        toml = demo_study().read_text(encoding="utf-8").replace("draws = 1000", "draws = 100")
+        for old, new in changes:
+            assert old in toml
+            toml = toml.replace(old, new)
+        (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
+        for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+            (tmp_path / name).write_bytes((ROOT / "data" / name).read_bytes())
+        status = main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / out)])
+        return status, tmp_path / out
+
+    return run
+
+
+def test_the_methods_name_only_what_was_fitted(report, shipped):
+    text = methods(report)
+    assert "the number of rated sessions" not in text.split("The last")[0]
+    assert "in 114 patients of 12 therapists (linear mixed model, REML, with random intercepts for therapists" in text
+    assert "1,084 sessions of" in text
+    assert "random intercepts and slopes of session number for patients" in text
+    assert "Satterthwaite df" in text
+    assert "clustered by therapist" in text
+    bare = (
+        (
+            "[next_session]                        # fit_next_session",
+            "[next_session]\nslope = false\ncentre = 'so_far'\ninitial = false\ntherapist = 'none'",
+        ),
+        ('symptom = "phq9"', 'symptom = "phq9"\nexposure = "n_rated"\ntherapist = "none"'),
+        ('cluster = "therapist"', ""),
+    )
+    status, out = shipped(*bare)
+    assert status == 0
+    text = methods(out)
+    assert "slopes of session number for patients" not in text.split("Change of the")[0]
+    assert "relative to the patient's own mean so far" in text
+    assert "first 'phq9', 'alliance'" not in text, "initial = false: the first score is not among the predictors"
+    assert "(ordinary least squares; tests: t, n − p df; standard errors: model-based)" in text
+    assert "clustered" not in text
+
+
+def test_numbers_of_each_model_are_in_its_sentence(report):
+    models = pd.read_csv(report / "tables/models.csv", index_col="name")
+    text = methods(report)
+    assert models.index.tolist() == ["outcome", "next_session", "growth", "dropout"]
+    for name in ("next_session", "growth", "dropout"):
+        one = models.loc[name]
+        counts = (
+            f"{one['sessions']:,.0f} sessions of {one['patients']:.0f} patients of {one['therapists']:.0f} therapists"
+        )
+        assert counts in text
+    low, high = pd.read_csv(report / "tables/dropout_terms.csv")["df"].agg(["min", "max"])
+    assert models.loc["dropout", "tests"] in {f"t, {low:.3g} df", f"t, {low:.3g}–{high:.3g} df"}
+    assert f"tests: {models.loc['dropout', 'tests']}; standard errors: {models.loc['dropout', 'errors']}" in text
+
+
+def test_one_flipped_series_is_not_regressed_on_itself(shipped, capsys):
+    flip = '[[flip]]\ncolumn = "phq9"\ninto = "wellbeing"\nlow = 0\nhigh = 27\n\n[endings]'
+    formula = ('formula = "rupture_open + repaired_before + session"', 'formula = "session"')
+    status, out = shipped(("[endings]", flip), ('score = "alliance"', 'score = "wellbeing"'), formula)
+    said = capsys.readouterr().err
+    assert status == 1
+    assert said.count("is a linear function of 'wellbeing'") == 3
+    tables = {path.stem for path in (out / "tables").iterdir()}
+    assert not tables & {"outcome_terms", "next_session_terms", "growth_terms"}
+    assert {"chance", "dropout_terms"} <= tables, "what can be asked of one series is there"
+    assert "reversed within its range" in methods(out)
+
+
+def test_events_too_few_to_draw_are_in_the_tables_only(tmp_path):
+    course = [5, 5, 5, 2, 5, 5]
+    rows = [f"p{p},{s},{course[s - 1] if p < 2 else 5 + 0.1 * (s % 2)}" for p in range(8) for s in range(1, 7)]
+    (tmp_path / "s.csv").write_text("\n".join(["patient,session,alliance", *rows]))
+    (tmp_path / "e.csv").write_text(
+        "\n".join(["patient,ending", *(f"p{p},{'dropout' if p == 0 else 'completed'}" for p in range(8))])
+    )
+    (tmp_path / "study.toml").write_text(
+        '[read]\nfile = "s.csv"\npatient = "patient"\nsession = "session"\n[endings]\nfile = "e.csv"\n'
+        '[detect]\nscore = "alliance"\nrule = "previous_2pooled"\n[chance]\ndraws = 100\n'
+    )
+    main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
+    assert len(pd.read_csv(tmp_path / "out/tables/events.csv")) == 2
+    drawn = {path.stem for path in (tmp_path / "out/figures").iterdir()}
+    assert not drawn & {"prevalence", "onset_aligned"}
+
+
+# -- ids and spreadsheets ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["score", "detect"])
+def test_score_and_detect_keep_the_promise_of_pseudonyms(command, report, shipped, tmp_path, capsys):
+    out = tmp_path / "table.csv"
+    assert main([command, str(demo_study()), "--out", str(out)]) == 0
+    table = pd.read_csv(out)
+    assert table["patient"].str.fullmatch(r"P\d{3}").all()
+    assert not re.search(r"\b[pt]\d{2,3}\b", out.read_text(encoding="utf-8"))
+    if command == "detect":
+        inside = pd.read_csv(report / "tables/events.csv")
+        assert table["patient"].tolist() == inside["patient"].tolist(), "the same pseudonyms as in the report"
+    toml = demo_study().read_text(encoding="utf-8").replace("show_ids = false", "show_ids = true")
+    for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+        (tmp_path / name).write_bytes((ROOT / "data" / name).read_bytes())
+    (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
+    assert main([command, str(tmp_path / "study.toml"), "--out", str(out)]) == 0
+    assert pd.read_csv(out)["patient"].str.fullmatch(r"p\d{3}").all()

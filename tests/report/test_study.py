@@ -1,0 +1,109 @@
+"""A study file is data: it reaches no file outside its folder, and nothing in it is run."""
+
+import pytest
+
+from alliance_stats.cli import main
+from alliance_stats.report.sections import in_section, open_study
+from alliance_stats.report.study import StudyError
+
+GOOD = """
+[read]
+file = "s.csv"
+patient = "patient"
+session = "session"
+[detect]
+score = "alliance"
+rule = "previous_2pooled"
+[chance]
+draws = 100
+"""
+
+
+def study(folder, text=GOOD):
+    rows = [f"p{p},{s},{5 + (p + s) % 2 + 0.1 * (p == 1)},{10 + s % 3 + p}" for p in range(8) for s in range(1, 9)]
+    (folder / "s.csv").write_text("\n".join(["patient,session,alliance,phq9", *rows]))
+    endings = [f"p{p},{'dropout' if p % 3 == 0 else 'completed'}" for p in range(8)]
+    (folder / "e.csv").write_text("\n".join(["patient,ending", *endings]))
+    (folder / "study.toml").write_text(text)
+    return folder / "study.toml"
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../s.csv", "sub/../../s.csv", "C:\\\\data.csv", "\\\\\\\\host\\\\x.csv"]
+)
+@pytest.mark.parametrize("where", ['file = "s.csv"', "[detect]", "[endings]"], ids=["read", "instrument", "endings"])
+def test_files_outside_the_folder_are_refused(tmp_path, capsys, name, where):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "s.csv").write_text("patient,session,alliance\np1,1,5\n")
+    new = {
+        'file = "s.csv"': f'file = "{name}"',
+        "[detect]": f'[score]\ninstrument = "{name}.toml"\nitems = "wai_{{item}}"\ninto = "a"\n[detect]',
+        "[endings]": f'[endings]\nfile = "{name}"\n',
+    }[where]
+    path = study(inside, GOOD.replace(where, new) if where in GOOD else GOOD + new)
+    assert main(["report", str(path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "outside the folder of the study file" in said
+    assert said.count("\n") == 1
+
+
+def test_a_folder_below_is_fine(tmp_path):
+    (tmp_path / "data").mkdir()
+    path = study(tmp_path, GOOD.replace('"s.csv"', '"./data/../data/s.csv"'))
+    (tmp_path / "s.csv").rename(tmp_path / "data/s.csv")
+    assert main(["check", str(path)]) == 0
+
+
+def attacks(marker):
+    code = f"I(__import__('os').system('touch {marker}'))"
+    calls = [
+        code,
+        f"np.add(1, {code})",
+        f"C(phq9, contr.treatment(base={code}))",
+        f"{{{code}}}",
+        f"I(session.to_csv('{marker}'))",
+        f"np.savetxt('{marker}', session)",
+        f"I(open('{marker}', 'w').write('x'))",
+        f"session + {code}:session",
+    ]
+    return {
+        f"formula {k}": f'[endings]\nfile = "e.csv"\n[dropout]\nformula = """{one}"""\n' for k, one in enumerate(calls)
+    } | {
+        "covariate of the outcome": f'[outcome]\nsymptom = "phq9"\ncovariates = ["""{code}"""]\n',
+        "covariate with a backtick": f'[outcome]\nsymptom = "phq9"\ncovariates = ["""x` + {code} + `y"""]\n',
+        "symptom": f'[outcome]\nsymptom = """{code}"""\n',
+        "covariate of the next session": f'[outcome]\nsymptom = "phq9"\n[next_session]\ncovariates = ["""{code}"""]\n',
+        "measure of dropout": f'[endings]\nfile = "e.csv"\n[dropout]\nformula = "session"\nmeasures = ["""{code}"""]\n',
+        "cluster": f'[endings]\nfile = "e.csv"\n[dropout]\nformula = "session"\ncluster = """{code}"""\n',
+        "keep": f'[[keep]]\ncolumn = "session"\nequals = """{code}"""\nbecause = """{code}"""\n',
+        "flip": f'[[flip]]\ncolumn = "phq9"\ninto = """{code}"""\nlow = 0\nhigh = 27\n',
+        "title": f'[study]\ntitle = """{code} <script>$\\\\frac{{$</script>"""\n',
+    }
+
+
+@pytest.mark.parametrize("name", attacks("x"))
+def test_nothing_in_a_study_file_is_run(name, tmp_path, capsys):
+    marker = tmp_path / "it_ran"
+    path = study(tmp_path, GOOD + attacks(marker)[name])
+    status = main(["report", str(path), "--out", str(tmp_path / "out")])
+    assert not marker.exists()
+    assert status in (0, 1, 2)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_column_named_like_code_is_only_a_name(tmp_path, capsys):
+    marker = tmp_path / "it_ran"
+    code = f"I(__import__('os').system('touch {marker}'))"
+    path = study(tmp_path, GOOD + f'[outcome]\nsymptom = """{code}"""\n[next_session]\n[growth]\n')
+    text = (tmp_path / "s.csv").read_text().replace("phq9", f'"{code}"', 1)
+    (tmp_path / "s.csv").write_text(text)
+    main(["report", str(path), "--out", str(tmp_path / "out")])
+    assert not marker.exists()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_mistake_in_a_section_names_the_study_file(tmp_path):
+    known = open_study(study(tmp_path))
+    with pytest.raises(StudyError, match=r"study\.toml: \[flip\] high must be a number"):
+        in_section(known, "flip", lambda: (_ for _ in ()).throw(ValueError("high must be a number")))
