@@ -1,0 +1,1 @@
+"""Several measures that move each other over time, within series."""

@@ -1,0 +1,227 @@
+"""From the numbers that are searched over to the matrices of the model, with the derivatives.
+
+The search moves the lagged coefficients themselves, and each covariance matrix by the elements of a lower triangular
+L with D = L L', whose diagonal may be zero or negative: so it can reach singular matrices. Error variances are squares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alliance_stats.dynamics.filtering import Scores, System
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Matrices(NamedTuple):
+    """The model of one group: w' = lagged w + e, e ~ N(0, shock); w at time 0 ~ N(0, start); (b, s) ~ N(0, between)."""
+
+    lagged: FloatArray
+    shock: FloatArray
+    start: FloatArray
+    between: FloatArray
+    error: FloatArray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which parameters there are.
+
+    Attributes
+    ----------
+    k : int
+        Measures.
+    slopes : bool
+        Random slopes over time beside the random levels.
+    stationary : bool
+        The deviations start in the distribution they keep; else with a free covariance matrix.
+    error : None, "estimated" or (k,) array
+        Error variances: none, estimated, or known.
+    n_groups : int
+        Groups with lagged coefficients of their own.
+    half : float
+        Half the number of steps from the first time to the last. Slopes are per `half` steps and levels those of the
+        middle, for good conditioning.
+    held : tuple of (int, int, int)
+        Lagged coefficients (group, row, column) held at zero.
+    """
+
+    k: int
+    slopes: bool = False
+    stationary: bool = False
+    error: Any = None
+    n_groups: int = 1
+    half: float = 1.0
+    held: tuple[tuple[int, int, int], ...] = ()
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        tri = [f"{i}{j}" for i in range(self.k) for j in range(i + 1)]
+        r = self.effects
+        names = [f"lagged[{g},{i},{j}]" for g, i, j in self.free_lagged]
+        names += [f"shock[{ij}]" for ij in tri]
+        names += [] if self.stationary else [f"start[{ij}]" for ij in tri]
+        names += [f"between[{i}{j}]" for i in range(r) for j in range(i + 1)]
+        names += [f"error[{i}]" for i in range(self.k)] if self.estimates_error else []
+        object.__setattr__(self, "names", tuple(names))
+
+    @property
+    def effects(self) -> int:
+        """Random effects of a series."""
+        return self.k * (2 if self.slopes else 1)
+
+    @property
+    def estimates_error(self) -> bool:
+        """Whether error variances are parameters."""
+        return isinstance(self.error, str)
+
+    @property
+    def free_lagged(self) -> list[tuple[int, int, int]]:
+        """The lagged coefficients that are parameters."""
+        every = [(g, i, j) for g in range(self.n_groups) for i in range(self.k) for j in range(self.k)]
+        return [entry for entry in every if entry not in self.held]
+
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Where each covariance matrix has its elements in theta."""
+        at, blocks = len(self.free_lagged), {}
+        sizes = {"shock": self.k, "start": 0 if self.stationary else self.k, "between": self.effects}
+        for name, size in sizes.items():
+            if size:
+                blocks[name] = slice(at, at + size * (size + 1) // 2)
+                at = blocks[name].stop
+        if self.estimates_error:
+            blocks["error"] = slice(at, at + self.k)
+        return blocks
+
+    def matrices(self, theta: FloatArray) -> list[Matrices]:
+        """The matrices of each group.
+
+        Raises
+        ------
+        FloatingPointError
+            For a stationary start where no stationary distribution exists.
+        """
+        lagged = np.zeros((self.n_groups, self.k, self.k))
+        for value, at in zip(theta, self.free_lagged):
+            lagged[at] = value
+        blocks = {name: theta[part] for name, part in self.blocks.items()}
+        shock, between = _square(blocks["shock"]), _square(blocks["between"])
+        error = blocks["error"] ** 2 if self.estimates_error else np.zeros(self.k)
+        if self.error is not None and not self.estimates_error:
+            error = np.asarray(self.error, dtype=np.float64)
+        start = None if self.stationary else _square(blocks["start"])
+        return [
+            Matrices(phi, shock, stationary(phi, shock) if start is None else start, between, error) for phi in lagged
+        ]
+
+    def theta(self, groups: list[Matrices]) -> FloatArray:
+        """The parameters that make these matrices (those of the first group, where groups share them)."""
+        one = groups[0]
+        parts = [np.array([groups[g].lagged[i, j] for g, i, j in self.free_lagged]), _root(one.shock)]
+        parts += [] if self.stationary else [_root(one.start)]
+        parts += [_root(one.between)]
+        return np.concatenate([*parts, np.sqrt(one.error)] if self.estimates_error else parts)
+
+    def system(self, matrices: Matrices) -> System:
+        """The state-space form of a group's matrices."""
+        k, m = self.k, self.k + self.effects
+        move = np.eye(m)
+        move[:k, :k] = matrices.lagged
+        move[:k, k : 2 * k] = np.eye(k) - matrices.lagged
+        if self.slopes:
+            move[:k, 2 * k :] = move[k : 2 * k, 2 * k :] = np.eye(k) / self.half
+        load = self._loading()
+        first = load @ matrices.between @ load.T
+        first[:k, :k] += matrices.start
+        return System(move, matrices.shock, first, matrices.error)
+
+    def natural(self, matrices: Matrices, parts: Scores) -> dict[str, FloatArray]:
+        """The scores with respect to the model's own matrices, each (rows, columns, N); errors (k, N)."""
+        k, load = self.k, self._loading()
+        lagged, shock, start = parts.lagged, parts.shock, parts.first[:k, :k]
+        if self.stationary:  # S = Phi S Phi' + Psi: the score of S acts on Psi and Phi through the adjoint equation
+            phi = matrices.lagged
+            through = np.linalg.solve(np.eye(k * k) - np.kron(phi.T, phi.T), start.reshape(k * k, -1))
+            through = through.reshape(start.shape)
+            shock = shock + through
+            lagged = lagged + 2 * np.einsum("ijn,jl->iln", through, phi @ matrices.start)
+        between = np.einsum("ai,abn,bj->ijn", load, parts.first, load, optimize=True)
+        return {"lagged": lagged, "shock": shock, "start": start, "between": between, "error": parts.error}
+
+    def score(self, theta: FloatArray, group: int, natural: dict[str, FloatArray]) -> FloatArray:
+        """Derivatives with respect to theta of each series' log-likelihood, (N, parameters)."""
+        result = np.zeros((natural["error"].shape[-1], len(theta)))
+        for at, (g, i, j) in enumerate(self.free_lagged):
+            if g == group:
+                result[:, at] = natural["lagged"][i, j]
+        for name, part in self.blocks.items():
+            if name == "error":
+                result[:, part] = (2 * theta[part][:, None] * natural["error"]).T
+            else:
+                low = _triangle(theta[part])
+                rows, columns = np.tril_indices(len(low))
+                result[:, part] = 2 * np.einsum("ijn,jl->iln", natural[name], low)[rows, columns].T
+        return result
+
+    def bending(self, gradients: dict[str, FloatArray]) -> FloatArray:
+        """What the squares of the parametrisation add to minus the Hessian where the likelihood pushes to a boundary.
+
+        D = L L' gives -2 G[i, i'] for two elements of one column of L, G the gradient in D. It is zero at an optimum
+        inside; at a boundary it is all the curvature there is. Only its positive part is returned.
+        """
+        q = len(self.names)
+        result = np.zeros((q, q))
+        for name, part in self.blocks.items():
+            if name == "error":
+                result[part, part] = np.diag(np.maximum(-2 * gradients[name], 0.0))
+                continue
+            values, vectors = np.linalg.eigh(-2 * gradients[name])
+            push = (vectors * np.maximum(values, 0.0)) @ vectors.T
+            rows, columns = np.tril_indices(len(push))
+            result[part, part] = push[np.ix_(rows, rows)] * (columns[:, None] == columns)
+        return result
+
+    def _loading(self) -> FloatArray:
+        """What (b, s) at the middle add to the state (c, l, s) at time 0."""
+        eye, zero = np.eye(self.k), np.zeros((self.k, self.k))
+        if not self.slopes:
+            return np.vstack([eye, eye])
+        return np.block([[eye, -eye], [eye, -eye], [zero, eye]])
+
+
+def stationary(lagged: FloatArray, shock: FloatArray) -> FloatArray:
+    """The covariance matrix S with S = Phi S Phi' + Psi.
+
+    Raises
+    ------
+    FloatingPointError
+        If Phi has an eigenvalue of 1 or more.
+    """
+    if np.abs(np.linalg.eigvals(lagged)).max() >= 1 - 1e-9:
+        raise FloatingPointError("no stationary distribution")
+    k = len(lagged)
+    solved = np.linalg.solve(np.eye(k * k) - np.kron(lagged, lagged), shock.reshape(-1)).reshape(k, k)
+    return (solved + solved.T) / 2
+
+
+def _triangle(values: FloatArray) -> FloatArray:
+    size = int((np.sqrt(8 * len(values) + 1) - 1) / 2)
+    low = np.zeros((size, size))
+    low[np.tril_indices(size)] = values
+    return low
+
+
+def _square(values: FloatArray) -> FloatArray:
+    low = _triangle(values)
+    return low @ low.T
+
+
+def _root(matrix: FloatArray) -> FloatArray:
+    """The lower triangle of L with L L' = matrix, which may be singular."""
+    values, vectors = np.linalg.eigh(matrix)
+    low = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
+    return low[np.tril_indices(len(low))]
