@@ -1,4 +1,4 @@
-"""The Kalman filter and the score of one batch: univariate treatment of each cell (Durbin & Koopman, 2012, section 6.4).
+"""The Kalman filter and the score of one batch: each cell in turn (Durbin & Koopman, 2012, section 6.4).
 
 The state of a series at time t is (c, l, s): its deviation from the mean course, c = l + w; the part of it that is the
 series' own level, l; where there are random slopes, the step s by which the level moves. The cell of measure j is
@@ -13,13 +13,11 @@ means once for each series, and those of the regressors once for each pattern ag
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.dynamics.panels import Batch
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def add_inputs(b: FloatArray, inputs: FloatArray, k: int) -> None:
 
 def normal_equations(batch: Batch, filtered: Filtered) -> tuple[FloatArray, FloatArray, float]:
     """X'V^-1 X, X'V^-1 y and y'V^-1 y summed over the batch."""
-    k, p = filtered.columns.shape[1:3]
+    p = filtered.columns.shape[2]
     weighted = filtered.columns * filtered.precision[:, :, None]
     flat = np.moveaxis(filtered.columns, 2, 0).reshape(p, -1)
     scaled = np.moveaxis(weighted, 2, 0).reshape(p, -1)

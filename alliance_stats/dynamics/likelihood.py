@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.dynamics.filtering import Filtered, normal_equations, run, scores
 from alliance_stats.dynamics.panels import Batch
 from alliance_stats.dynamics.parameters import Layout, Matrices
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,6 @@ class Likelihood:
     ----------
     layout : Layout
     batches : list of Batch
-    n_series, n_cells : int
     """
 
     layout: Layout
@@ -51,16 +48,16 @@ class Likelihood:
         with np.errstate(all="ignore"):
             filtered = [run(batch, systems[batch.group]) for batch in self.batches]
         equations = [normal_equations(batch, part) for batch, part in zip(self.batches, filtered)]
-        xx, xy = sum(part[0] for part in equations), sum(part[1] for part in equations)
+        xx = np.sum([part[0] for part in equations], axis=0)
+        xy = np.sum([part[1] for part in equations], axis=0)
         yy = sum(part[2] for part in equations)
-        if beta is None:
-            beta = np.linalg.solve(xx, xy)
+        best: FloatArray = np.linalg.solve(xx, xy) if beta is None else beta
         log_variance = sum(float(part.log_variance @ batch.counts) for part, batch in zip(filtered, self.batches))
-        square = yy - 2 * float(xy @ beta) + float(beta @ xx @ beta)
+        square = yy - 2 * float(xy @ best) + float(best @ xx @ best)
         value = -(log_variance + square + self.n_cells * np.log(2 * np.pi)) / 2
         if not np.isfinite(value):
             raise FloatingPointError("the log-likelihood is not finite")
-        return Point(self, theta, groups, beta, xx, value, filtered)
+        return Point(self, theta, groups, best, xx, value, filtered)
 
 
 @dataclass(frozen=True, eq=False)

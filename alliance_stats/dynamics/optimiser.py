@@ -9,20 +9,20 @@ itself and the search goes on where it fails.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from alliance_stats.dynamics.likelihood import Likelihood, Point
-from alliance_stats.dynamics.parameters import _root
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.dynamics.parameters import root
+from alliance_stats.tables.arrays import FloatArray
 
 TOLERANCE = 1e-9
 """Done when a full step would raise the log-likelihood by less: about 0.0001 of a standard error."""
 ROUGHLY = 0.05
 """The same where several starts are compared before the best goes on."""
+APART = 0.2
+"""Lagged coefficients that differ by so much belong to different peaks."""
 MAX_EVALUATIONS = 400
 NOTHING = 1e-6
 """A variance below this share of the measure's variance counts as zero."""
@@ -47,6 +47,8 @@ class Optimum:
     boundary : tuple of str
         Blocks whose covariance matrix is singular, and error variances that are zero.
     evaluations : int
+    rival : Point, optional
+        An improper maximum that lies higher.
     """
 
     point: Point
@@ -57,17 +59,31 @@ class Optimum:
     converged: bool
     boundary: tuple[str, ...]
     evaluations: int
+    rival: Point | None = None
 
 
 def maximise(likelihood: Likelihood, starts: list[FloatArray]) -> Optimum:
-    """The best point reached from any of the starts."""
+    """The best point reached from any of the starts.
+
+    A maximum at which the shocks of different measures are copies of each other (their covariance matrix is singular)
+    says nothing about which of the measures moves which. One that is proper is preferred to it, and the improper one is
+    kept as ``rival`` where it lies higher.
+    """
     searches = [Search(likelihood, start) for start in starts]
     if len(searches) > 1:
         for search in searches:
             search.climb(ROUGHLY)
-    best = max(searches, key=lambda search: search.point.value)
-    best.climb()
-    return best.finish(sum(search.evaluations for search in searches))
+    kept: list[Search] = []
+    for search in sorted(searches, key=lambda search: -search.point.value):
+        if all(np.abs(search.lagged() - other.lagged()).max() > APART for other in kept):
+            kept.append(search)
+    for search in kept:
+        search.climb()
+    best = max(kept, key=lambda search: search.point.value)
+    proper = [search for search in kept if "shock" not in boundary(search.point)]
+    chosen = max(proper, key=lambda search: search.point.value) if proper else best
+    optimum = chosen.finish(sum(search.evaluations for search in searches))
+    return optimum if chosen is best else replace(optimum, rival=best.point)
 
 
 class Search:
@@ -85,6 +101,10 @@ class Search:
         each, self.gradients = point.scores()
         self.scores = each[:, : len(point.theta)]
         self.gradient = self.scores.sum(axis=0)
+
+    def lagged(self) -> FloatArray:
+        """The lagged coefficients where it is."""
+        return np.stack([matrices.lagged for matrices in self.point.groups])
 
     def outer(self) -> FloatArray:
         """The outer product of scores and the bending at boundaries, kept away from singularity."""
@@ -175,7 +195,9 @@ class Search:
         tolerance = 1e-4 * self.likelihood.n_series
         for name, part in blocks.items():
             if name == "error":
-                low = (matrices.error < NOTHING) & (gradients["error"] > tolerance)
+                low = ((matrices.error < NOTHING) & (gradients["error"] > tolerance))[
+                    self.likelihood.layout.free_errors
+                ]
                 theta[part] = np.where(low, 0.1, theta[part])
                 moved |= bool(low.any())
                 continue
@@ -187,7 +209,7 @@ class Search:
             wants, turn = np.linalg.eigh(null.T @ gradients[name] @ null)
             if wants[-1] > tolerance:
                 u = null @ turn[:, -1]
-                theta[part] = _root(matrix + 0.01 * np.outer(u, u))
+                theta[part] = root(matrix + 0.01 * np.outer(u, u))
                 moved = True
         if moved:
             point = self._try(theta)
@@ -203,9 +225,7 @@ def boundary(point: Point) -> tuple[str, ...]:
     matrices, layout = point.groups[0], point.likelihood.layout
     names = [name for name in layout.blocks if name != "error"]
     found = [name for name in names if np.linalg.eigvalsh(getattr(matrices, name))[0] < NOTHING]
-    if layout.estimates_error:
-        found += [f"error[{j}]" for j in range(layout.k) if matrices.error[j] < NOTHING]
-    return tuple(found)
+    return (*found, *(f"error[{j}]" for j in layout.free_errors if matrices.error[j] < NOTHING))
 
 
 def observed(likelihood: Likelihood, point: Point, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 PATTERNS_PER_BATCH = 1024
 """Small enough that the arrays of one step stay in the processor's cache."""
@@ -41,12 +40,12 @@ class Panel:
     @property
     def k(self) -> int:
         """Measures."""
-        return self.y.shape[2]
+        return int(self.y.shape[2])
 
     @property
     def times(self) -> int:
         """Times from the first to the last."""
-        return self.y.shape[1]
+        return int(self.y.shape[1])
 
     @property
     def groups(self) -> IntArray:
@@ -59,11 +58,17 @@ class Panel:
         return int(self.groups.max()) + 1
 
     @property
+    def last(self) -> IntArray:
+        """The last time at which each series was observed."""
+        seen = np.asarray(~np.isnan(self.y).all(axis=2))
+        return np.asarray(self.times - 1 - np.argmax(seen[:, ::-1], axis=1))
+
+    @property
     def coefficients(self) -> int:
         """Regression coefficients: of shared regressors, of own ones, and of inputs on each measure."""
         own = 0 if self.own is None else self.own.shape[3]
         inputs = 0 if self.inputs is None else self.inputs.shape[2] * self.k
-        return self.shared.shape[2] + own + inputs
+        return int(self.shared.shape[2] + own + inputs)
 
     def take(self, rows: IntArray) -> Panel:
         """Some of the series."""
@@ -122,15 +127,14 @@ def make_batches(panel: Panel) -> list[Batch]:
     """The batches of a panel: by group, long series first, at most `PATTERNS_PER_BATCH` patterns each."""
     seen = ~np.isnan(panel.y)
     n = len(seen)
-    last = panel.times - 1 - np.argmax(seen.any(axis=2)[:, ::-1], axis=1)
+    last = panel.last
     if panel.own is None and panel.inputs is None:
         packed = np.ascontiguousarray(np.packbits(seen.reshape(n, -1), axis=1))
         pattern = np.unique(packed.view(f"V{packed.shape[1]}")[:, 0], return_inverse=True)[1].reshape(-1)
     else:
         pattern = np.arange(n)
     order = np.lexsort((pattern, -last, panel.groups))
-    new = np.concatenate([[True], np.diff(pattern[order]) != 0])
-    new |= np.concatenate([[True], np.diff(panel.groups[order]) != 0])
+    new = np.r_[True, (np.diff(pattern[order]) != 0) | (np.diff(panel.groups[order]) != 0)]
     batches = []
     for group in range(panel.n_groups):
         inside = np.flatnonzero(panel.groups[order] == group)

@@ -7,13 +7,12 @@ L with D = L L', whose diagonal may be zero or negative: so it can reach singula
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from alliance_stats.dynamics.filtering import Scores, System
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+from alliance_stats.tables.arrays import FloatArray
 
 
 class Matrices(NamedTuple):
@@ -38,24 +37,24 @@ class Layout:
         Random slopes over time beside the random levels.
     stationary : bool
         The deviations start in the distribution they keep; else with a free covariance matrix.
-    error : None, "estimated" or (k,) array
-        Error variances: none, estimated, or known.
+    error : tuple of k numbers
+        Known error variances of the measures, 0 for none, NaN for one that is estimated.
     n_groups : int
         Groups with lagged coefficients of their own.
     half : float
         Half the number of steps from the first time to the last. Slopes are per `half` steps and levels those of the
         middle, for good conditioning.
-    held : tuple of (int, int, int)
-        Lagged coefficients (group, row, column) held at zero.
+    held : dict
+        Lagged coefficients (group, row, column) that are not parameters, and their values.
     """
 
     k: int
     slopes: bool = False
     stationary: bool = False
-    error: Any = None
+    error: tuple[float, ...] = (0.0, 0.0)
     n_groups: int = 1
     half: float = 1.0
-    held: tuple[tuple[int, int, int], ...] = ()
+    held: dict[tuple[int, int, int], float] = field(default_factory=dict)
     names: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,7 +64,7 @@ class Layout:
         names += [f"shock[{ij}]" for ij in tri]
         names += [] if self.stationary else [f"start[{ij}]" for ij in tri]
         names += [f"between[{i}{j}]" for i in range(r) for j in range(i + 1)]
-        names += [f"error[{i}]" for i in range(self.k)] if self.estimates_error else []
+        names += [f"error[{i}]" for i in self.free_errors]
         object.__setattr__(self, "names", tuple(names))
 
     @property
@@ -74,9 +73,9 @@ class Layout:
         return self.k * (2 if self.slopes else 1)
 
     @property
-    def estimates_error(self) -> bool:
-        """Whether error variances are parameters."""
-        return isinstance(self.error, str)
+    def free_errors(self) -> list[int]:
+        """The measures whose error variance is a parameter."""
+        return [j for j, value in enumerate(self.error) if np.isnan(value)]
 
     @property
     def free_lagged(self) -> list[tuple[int, int, int]]:
@@ -93,8 +92,8 @@ class Layout:
             if size:
                 blocks[name] = slice(at, at + size * (size + 1) // 2)
                 at = blocks[name].stop
-        if self.estimates_error:
-            blocks["error"] = slice(at, at + self.k)
+        if self.free_errors:
+            blocks["error"] = slice(at, at + len(self.free_errors))
         return blocks
 
     def matrices(self, theta: FloatArray) -> list[Matrices]:
@@ -106,13 +105,15 @@ class Layout:
             For a stationary start where no stationary distribution exists.
         """
         lagged = np.zeros((self.n_groups, self.k, self.k))
+        for at, fixed in self.held.items():
+            lagged[at] = fixed
         for value, at in zip(theta, self.free_lagged):
             lagged[at] = value
         blocks = {name: theta[part] for name, part in self.blocks.items()}
         shock, between = _square(blocks["shock"]), _square(blocks["between"])
-        error = blocks["error"] ** 2 if self.estimates_error else np.zeros(self.k)
-        if self.error is not None and not self.estimates_error:
-            error = np.asarray(self.error, dtype=np.float64)
+        error = np.array(self.error)
+        if self.free_errors:
+            error[self.free_errors] = blocks["error"] ** 2
         start = None if self.stationary else _square(blocks["start"])
         return [
             Matrices(phi, shock, stationary(phi, shock) if start is None else start, between, error) for phi in lagged
@@ -121,10 +122,10 @@ class Layout:
     def theta(self, groups: list[Matrices]) -> FloatArray:
         """The parameters that make these matrices (those of the first group, where groups share them)."""
         one = groups[0]
-        parts = [np.array([groups[g].lagged[i, j] for g, i, j in self.free_lagged]), _root(one.shock)]
-        parts += [] if self.stationary else [_root(one.start)]
-        parts += [_root(one.between)]
-        return np.concatenate([*parts, np.sqrt(one.error)] if self.estimates_error else parts)
+        parts = [np.array([groups[g].lagged[i, j] for g, i, j in self.free_lagged]), root(one.shock)]
+        parts += [] if self.stationary else [root(one.start)]
+        parts += [root(one.between)]
+        return np.concatenate([*parts, np.sqrt(one.error[self.free_errors])])
 
     def system(self, matrices: Matrices) -> System:
         """The state-space form of a group's matrices."""
@@ -160,7 +161,7 @@ class Layout:
                 result[:, at] = natural["lagged"][i, j]
         for name, part in self.blocks.items():
             if name == "error":
-                result[:, part] = (2 * theta[part][:, None] * natural["error"]).T
+                result[:, part] = (2 * theta[part][:, None] * natural["error"][self.free_errors]).T
             else:
                 low = _triangle(theta[part])
                 rows, columns = np.tril_indices(len(low))
@@ -177,7 +178,7 @@ class Layout:
         result = np.zeros((q, q))
         for name, part in self.blocks.items():
             if name == "error":
-                result[part, part] = np.diag(np.maximum(-2 * gradients[name], 0.0))
+                result[part, part] = np.diag(np.maximum(-2 * gradients[name][self.free_errors], 0.0))
                 continue
             values, vectors = np.linalg.eigh(-2 * gradients[name])
             push = (vectors * np.maximum(values, 0.0)) @ vectors.T
@@ -220,7 +221,7 @@ def _square(values: FloatArray) -> FloatArray:
     return low @ low.T
 
 
-def _root(matrix: FloatArray) -> FloatArray:
+def root(matrix: FloatArray) -> FloatArray:
     """The lower triangle of L with L L' = matrix, which may be singular."""
     values, vectors = np.linalg.eigh(matrix)
     low = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
