@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.recovery import change_after_repair, watched
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import read_series
-from alliance_stats.rupture.rules.vocabulary import UNITS
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import CENSORED, STATUSES, DataError, Seed, generator, require_whole
 from alliance_stats.tables.shares import check_level
@@ -79,9 +77,7 @@ def chance_of_repair(
     conditional on the number of ruptures. Its answer is how repair would look if all events were noise. Where true
     ruptures are among them, repair is later than by chance, since a true rupture lasts.
 
-    The range leaves out that the null's parameters are estimates. In simulated studies of 80 patients without ruptures
-    the expected shares were right to .03 and p held its level, but with a running-mean rule where patients have trends
-    of their own (slopes of SD .1 within-patient SD per session) .08 to .11 too high.
+    The range leaves out that the null's parameters are estimates; how well it holds is told in docs/repair.md.
     """
     check_level(level)
     require_whole(draws, name="draws", low=100)
@@ -97,11 +93,12 @@ def chance_of_repair(
     if not len(seen.time):
         raise DataError("The rule finds no rupture.", remedy="Choose another rule, or a smaller size.")
     frame = frame_of(series, bounds=rule.bounds if bounds is None else bounds, step=step)
-    held, parts, template, first = _held_in_points(judged), [], series, 0
+    parts, template, first = [], series, 0
     for scores in fitted_blocks(frame, fit_null(frame, rng).exact(), draws, rng):
         if scores.shape[1] != template.n_studies or template is series:
             template = series.tiled(scores.shape[1])
-        found = _outcomes(judge(template.with_scores(np.ascontiguousarray(scores.T).ravel()), held), after)
+        drawn_series = template.with_scores(np.ascontiguousarray(scores.T).ravel())
+        found = _outcomes(judge(drawn_series, rule, judged.of_study), after)
         parts.append(found._replace(patient=found.patient + first))
         first += template.n_patients
     pool = Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
@@ -165,12 +162,3 @@ def _samples(pool: Outcomes, n: int, draws: int, rng: np.random.Generator) -> li
         rows = np.repeat(starts[who] - np.cumsum(many) + many, many) + np.arange(many.sum())
         samples.append(Outcomes(*(column[rows[:n]] for column in pool)))
     return samples
-
-
-def _held_in_points(judged: Judged) -> Rule:
-    """The rule with a unit of the study held at its value in the data."""
-    rule = judged.rule
-    if UNITS[rule.unit].of != "study" or rule.run_rules:
-        return rule
-    size = rule.size * float(np.ravel(judged.unit)[0])
-    return replace(rule, unit="points", size=size, reliability=None) if size > 0 else rule

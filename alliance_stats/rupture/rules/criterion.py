@@ -9,8 +9,9 @@ import numpy as np
 from alliance_stats.rupture.rules.references import Basis
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.separation import sudden_criteria
-from alliance_stats.rupture.rules.series import BoolArray, FloatArray, Series
+from alliance_stats.rupture.rules.series import Series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
+from alliance_stats.tables.arrays import BoolArray, FloatArray
 
 RUN_LENGTHS = {"two_of_three": (2, 3, 2.0), "four_of_five": (4, 5, 1.0), "eight_in_a_row": (8, 8, 0.0)}
 """Run rule: how many, of how many consecutive ratings, beyond how many units."""

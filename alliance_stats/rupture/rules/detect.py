@@ -12,7 +12,8 @@ from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import IntArray, Roll, read_series
+from alliance_stats.rupture.rules.series import Roll, read_series
+from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.flow import carried
 from alliance_stats.tables.schema import EVENTS_COLUMNS, PATIENT, STATUSES, DataError, empty_events
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import BoolArray, FloatArray, IntArray, Series
+from alliance_stats.rupture.rules.series import Series
 from alliance_stats.rupture.rules.vocabulary import REPAIRS
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.schema import CENSORED, REPAIRED, STATUSES, UNREPAIRED
 
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from alliance_stats.rupture.rules.criterion import Judged, first_judged
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import FloatArray, IntArray, Series
+from alliance_stats.rupture.rules.series import Series
 from alliance_stats.rupture.rules.units import MOVING_RANGE_CONSTANT
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 CANNOT_FIRE = ("", "not rated", "too few ratings", "no spread", "below the lowest score")
 CAN, NOT_RATED, TOO_FEW, NO_SPREAD, FLOOR = range(5)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alliance_stats.rupture.rules.series import BoolArray, FloatArray, Series
+from alliance_stats.rupture.rules.series import Series
+from alliance_stats.tables.arrays import BoolArray, FloatArray
 
 
 class OwnFit(NamedTuple):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import BoolArray, FloatArray, IntArray, Series
+from alliance_stats.rupture.rules.series import Series
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 
 class SuddenParts(NamedTuple):

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.schema import PATIENT, SESSION, check_runs
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-IntArray = np.ndarray[Any, np.dtype[np.int64]]
-BoolArray = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.rupture.rules.references import Basis
-from alliance_stats.rupture.rules.series import FloatArray, Series
+from alliance_stats.rupture.rules.series import Series
+from alliance_stats.tables.arrays import FloatArray
 
 MOVING_RANGE_CONSTANT = 1.128
 """Expected absolute difference of two standard normal values (d2 of control charts), as charts use it."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from alliance_stats.rupture.rules import references, units
 from alliance_stats.rupture.rules.references import Basis
-from alliance_stats.rupture.rules.series import BoolArray, FloatArray
+from alliance_stats.tables.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
