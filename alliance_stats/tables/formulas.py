@@ -1,6 +1,6 @@
 """The door that every formula passes before anything of it is evaluated.
 
-A formula may come from a study file, which is data: nothing in it can run code. formulaic evaluates whatever stands
+A formula may come from a study file, which is data: nothing in it can run code. formulaic evaluates whatever is
 inside ``I( )``, ``{ }`` or a call as Python, so every such expression is parsed first, and each node of it must be on
 a list: columns, numbers, operators, comparisons, and calls of the transforms below.
 """
@@ -30,7 +30,7 @@ _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDi
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)\s*")
 _MOST_CODES = 10
-"""Text that looks like whole numbers is taken as codes of a factor where it has at most so many levels."""
+"""Text that looks like whole numbers is taken as codes of a factor up to this number of levels."""
 
 
 @lru_cache(maxsize=256)
@@ -277,7 +277,7 @@ def _check_node(side: str, node: ast.AST, *, power: bool) -> None:
 
 
 def _check_argument(side: str, node: ast.AST, *, power: bool) -> None:
-    """What may stand in a call or comparison as well: text, lists of numbers or text, the name of a coding."""
+    """What is allowed in a call or comparison as well: text, lists of numbers or text, the name of a coding."""
     match node:
         case ast.Constant(value=str()):
             return

@@ -1,6 +1,6 @@
 """Column names that follow a pattern, such as ``wai_{item}`` or ``{measure}_s{session}``.
 
-``{item}`` and ``{session}`` stand for a whole number (up to nine digits, leading zeros
+``{item}`` and ``{session}`` match a whole number (up to nine digits, leading zeros
 allowed), any other name in braces for text.
 """
 
@@ -35,7 +35,7 @@ def matcher(pattern: str) -> re.Pattern[str]:
     Raises
     ------
     ValueError
-        If a field stands twice.
+        If a field is named twice.
     """
     names = fields(pattern)
     if len(set(names)) != len(names):
@@ -84,7 +84,7 @@ def numbered(columns: Iterable[object], pattern: str, *, field: str = "item") ->
 
 
 def matching(columns: Iterable[object], name_or_pattern: str) -> list[str]:
-    """The columns a name (itself) or a pattern (all that fit it) stands for, in the order of `columns`.
+    """The columns meant by a name (itself) or a pattern (all that fit it), in the order of `columns`.
 
     >>> matching(["wai_1", "wai_2", "phq9"], "wai_{item}"), matching(["wai_1", "phq9"], "phq9")
     (['wai_1', 'wai_2'], ['phq9'])

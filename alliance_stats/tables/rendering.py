@@ -99,7 +99,7 @@ def p_value(value: Any, *, missing: str = "") -> str:
 
 
 def significant(value: float, digits: int = 4) -> str:
-    """A number to so many significant digits, with an exponent only where it is very large or very small.
+    """A number to that number of significant digits, with an exponent only where it is very large or very small.
 
     >>> significant(0.0456789), significant(1234.5678), significant(0.0), significant(2e-9), significant(99.996)
     ('0.04568', '1,235', '0.000', '2.000e-09', '100.0')

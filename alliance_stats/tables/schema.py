@@ -74,7 +74,7 @@ class DataError(ValueError):
     row : int or str, optional
         The first bad row: the line of the file where there is a file, otherwise the row's label in the table.
     patient, session, column, value : optional
-        Where in the study the problem stands first.
+        The first place of the problem in the study.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class DataError(ValueError):
 
 
 def plain(value: object) -> object:
-    """A numpy scalar as the Python value it stands for, so that messages read ``4`` and not ``np.int64(4)``."""
+    """A numpy scalar as the Python value, so that messages read ``4`` and not ``np.int64(4)``."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -204,7 +204,7 @@ def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.D
     ------
     DataError
         For a missing column, no rows, a missing patient, a session that is missing or not a whole number, a
-        patient-session that stands twice, or a measure that holds text or infinity; names the first bad row.
+        duplicate patient-session row, or a measure that holds text or infinity; names the first bad row.
     """
     return check_runs(sessions, measures)[0]
 
@@ -256,7 +256,7 @@ def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
 
 
 def generator(seed: Seed) -> np.random.Generator:
-    """The random generator a `seed=` argument stands for."""
+    """The random generator of a `seed=` argument."""
     return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
 
 
@@ -281,7 +281,7 @@ def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64
 def _sorted_order(
     original: pd.DataFrame, table: pd.DataFrame
 ) -> tuple[np.ndarray[Any, np.dtype[np.intp]] | None, np.ndarray[Any, np.dtype[np.intp]]]:
-    """The order that sorts by patient and session, None where it stands already, and where in it each patient begins.
+    """The order that sorts by patient and session (None: already sorted), and where in it each patient begins.
 
     Raises on a duplicate.
     """
@@ -291,7 +291,7 @@ def _sorted_order(
         other = [not isinstance(value, kind) for value in patient]
         remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
         _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
-    # Files mostly come in runs of one patient: what is compared and sorted is one id per run.
+    # Rows of one patient mostly lie together: one id per run is compared and sorted, not one per row.
     head = np.r_[True, np.asarray(patient.array[1:] != patient.array[:-1], dtype=bool)]
     first = np.flatnonzero(head)
     session = table[SESSION].to_numpy()
@@ -309,8 +309,8 @@ def _sorted_order(
         second = np.flatnonzero(twice) + 1
         bad = np.zeros(len(table), dtype=bool)
         bad[order[second]] = True
-        remedy = "Keep one row per patient and session, or renumber the sessions."
-        _raise_at(original, bad, f"{len(second)} patient-session(s) stand twice.", remedy=remedy)
+        remedy = "Keep one of them, or renumber the sessions."
+        _raise_at(original, bad, f"Duplicate patient-session rows: {len(second)}.", remedy=remedy)
     return order, first
 
 

@@ -152,7 +152,7 @@ def test_three_measures(sessions):
         (lambda s: s.assign(phq9=3 - 2 * s["alliance"]), {}, "linear in each other"),
         (lambda s: s.groupby("patient").head(1), {}, "No patient has two sessions"),
         (lambda s: s[s["patient"].isin(s["patient"].unique()[:12])], {}, "12 patients cannot carry"),
-        (lambda s: pd.concat([s, s.head(1)]), {}, "stand twice"),
+        (lambda s: pd.concat([s, s.head(1)]), {}, "Duplicate patient-session rows"),
         (
             lambda s: s.assign(arm=pd.Categorical(s["arm"], ["A", "B", "C"])),
             {"by": "arm"},

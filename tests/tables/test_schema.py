@@ -59,7 +59,7 @@ def test_ids_of_any_type(ids):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"session": [2, 2, 1, 3]}, r"1 patient-session\(s\) stand twice. First at row 1 \(patient 'b', session 2\)"),
+        ({"session": [2, 2, 1, 3]}, r"Duplicate patient-session rows: 1. First at row 1 \(patient 'b', session 2\)"),
         ({"session": [2, 1, 1.5, 3]}, r"whole numbers. First at row 2 \(patient 'a', column 'session'\): 1.5"),
         ({"session": [2, 1, np.nan, 3]}, r"whole numbers. First at row 2 \(patient 'a', column 'session'\)\."),
         ({"patient": ["b", None, "a", "a"]}, r"no patient. First at row 1 \(session 1\)"),
