@@ -107,7 +107,7 @@ def simulate_study(
         not measurement error; exact, rounding and ceiling included. Alpha of the WAI-SR exceeds .80 in both samples
         of Munder et al. (2010); .90 chosen.
     halo : float
-        Share of the error that all items of a session share, as in forms with the same answer throughout (seen by Meier,
+        Share of the error that all items of a session share, as in forms with one answer throughout (seen by Meier,
         2022). Chosen.
     subscale_sd : float
         SD of a patient's stable deviation on each subscale, in points. Chosen.
