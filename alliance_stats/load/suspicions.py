@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -51,18 +50,23 @@ def copies(sessions: pd.DataFrame, first: Array, measures: list[str], problems: 
     `sessions` is SESSIONS, sorted, and `first` the row at which each patient begins.
     """
     columns = {name: sessions[name].to_numpy() for name in measures}
-    alike = defaultdict(list)
-    for name, values in columns.items():
-        alike[values[:1000].tobytes()].append(name)
-    for one, other in (pair for group in alike.values() for pair in combinations(group, 2)):
-        found = columns[one][~np.isnan(columns[one])]
-        same = np.array_equal(columns[one], columns[other], equal_nan=True)
-        if same and len(found) >= MIN_ROWS and len(np.unique(found[:1000])) >= MIN_VALUES:
-            problem = f"{one!r} and {other!r} hold the same value in every row."
-            problems.add(
-                WARNING, "copied column", problem, remedy="Was one column copied into the other?", column=other
-            )
+    for names in _equal(columns, rows=1000):
+        for same in _equal({name: columns[name] for name in names}, rows=len(sessions)):
+            found = columns[same[0]][~np.isnan(columns[same[0]])]
+            if len(found) >= MIN_ROWS and len(np.unique(found[:1000])) >= MIN_VALUES:
+                shown = ", ".join(map(repr, same[:5])) + (", ..." if len(same) > 5 else "")
+                problem = f"{len(same)} columns hold the same value in every row: {shown}."
+                remedy = "Was one column copied into the other? Or was one answer given to all items?"
+                problems.add(WARNING, "copied column", problem, remedy=remedy, column=same[1])
     _copied_patients(sessions[PATIENT].to_numpy(), first, list(columns.values()), problems)
+
+
+def _equal(columns: dict[str, FloatArray], *, rows: int) -> list[list[str]]:
+    """The names of columns that are equal in their first `rows`, where there are two or more."""
+    groups = defaultdict(list)
+    for name, values in columns.items():
+        groups[values[:rows].tobytes()].append(name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def _copied_patients(patients: Array, first: Array, columns: list[FloatArray], problems: Problems) -> None:
