@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.io.stata import StataMissingValue  # type: ignore[attr-defined]
 
 from alliance_stats.load.raw import Raw, unique_names
 from alliance_stats.load.sheets import read_sheet
@@ -104,8 +105,22 @@ def _read_stata(path: Path, encoding: str | None) -> Raw:
         table = reader.read()  # type: ignore[attr-defined]
         labels = {name: dict(codes) for name, codes in reader.value_labels().items()}
         variables = reader.variable_labels()
+    with pd.read_stata(path, convert_categoricals=False, convert_dates=False, iterator=True) as reader:
+        remarks = _extended_missing(reader.read(convert_missing=True))  # type: ignore[attr-defined]
     how = {"format": "stata", "labels": {name: text for name, text in variables.items() if text}}
-    return _framed(table, how, labels)
+    return _framed(table, how, labels, remarks)
+
+
+def _extended_missing(table: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """A remark for each column with values that Stata writes ``.a`` to ``.z``: missing, for a reason."""
+    remarks = []
+    for name in table.select_dtypes(object):
+        codes = [str(cell) for cell in table[name] if isinstance(cell, StataMissingValue) and str(cell) != "."]
+        if codes:
+            shown = ", ".join(sorted(set(codes))[:5])
+            sentence = f"{len(codes)} cell(s) of {name!r} hold a code that Stata declares missing ({shown})."
+            remarks.append(("missing code", str(name), sentence))
+    return remarks
 
 
 def _read_arrow(reader: str, what: str) -> Callable[[Path, str | None], Raw]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.score.blocks import Plan
+from alliance_stats.score.totals import Plan, Scores
 from alliance_stats.tables.arrays import FloatArray
 
 MIN_ROWS_FOR_QUESTION = 20
@@ -18,38 +18,16 @@ FAR = 0.15
 """Share of the range by which means of items must lie beyond its middle to tell their direction."""
 
 
-class Moments:
-    """Sums, squares and products with the sum of all items, of the complete rows of keyed answers, block by block."""
-
-    def __init__(self, n_items: int, middle: float) -> None:
-        self.n, self.middle = 0, middle
-        self.total = np.zeros(n_items)
-        self.squares = np.zeros(n_items)
-        self.with_all = np.zeros(n_items)
-
-    def add(self, keyed: FloatArray, complete: Any) -> None:
-        """Add the complete rows of a block without NaN; centred at the middle of the range, so that nothing is lost."""
-        items = keyed.T - self.middle
-        n = int(np.count_nonzero(complete))
-        if n < len(keyed):
-            items *= complete.astype(np.float64)  # rows of zeros add nothing to any sum
-        self.n += n
-        self.total += items.sum(axis=1)
-        self.squares += np.einsum("ij,ij->i", items, items)
-        self.with_all += items @ items.sum(axis=0)
-
-    def item_rest_correlations(self) -> FloatArray:
-        """Correlation of each item with the sum of the others."""
-        variances = self.squares - self.total**2 / self.n
-        return item_rest_correlations(variances, self.with_all - self.total * self.total.sum() / self.n)
-
-
-def questions(moments: Moments, plan: Plan, into: str) -> list[str]:
+def questions(scores: Scores, plan: Plan, into: str) -> list[str]:
     """One sentence about the reversed items, and one about the others, that run against the rest after reversal."""
     key = plan.key
-    if moments.n < MIN_ROWS_FOR_QUESTION or len(key.items) < 3:
+    answered = scores.n_items == len(key.items)
+    complete = scores.keyed if answered.all() else scores.keyed[answered]
+    if len(complete) < MIN_ROWS_FOR_QUESTION or len(key.items) < 3:
         return []
-    correlation = moments.item_rest_correlations()
+    total = complete.sum(axis=1)
+    squares = np.einsum("ij,ij->j", complete, complete) - complete.sum(axis=0) ** 2 / len(complete)
+    correlation = item_rest_correlations(squares, (total - total.mean()) @ complete)
     against = {item: r for item, r in zip(key.items, correlation) if r < QUESTION_BELOW}
     asked = []
     keyed_reversed = [item for item in against if item in key.reversed and item not in plan.turned]
@@ -83,7 +61,7 @@ def item_rest_correlations(own: FloatArray, with_all: FloatArray) -> FloatArray:
     return np.where(tiny, np.nan, (with_all - own) / np.where(tiny, 1.0, scale))
 
 
-def turned_in_part(answers: list[FloatArray], patients: pd.Series, plan: Plan, into: str) -> list[str]:
+def turned_in_part(answers: FloatArray, patients: pd.Series, plan: Plan, into: str) -> list[str]:
     """A question where the reversed items of some patients, and of some only, seem to be reversed already.
 
     A sheet votes where the means of its reversed and of its other items both lie well beyond the middle of the range;
@@ -94,9 +72,9 @@ def turned_in_part(answers: list[FloatArray], patients: pd.Series, plan: Plan, i
     if not plan.reverse or not others:
         return []
     middle, far = (key.low + key.high) / 2, FAR * (key.high - key.low)
-    turned = middle - np.mean([answers[position] for position in plan.reverse], axis=0)  # after reversal
-    rest = np.mean([answers[position] for position in others], axis=0) - middle
-    straight = np.ptp(answers, axis=0) == 0
+    turned = middle - answers[:, plan.reverse].mean(axis=1)  # after reversal
+    rest = answers[:, others].mean(axis=1) - middle
+    straight = np.ptp(answers, axis=1) == 0
     votes = pd.DataFrame({"patient": patients.to_numpy(), "against": turned * rest < 0})
     votes = votes[(np.abs(turned) > far) & (np.abs(rest) > far) & ~straight]
     found = votes.groupby("patient")["against"].agg(["mean", "size"])
@@ -110,19 +88,21 @@ def turned_in_part(answers: list[FloatArray], patients: pd.Series, plan: Plan, i
     ]
 
 
-def straight_throughout(straight: Any, n_items: Any, key: Instrument, into: str) -> list[str]:
+def straight_throughout(scores: Scores, key: Instrument, into: str) -> list[str]:
     """A remark where most sheets have the same answer to every item."""
-    sheets = n_items >= 3
-    if np.count_nonzero(sheets) < MIN_ROWS_FOR_QUESTION or straight[sheets].mean() < MOST_STRAIGHT:
+    straight = scores.straight[scores.n_items >= 3]
+    if len(straight) < MIN_ROWS_FOR_QUESTION or straight.mean() < MOST_STRAIGHT:
         return []
-    share = f"{100 * straight[sheets].mean():.0f} %"
+    share = f"{100 * straight.mean():.0f} %"
     return [f"{into}: in {share} of the rows all items of {key.name} have the same answer. Were they really answered?"]
 
 
-def coded_one_lower(answers: list[FloatArray], n_out_of_range: Any, key: Instrument, into: str) -> list[str]:
+def coded_one_lower(
+    table: pd.DataFrame, columns: list[str], n_out_of_range: Any, key: Instrument, into: str
+) -> list[str]:
     """A question where every answer that counts as missing is the one just below the range."""
     n = int(n_out_of_range.sum())
-    if not n or n != sum(int(np.count_nonzero(column == key.low - 1)) for column in answers):
+    if not n or n != int((table[columns] == key.low - 1).to_numpy().sum()):
         return []
     return [
         f"{into}: all {n} answers outside the range of {key.name} are {key.low - 1:g}, and count as missing. Are the "

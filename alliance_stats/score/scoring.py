@@ -12,8 +12,8 @@ import pandas as pd
 
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.score.blocks import BLOCK, Plan, all_whole, plan_scoring, score_block
-from alliance_stats.score.questions import Moments, coded_one_lower, questions, straight_throughout, turned_in_part
+from alliance_stats.score.questions import coded_one_lower, questions, straight_throughout, turned_in_part
+from alliance_stats.score.totals import Plan, Scores, all_whole, plan_scoring, score_rows
 from alliance_stats.tables import naming
 from alliance_stats.tables.arrays import Array, FloatArray, IntArray
 from alliance_stats.tables.schema import (
@@ -106,26 +106,26 @@ def score_items(
     plan = plan_scoring(key, score=score, max_missing=max_missing, already_reversed=already_reversed)
     columns = item_columns(sessions, key, items)
     table = check_sessions(sessions, [column for column in columns if sessions[column].dtype != np.float64])
-    made, moments = _score_rows(table, columns, plan, out_of_range, sessions)
-    new = {into: made["total"]}
+    answered, n_out_of_range = _answers(table, columns, key, out_of_range, sessions)
+    scores = score_rows(answered, plan)
+    new: dict[str, Array] = {into: scores.total}
     if subscales:
-        new |= {f"{into}_{name}": made[f"part {name}"] for name in key.subscales}
-    new |= {f"{into}_n_items": made["n_items"], f"{into}_straight": made["straight"]}
+        new |= {f"{into}_{name}": scores.parts[name] for name in key.subscales}
+    new |= {f"{into}_n_items": scores.n_items, f"{into}_straight": scores.straight}
     if out_of_range == "missing":
-        new[f"{into}_n_out_of_range"] = made["n_out_of_range"]
+        new[f"{into}_n_out_of_range"] = n_out_of_range
     _require_new(table, list(new), into)
-    answered = [table[column].to_numpy(dtype=np.float64) for column in columns]
     notes = [
         *key.caveats(),
-        *questions(moments, plan, into),
+        *questions(scores, plan, into),
         *turned_in_part(answered, table[PATIENT], plan, into),
-        *straight_throughout(made["straight"], made["n_items"], key, into),
-        *coded_one_lower(answered, made["n_out_of_range"], key, into),
+        *straight_throughout(scores, key, into),
+        *coded_one_lower(table, columns, n_out_of_range, key, into),
     ]
     for note in notes:
         _say_once(note)
     result = table.assign(**{name: pd.Series(values, index=table.index, copy=False) for name, values in new.items()})
-    record = {"instrument": key.name, "items": columns, **_record(plan, made)}
+    record = {"instrument": key.name, "items": columns, **_record(plan, scores)}
     result.attrs = {
         **sessions.attrs,
         "scored": {**sessions.attrs.get("scored", {}), into: record},
@@ -178,47 +178,27 @@ def item_columns(
     return columns
 
 
-def _score_rows(
-    table: pd.DataFrame, columns: list[str], plan: Plan, out_of_range: str, as_given: pd.DataFrame
-) -> tuple[dict[str, Array], Moments]:
-    """Every score of every row, and the moments of the complete rows; `as_given` has the labels errors speak of."""
-    n, k = len(table), len(columns)
-    answers = [table[column].to_numpy() for column in columns]
-    made: dict[str, Array] = {
-        "total": np.empty(n),
-        **{f"part {scale.name}": np.empty(n) for scale in plan.scales},
-        "n_items": np.empty(n, dtype=np.int64),
-        "straight": np.empty(n, dtype=bool),
-        "n_out_of_range": np.zeros(n, dtype=np.int64),
-    }
-    moments = Moments(k, (plan.key.low + plan.key.high) / 2)
-    buffer = np.empty((k, min(BLOCK, n)))  # item by item: every pass is along an item
-    for start in range(0, n, BLOCK):
-        rows = slice(start, min(start + BLOCK, n))
-        values = buffer[:, : rows.stop - start].T
-        for position, column in enumerate(answers):
-            values[:, position] = column[rows]
-        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
-        outside = low < plan.key.low or high > plan.key.high
-        if outside or (plan.key.whole and not all_whole(values)):
-            if np.isinf(values).any():
-                check_sessions(as_given, columns)  # raises, naming the place
-            count = _out_of_range(table, values, start, columns, plan.key, out_of_range)
-            if out_of_range == "missing":
-                made["n_out_of_range"][rows] = count
-        block = score_block(values, plan)
-        made["total"][rows] = block.total
-        for name, part in block.parts.items():
-            made[f"part {name}"][rows] = part
-        made["n_items"][rows] = block.n_items
-        made["straight"][rows] = block.straight
-        moments.add(block.keyed, block.n_items == k)
-    return made, moments
+def _answers(
+    table: pd.DataFrame, columns: list[str], key: Instrument, out_of_range: str, as_given: pd.DataFrame
+) -> tuple[FloatArray, IntArray]:
+    """Answers (rows x items), impossible ones missing, and how many these were in each row.
+
+    `as_given` has the row labels that errors speak of.
+    """
+    values = np.empty((len(table), len(columns)), order="F")
+    for position, column in enumerate(columns):
+        values[:, position] = table[column]
+    low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+    if np.isinf([low, high]).any():
+        check_sessions(as_given, columns)  # raises, naming the place
+    if low < key.low or high > key.high or (key.whole and not all_whole(values)):
+        return values, _out_of_range(table, values, columns, key, out_of_range)
+    return values, np.zeros(len(values), dtype=np.int64)
 
 
-def _record(plan: Plan, made: dict[str, Array]) -> dict[str, Any]:
+def _record(plan: Plan, scores: Scores) -> dict[str, Any]:
     """How the score was made, in plain values that travel in ``attrs``."""
-    key, scored = plan.key, ~np.isnan(made["total"])
+    key, scored = plan.key, ~np.isnan(scores.total)
     return {
         "score": plan.how,
         "range": [float(end) for end in plan.total_range],
@@ -231,17 +211,12 @@ def _record(plan: Plan, made: dict[str, Array]) -> dict[str, Any]:
         "higher_is": key.higher_is,
         "rows": len(scored),
         "rows_scored": int(np.count_nonzero(scored)),
-        "rows_prorated": int(np.count_nonzero(scored & (made["n_items"] < len(key.items)))),
+        "rows_prorated": int(np.count_nonzero(scored & (scores.n_items < len(key.items)))),
     }
 
 
-def _out_of_range(
-    table: pd.DataFrame, values: FloatArray, start: int, columns: list[str], key: Instrument, what: str
-) -> IntArray:
-    """Raise at the first impossible answer, or set impossible answers to missing in place; the count per row.
-
-    `values` are the rows of `table` from `start` on.
-    """
+def _out_of_range(table: pd.DataFrame, values: FloatArray, columns: list[str], key: Instrument, what: str) -> IntArray:
+    """Raise at the first impossible answer, or set impossible answers to missing in place; the count per row."""
     count = np.zeros(len(values), dtype=np.int64)
     first: tuple[int, int, str] | None = None
     for position in range(len(columns)):
@@ -268,8 +243,8 @@ def _out_of_range(
             remedy="Correct it; declare a code for missing (missing_codes= when reading) or the study's own range "
             "(answers=); or count such answers as missing with out_of_range='missing'."
             + (f" {_ONE_LOWER}" if found == key.low - 1 else ""),
-            patient=table[PATIENT].iloc[start + row],
-            session=plain(table[SESSION].iloc[start + row]),
+            patient=table[PATIENT].iloc[row],
+            session=plain(table[SESSION].iloc[row]),
             column=columns[position],
             value=int(found) if found == np.floor(found) else float(found),
         )

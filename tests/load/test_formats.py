@@ -279,3 +279,17 @@ def test_permission_and_paths(tmp_path, monkeypatch):
         als.read_sessions(path, patient="id", session="sess")
     with pytest.raises(als.DataError, match=r"cannot be opened|no file"):
         als.read_sessions(tmp_path / ("x" * 5000 + ".csv"), patient="id", session="sess")
+
+
+def test_missing_for_a_reason_in_stata_is_counted(tmp_path):
+    """8.98846567431158e307 + 2^1011 is how Stata stores .a in a double (Stata file formats, dta 118)."""
+    path = tmp_path / "study.dta"
+    table = pd.DataFrame({"id": [1, 1, 2], "sess": [1, 2, 1], "wai": [5.0, 7777.0, 4.0]})
+    table.to_stata(path, write_index=False)
+    content = path.read_bytes()
+    code = bytes.fromhex("000000000001e07f")
+    assert content.count(np.float64(7777).tobytes()) == 1
+    path.write_bytes(content.replace(np.float64(7777).tobytes(), code))
+    got = als.read_sessions(path, patient="id", session="sess")
+    assert got["wai"].isna().tolist() == [False, True, False]
+    assert "1 cell(s) of 'wai' hold a code that Stata declares missing (.a)" in str(got.attrs["report"]["notes"])

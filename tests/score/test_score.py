@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.score import blocks
-from alliance_stats.score.questions import Moments
+from alliance_stats.score.questions import item_rest_correlations
 
 
 def rows(answers, pattern="i{item}"):
@@ -266,12 +265,8 @@ def test_an_item_keyed_the_other_way_in_the_study_is_asked_about():
 def test_item_rest_correlations_match_numpy():
     values = np.random.default_rng(2).normal(size=(50, 5)) + np.arange(5)
     want = [np.corrcoef(values[:, i], np.delete(values, i, axis=1).sum(axis=1))[0, 1] for i in range(5)]
-    moments = Moments(5, middle=2.0)
-    for block in (values[:30], values[30:]):
-        moments.add(block, np.ones(len(block), dtype=bool))
-    assert np.allclose(moments.item_rest_correlations(), want)
-    moments.add(np.zeros((7, 5)), np.zeros(7, dtype=bool))  # rows that are not complete do not count
-    assert np.allclose(moments.item_rest_correlations(), want)
+    covariance = np.cov(values, rowvar=False)
+    assert np.allclose(item_rest_correlations(np.diag(covariance), covariance.sum(axis=1)), want)
 
 
 # -- columns ---------------------------------------------------------------------------------------------------
@@ -353,18 +348,7 @@ def test_nullable_columns_and_an_extra_index_level():
     assert np.isnan(got["s"].iloc[1])
 
 
-def test_blocks_of_rows_give_what_one_block_gives(monkeypatch):
-    rng = np.random.default_rng(6)
-    sheets = rng.integers(0, 5, size=(100, 34)).astype(float)
-    sheets[rng.random(sheets.shape) < 0.02] = np.nan
-    whole = scored(sheets, "CORE-OM")
-    monkeypatch.setattr("alliance_stats.score.scoring.BLOCK", 7)
-    pd.testing.assert_frame_equal(scored(sheets, "CORE-OM"), whole)
-    assert blocks.BLOCK > 100
-
-
-def test_the_first_bad_answer_of_a_later_block_is_named(monkeypatch):
-    monkeypatch.setattr("alliance_stats.score.scoring.BLOCK", 2)
+def test_the_first_bad_answer_is_named():
     with pytest.raises(als.DataError, match=r"session 4, column 'i2'.*: 8"):
         scored([[1] * 5, [1] * 5, [1] * 5, [1, 8, 1, 9, 1], [9] * 5], "ARM-5")
 

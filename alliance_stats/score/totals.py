@@ -1,7 +1,4 @@
-"""The numbers of scoring, a block of rows at a time: answers in, scores out; knows nothing of tables.
-
-Rows are independent of each other; in blocks scoring takes a third of the time.
-"""
+"""The numbers of scoring: answers in (rows x items), scores out; knows nothing of tables."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ import numpy as np
 from alliance_stats.instruments.instrument import Instrument
 from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
-
-BLOCK = 16_384
 
 
 class Scale(NamedTuple):
@@ -52,8 +47,8 @@ class Plan:
         return self.key.low * n * self.key.factor, self.key.high * n * self.key.factor
 
 
-class Block(NamedTuple):
-    """Scores of some rows: the total, the subscales, answers used, straight-lining; keyed answers, zero for missing."""
+class Scores(NamedTuple):
+    """The scores of rows: the total, the subscales, answers used, straight-lining; keyed answers, zero for missing."""
 
     total: FloatArray
     parts: dict[str, FloatArray]
@@ -97,7 +92,7 @@ def _scales(key: Instrument, allowed: int, *, own: bool) -> list[Scale]:
     return found
 
 
-def score_block(values: FloatArray, plan: Plan) -> Block:
+def score_rows(values: FloatArray, plan: Plan) -> Scores:
     """The scores of rows of answers (rows x items, as answered)."""
     key, everything = plan.key, Scale("", list(range(values.shape[1])), plan.allowed)
     keyed = values
@@ -120,7 +115,7 @@ def score_block(values: FloatArray, plan: Plan) -> Block:
     if plan.how == "mean_of_subscales":
         total = np.mean([parts[scale.name] for scale in plan.scales], axis=0)
         total[values.shape[1] - n_items > plan.allowed] = np.nan
-    return Block(total, parts, n_items, straight_lines(values), keyed)
+    return Scores(total, parts, n_items, straight_lines(values), keyed)
 
 
 def all_whole(values: FloatArray) -> bool:
