@@ -87,7 +87,10 @@ def repair_effect(
     Notes
     -----
     Causal only if, given the covariates of the model, repair is as good as random and endings other than the event are
-    independent censoring: the risk is that of a world without them.
+    independent censoring: the risk is that of a world without them. Repairs come late: where the hazard changes with
+    the sessions since the rupture, fit on the rows after one (``n_ruptures_so_far > 0``) with
+    ``sessions_since_onset`` in the formula, or repair takes the credit. docs/dropout.md has simulated worlds that
+    break these assumptions.
     """
     if fit.random_effects is not None or fit.penalised is not None or fit.settings["strata"] is not None:
         raise ValueError("repair_effect needs a fit without random=, strata= and penalty=; use cluster= instead.")

@@ -223,3 +223,52 @@ def test_firth_covers_where_events_are_few(model):
         covered.append(row["ci_low"] <= 0 <= row["ci_high"])
     print(model, np.mean(covered))
     assert 0.93 <= np.mean(covered) <= 0.985
+
+
+def repair_without_effect(random, *, sd=0.0, chosen=0.0, since=0.0):
+    """INTERVALS in which repair has no effect. u: patients differ; chosen: those who leave are repaired less often;
+    since: the hazard falls with the sessions since the rupture."""
+    n = 500
+    u, onset, repaired = random.normal(size=n), np.zeros(n, dtype=int), np.zeros(n)
+    present, last, left, rows = np.arange(n), np.zeros(n, dtype=int), np.zeros(n, dtype=bool), []
+    for session in range(1, 21):
+        opened = (onset[present] > 0) & (repaired[present] == 0)
+        heals = opened & (random.random(len(present)) < 1 / (1 + np.exp(1.1 + chosen * u[present])))
+        repaired[present[heals]] = session
+        onset[present[(onset[present] == 0) & (random.random(len(present)) < 0.25)]] = session
+        hurt = onset[present] > 0
+        linear = -3 + sd * u[present] + hurt * (0.7 - since * (session - onset[present]))
+        rows.append(pd.DataFrame({"patient": present, "session": session}))
+        leaves = random.random(len(present)) < 1 / (1 + np.exp(-linear))
+        last[present], left[present[leaves]] = session, True
+        present = present[~leaves]
+    ruptured = np.flatnonzero(onset > 0)
+    events = pd.DataFrame({"patient": ruptured, "onset": onset[ruptured], "repaired_at": repaired[ruptured]})
+    events["repaired_at"] = events["repaired_at"].where(events["repaired_at"] > 0)
+    events.attrs["prospective"] = True
+    endings = pd.DataFrame({"patient": range(n), "ending": np.where(left, "dropout", "completed")})
+    intervals = als.dropout_intervals(pd.concat(rows), events, endings=endings)
+    return intervals[intervals["n_ruptures_so_far"] > 0].assign(u=lambda table: u[table["patient"]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("world", "covariates", "biased"),
+    [
+        ({}, "session", False),
+        ({"sd": 1.0, "chosen": 1.0}, "session", True),
+        ({"sd": 1.0, "chosen": 1.0}, "session + u", False),
+        ({"since": 0.15}, "session", True),
+        ({"since": 0.15}, "session + sessions_since_onset", False),
+    ],
+    ids=str,
+)
+def test_repair_effect_in_worlds_that_break_its_assumptions(world, covariates, biased):
+    random = np.random.default_rng(6)
+    found = []
+    for _ in range(30):
+        fit = fit_dropout(f"rupture_open + {covariates}", repair_without_effect(random, **world))
+        effect = als.dropout.repair_effect(fit, draws=2, seed=1).set_index("quantity")
+        found.append(effect.loc["difference", "estimate"])
+    error = np.std(found) / np.sqrt(30)
+    assert (abs(np.mean(found)) > 4 * error) == biased

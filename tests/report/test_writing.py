@@ -125,6 +125,14 @@ def test_the_paragraph_is_alive(report, tmp_path):
     assert "120 patients" not in text
 
 
+def test_few_events_are_said_before_the_numbers_and_in_the_text(report):
+    """One dropout of the shipped study happens with a rupture open."""
+    page = html.unescape((report / "report.html").read_text(encoding="utf-8")).replace("\N{NO-BREAK SPACE}", " ")
+    warned = page[page.index("Before you trust these numbers") : page.index("Methods and main results")]
+    assert "few events: 1 event with rupture_open" in warned
+    assert "few events: do not rest a conclusion on it" in methods(report)
+
+
 def test_ids_stay_out_unless_asked_for(report):
     for name, content in files(report).items():
         if name.endswith((".csv", ".html", ".svg")):
