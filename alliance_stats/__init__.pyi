@@ -40,7 +40,7 @@ from alliance_stats.load.reading import read_sessions as read_sessions
 from alliance_stats.mixed.answers.compare import compare as compare
 from alliance_stats.mixed.answers.r_squared import icc as icc
 from alliance_stats.mixed.fit import fit_mixed as fit_mixed
-from alliance_stats.multiverse import fit_multiverse as fit_multiverse
+from alliance_stats.multiverse.fit import fit_multiverse as fit_multiverse
 from alliance_stats.outcome.growth import fit_growth as fit_growth
 from alliance_stats.outcome.next_session import fit_next_session as fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome as fit_outcome

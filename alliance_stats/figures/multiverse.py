@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import WIDTH, new_axes, styled
+from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.tables.schema import require_choice, require_columns
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None, ax: Axes | None = None) -> Axes:
     """One coefficient under every rule (a line each) and repair target (a colour and marker each).
 
-    A rule that gives no estimate keeps its line, empty.
+    A rule that gives no estimate keeps its line, empty. Where the table has ``null_low`` and ``null_high`` (from
+    `alliance_stats.multiverse.joint_test`), a grey bar shows where the estimate would lie without any effect.
 
     Parameters
     ----------
@@ -45,7 +46,25 @@ def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None
     with styled():
         ax = new_axes(ax, size=(WIDTH, 1.2 + 0.27 * shown["term"].nunique()))
         plot_terms(shown, xlabel=xlabel or f"{term} (95 % CI)", ax=ax)
+        if {"null_low", "null_high"} <= set(table):
+            _draw_null(ax, shown.merge(_null_of(table, term), on=["term", "model"]))
         legend = ax.get_legend()
         if legend is not None:
             legend.set_title("repair target")
     return ax
+
+
+def _null_of(table: pd.DataFrame, term: str) -> pd.DataFrame:
+    own = table.loc[table["term"] == term, ["rule", "target", "null_low", "null_high"]]
+    return own.rename(columns={"rule": "term", "target": "model"}).dropna()
+
+
+def _draw_null(ax: Axes, rows: pd.DataFrame) -> None:
+    """Grey bars behind the estimates, at the height that `plot_terms` gives each."""
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    models = list(dict.fromkeys(rows["model"]))
+    heights = [
+        names.index(term) + 0.22 * (models.index(model) - (len(models) - 1) / 2)
+        for term, model in zip(rows["term"], rows["model"], strict=True)
+    ]
+    ax.hlines(heights, rows["null_low"], rows["null_high"], color=COLOURS["light"], linewidth=4.5, zorder=0)

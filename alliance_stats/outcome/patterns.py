@@ -54,6 +54,8 @@ class OutcomeFit:
         The model with the exposure.
     unadjusted : MixedFit or LinearFit
         The same rows without the exposure; the same object where there is none.
+    data : DataFrame
+        The rows both were fitted to, with a column for each pattern.
     diagnostics : dict
         ``rows``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``patterns`` (patients by pattern),
         ``exposure_by_pattern`` (median), ``therapists``, ``converged``, ``boundary``, ``notes``: what to keep in mind,
@@ -70,6 +72,7 @@ class OutcomeFit:
     better: str
     post_sd: float = field(repr=False)
     post_sd_df: int = field(repr=False)
+    data: pd.DataFrame = field(repr=False)
     diagnostics: dict[str, Any] = field(repr=False)
 
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
@@ -293,6 +296,7 @@ def fit_outcome(
         better=better,
         post_sd=spread,
         post_sd_df=spread_df,
+        data=table,
         diagnostics=diagnostics,
     )
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.multiverse import TARGETS
+from alliance_stats.multiverse.fit import TARGETS
 
 
 @pytest.fixture(scope="module")

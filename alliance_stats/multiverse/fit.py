@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
-from alliance_stats.outcome.next_session import fit_next_session
-from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.dropout.result import HazardFit
+from alliance_stats.outcome.next_session import STATES, NextSessionFit, fit_next_session
+from alliance_stats.outcome.patterns import OutcomeFit, fit_outcome
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
@@ -118,6 +119,53 @@ def fit_multiverse(
     1  previous_2pooled  repaired_before           ok
     2      own_mean_2sd                   looks ahead
     """
+    found = specifications(
+        sessions,
+        score=score,
+        question=question,
+        symptom=symptom,
+        endings=endings,
+        rules=rules,
+        targets=targets,
+        better=better,
+        allow_lookahead=allow_lookahead,
+    )
+    return multiverse_table(found, question=question, score=score, level=level)
+
+
+AnyFit = OutcomeFit | NextSessionFit | HazardFit
+
+
+class Specification(NamedTuple):
+    """One rule with one repair target, and the model fitted with its ruptures.
+
+    Attributes
+    ----------
+    head : dict
+        ``rule, target, prospective``, and counts of ruptures where they were detected.
+    fit : fitted model or None
+    status : str
+        ``ok``, or why there is no fit.
+    """
+
+    head: dict[str, Any]
+    fit: AnyFit | None
+    status: str
+
+
+def specifications(
+    sessions: pd.DataFrame,
+    *,
+    score: str,
+    question: str,
+    symptom: str | None,
+    endings: pd.DataFrame | None,
+    rules: Iterable[str | Rule] | None,
+    targets: Iterable[str],
+    better: str,
+    allow_lookahead: bool,
+) -> list[Specification]:
+    """Every specification of a multiverse, fitted; arguments as those of `fit_multiverse`."""
     require_choice(question, QUESTIONS, name="question")
     chosen = [_rule(rule) for rule in (RULES if rules is None else rules)]
     targets = list(targets)
@@ -133,20 +181,85 @@ def fit_multiverse(
         require_columns(sessions, [symptom], table_name="sessions")
         if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
             raise same_series_error(symptom, score)
-    rows: list[dict[str, Any]] = []
+    found = []
     for rule in chosen:
         for target in targets:
             variant = replace(rule, **TARGETS[target])
             head = {"rule": rule.name, "target": target, "prospective": variant.prospective}
             if question != "outcome" and not variant.prospective and not allow_lookahead:
-                rows.append({**head, "term": "", "status": "looks ahead"})
-                continue
-            rows += [
-                {**head, **row} for row in _answer(sessions, variant, score, question, symptom, endings, better, level)
-            ]
+                found.append(Specification(head, None, "looks ahead"))
+            else:
+                found.append(_specification(head, sessions, variant, score, question, symptom, endings, better))
+    return found
+
+
+def _specification(
+    head: dict[str, Any],
+    sessions: pd.DataFrame,
+    rule: Rule,
+    score: str,
+    question: str,
+    symptom: str | None,
+    endings: pd.DataFrame | None,
+    better: str,
+) -> Specification:
+    events = detect_ruptures(sessions, score=score, rule=rule)
+    head = head | {
+        "n_ruptures": len(events),
+        "n_repaired": int(events["repaired_at"].notna().sum()),
+        "n_patients_with_rupture": int(events[PATIENT].nunique()),
+    }
+    if events.empty:
+        return Specification(head, None, "no rupture found")
+    fit: AnyFit
+    try:
+        if question == "outcome":
+            patients = summarise_patients(sessions, events, measures=[str(symptom)])
+            fit = fit_outcome(patients, post=f"{symptom}_post", pre=f"{symptom}_pre", better=better)
+        elif question == "next_session":
+            fit = fit_next_session(sessions, events, symptom=str(symptom), alliance=score, allow_lookahead=True)
+        else:
+            fit = _dropout(sessions, events, endings)
+    except DataError as error:
+        return Specification(head, None, str(error))
+    return Specification(head, fit, "ok")
+
+
+def multiverse_table(found: list[Specification], *, question: str, score: str, level: float) -> pd.DataFrame:
+    """The estimates of all specifications, one row per rule, target and term."""
+    rows: list[dict[str, Any]] = []
+    for head, fit, status in found:
+        if fit is None:
+            rows.append({**head, "term": "", "status": status})
+        else:
+            rows += [{**head, **row, "status": status} for row in _estimates(fit, level)]
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     table.attrs = {"question": question, "score": score, "level": level}
     return table
+
+
+def _estimates(fit: AnyFit, level: float) -> list[dict[str, Any]]:
+    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value"]
+    if isinstance(fit, HazardFit):
+        terms = fit.tidy(level=level)
+        return _records(terms.loc[terms["term"].isin(STATES), wanted], int(fit.diagnostics["n_rows"]))
+    effects = fit.effects(level=level)
+    if isinstance(fit, OutcomeFit):
+        effects = effects[effects["adjusted"]].rename(columns={"contrast": "term", "difference": "estimate"})
+    else:
+        effects = effects[effects["term"].isin(STATES)]
+    return _records(effects[[*wanted, "r"]], int(fit.diagnostics["rows"]))
+
+
+def _dropout(sessions: pd.DataFrame, events: pd.DataFrame, endings: pd.DataFrame | None) -> HazardFit:
+    intervals = dropout_intervals(sessions, events, endings=endings, allow_lookahead=True)
+    varying = [name for name in STATES if len(intervals[name].unique()) > 1]
+    several = THERAPIST in intervals and len(intervals[THERAPIST].dropna().unique()) > 1
+    return fit_dropout(" + ".join([*varying, "session"]), intervals, cluster=THERAPIST if several else None)
+
+
+def _records(table: pd.DataFrame, n_rows: int) -> list[dict[str, Any]]:
+    return [{**{str(name): value for name, value in row.items()}, "n_rows": n_rows} for row in table.to_dict("records")]
 
 
 def summarise_multiverse(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
@@ -186,73 +299,3 @@ def _rule(rule: str | Rule) -> Rule:
     if rule not in RULES:
         raise ValueError(f"rules names {rule!r}, which is not known. {suggest(rule, RULES)}")
     return RULES[rule]
-
-
-def _answer(
-    sessions: pd.DataFrame,
-    rule: Rule,
-    score: str,
-    question: str,
-    symptom: str | None,
-    endings: pd.DataFrame | None,
-    better: str,
-    level: float,
-) -> list[dict[str, Any]]:
-    """The rows of one specification: its estimates, or one row that says why there is none."""
-    events = detect_ruptures(sessions, score=score, rule=rule)
-    counts = {
-        "n_ruptures": len(events),
-        "n_repaired": int(events["repaired_at"].notna().sum()),
-        "n_patients_with_rupture": int(events[PATIENT].nunique()),
-    }
-    if events.empty:
-        return [{**counts, "term": "", "status": "no rupture found"}]
-    try:
-        if question == "outcome":
-            found = _outcome(sessions, events, str(symptom), better, level)
-        elif question == "next_session":
-            found = _next_session(sessions, events, str(symptom), score, level)
-        else:
-            found = _dropout(sessions, events, endings, level)
-    except DataError as error:
-        return [{**counts, "term": "", "status": str(error)}]
-    return [{**row, **counts, "status": "ok"} for row in found]
-
-
-def _outcome(
-    sessions: pd.DataFrame, events: pd.DataFrame, symptom: str, better: str, level: float
-) -> list[dict[str, Any]]:
-    patients = summarise_patients(sessions, events, measures=[symptom])
-    fit = fit_outcome(patients, post=f"{symptom}_post", pre=f"{symptom}_pre", better=better)
-    effects = fit.effects(level=level)
-    effects = effects[effects["adjusted"]].rename(columns={"contrast": "term", "difference": "estimate"})
-    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value", "r"]
-    return [{**row, "n_rows": fit.diagnostics["rows"]} for row in _records(effects[wanted])]
-
-
-def _next_session(
-    sessions: pd.DataFrame, events: pd.DataFrame, symptom: str, score: str, level: float
-) -> list[dict[str, Any]]:
-    fit = fit_next_session(sessions, events, symptom=symptom, alliance=score, allow_lookahead=True)
-    effects = fit.effects(level=level)
-    effects = effects[effects["term"].isin(["rupture_open", "repaired_before"])]
-    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value", "r"]
-    return [{**row, "n_rows": fit.diagnostics["rows"]} for row in _records(effects[wanted])]
-
-
-def _dropout(
-    sessions: pd.DataFrame, events: pd.DataFrame, endings: pd.DataFrame | None, level: float
-) -> list[dict[str, Any]]:
-    intervals = dropout_intervals(sessions, events, endings=endings, allow_lookahead=True)
-    varying = [name for name in ("rupture_open", "repaired_before") if len(intervals[name].unique()) > 1]
-    several = THERAPIST in intervals and len(intervals[THERAPIST].dropna().unique()) > 1
-    fit = fit_dropout(" + ".join([*varying, "session"]), intervals, cluster=THERAPIST if several else None)
-    terms = fit.tidy(level=level)
-    terms = terms[terms["term"].isin(varying)]
-    n_rows = int(fit.glance()["n_rows"].iloc[0])
-    wanted = ["term", "estimate", "ci_low", "ci_high", "p_value"]
-    return [{**row, "n_rows": n_rows} for row in _records(terms[wanted])]
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
