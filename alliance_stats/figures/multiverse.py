@@ -47,7 +47,7 @@ def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None
         ax = new_axes(ax, size=(WIDTH, 1.2 + 0.27 * shown["term"].nunique()))
         plot_terms(shown, xlabel=xlabel or f"{term} (95 % CI)", ax=ax)
         if {"null_low", "null_high"} <= set(table):
-            _draw_null(ax, shown.merge(_null_of(table, term), on=["term", "model"]))
+            _draw_null(ax, shown.merge(_null_of(table, term), on=["term", "model"], how="left"))
         legend = ax.get_legend()
         if legend is not None:
             legend.set_title("repair target")
@@ -56,7 +56,7 @@ def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None
 
 def _null_of(table: pd.DataFrame, term: str) -> pd.DataFrame:
     own = table.loc[table["term"] == term, ["rule", "target", "null_low", "null_high"]]
-    return own.rename(columns={"rule": "term", "target": "model"}).dropna()
+    return own.rename(columns={"rule": "term", "target": "model"})
 
 
 def _draw_null(ax: Axes, rows: pd.DataFrame) -> None:

@@ -66,3 +66,11 @@ def test_what_the_readme_says_of_the_detectors_is_in_their_table():
     assert f"{low:.1f} to {high:.1f} times as many as the best rule" in text
     low, high = further["gain_prospective"].min(), further["gain_prospective"].max()
     assert f"{low:.1f} to {high:.1f} times as many as the best prospective rule" in text
+
+
+def test_what_the_readme_says_of_the_multiverse_is_in_its_table():
+    joint = pd.read_csv(ROOT / "figures/multiverse_joint.csv", index_col=["term", "statistic"])
+    p = joint.loc[("repaired - none", "mean z"), "p_value"]
+    assert f"all specifications together give p = {p:.2f} (`multiverse.joint_test`)".replace("0.", ".") in " ".join(
+        README.split()
+    )
