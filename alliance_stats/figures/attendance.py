@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
+from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on
 from alliance_stats.tables.schema import (
     ATTENDANCE,
     CANCELLED,
@@ -59,8 +59,7 @@ def plot_attendance(
     for line, (_, end) in enumerate(order.items()):
         cells[line, : int(end) - first + 1] = 5  # no record, until a row says otherwise
     cells[line_of.loc[table[PATIENT]].to_numpy(), table[SESSION].to_numpy() - first] = _state_codes(table, score)
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, 4.2))
+    with axes_to_draw_on(ax, size=(WIDTH, 4.2)) as ax:
         _draw_cells(ax, cells, first, last)
         if endings is not None:
             dropped = order.index[order.index.isin(endings.loc[endings[ENDING].eq("dropout"), PATIENT])]

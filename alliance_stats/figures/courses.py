@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, STATUS_COLOURS, WIDTH, new_axes, styled, whole_ticks
+from alliance_stats.figures.style import COLOURS, STATUS_COLOURS, WIDTH, axes_to_draw_on, whole_ticks
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def plot_onset_aligned(
         Where to draw; a new figure by default.
     """
     require_columns(course, ["status", "offset", "n_ruptures", "n_patients", "mean", "ci_low", "ci_high"])
-    with styled():
-        ax = new_axes(ax)
+    with axes_to_draw_on(ax) as ax:
         ax.axhline(0, color=COLOURS["blue"], linewidth=1.0, linestyle="--")
         ax.axvline(0, color=COLOURS["light"], linewidth=3.0, zorder=0)
         for status, rows in course.groupby("status", sort=False):
@@ -91,14 +90,13 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
     require_columns(by_session, ["session", n, rate, low, high], table_name="by_session")
     shown = by_session.loc[by_session[n] >= at_least]
     percent = {name: 100 * shown[name] for name in (rate, low, high)}
-    with styled():
-        ax = new_axes(ax)
+    with axes_to_draw_on(ax) as ax:
         if chance:
             band = ax.fill_between(shown["session"], percent[low], percent[high], color=COLOURS["light"], linewidth=0)
             band.set_label("95 % of draws without ruptures")
             mean = 100 * shown["expected_rate"]
             ax.plot(shown["session"], mean, color=COLOURS["grey"], linestyle="--", label="expected by chance")
-            ax.plot(shown["session"], percent[rate], "o", color=COLOURS["blue"], label="observed")
+            ax.plot(shown["session"], percent[rate], "o", color=COLOURS["blue"], label="observed", clip_on=False)
         else:
             length = [(percent[rate] - percent[low]).clip(lower=0), (percent[high] - percent[rate]).clip(lower=0)]
             ax.errorbar(
@@ -109,6 +107,7 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
                 ecolor=COLOURS["sky"],
                 elinewidth=0.8,
                 color=COLOURS["blue"],
+                clip_on=False,
                 label="observed (95 % CI)",
             )
         ax.set(xlabel="Session", ylabel=f"Ruptures beginning (% of patients {'rated' if chance else 'at risk'})")
@@ -140,8 +139,7 @@ def plot_distribution(
         Where to draw; a new figure by default.
     """
     require_columns(distribution, ["low", "high", "value", "n", "share"], table_name="distribution")
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, 2.8))
+    with axes_to_draw_on(ax, size=(WIDTH, 2.8)) as ax:
         percent = 100 * distribution["share"]
         at_end = pd.Series(False, index=distribution.index)
         for end in (floor, ceiling):

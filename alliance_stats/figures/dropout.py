@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled, whole_ticks
+from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on, styled_figure, whole_ticks
 from alliance_stats.tables.schema import COMPLETED, DROPOUT, TRANSFERRED, require_columns
 
 if TYPE_CHECKING:
@@ -42,16 +42,16 @@ def plot_incidence(incidence: pd.DataFrame, *, states: Sequence[str] | None = No
     require_columns(incidence, ["time", "state", "estimate", "ci_low", "ci_high"], table_name="incidence")
     groups = list(dict.fromkeys(incidence["group"])) if "group" in incidence else [None]
     drawn = list(dict.fromkeys(incidence["state"])) if states is None else list(states)
-    with styled():
-        ax = new_axes(ax)
+    with axes_to_draw_on(ax) as ax:
         for i, state in enumerate(drawn):
             for j, group in enumerate(groups):
                 rows = incidence[incidence["state"] == state]
                 rows = rows if group is None else rows[rows["group"] == group]
                 one_state = len(drawn) == 1 and group is not None
-                colour = COLOURS[_ORDER[j % 6]] if one_state else _ENDING_COLOURS.get(state, COLOURS[_ORDER[i % 6]])
+                colour = _colour(j) if one_state else _ENDING_COLOURS.get(state, _colour(i))
                 label = str(state) if group is None else str(group) if len(drawn) == 1 else f"{state}, {group}"
-                _step(ax, rows, "time", "estimate", colour, _LINES[j % 4], label)
+                line = _LINES[(i if group is None else j) % len(_LINES)]
+                _step(ax, rows, "time", "estimate", colour, line, label)
         ax.set_xlabel("Session")
         ax.set_ylabel("Share of patients")
         _finish(ax)
@@ -74,8 +74,7 @@ def plot_hazard(hazard: pd.DataFrame, *, fewest: int = 20, ax: Axes | None = Non
     require_columns(hazard, columns, table_name="hazard")
     rows = hazard[(hazard["group"] != "all") & (hazard["n"] >= fewest)]
     session = rows["group"].astype(float).to_numpy()
-    with styled():
-        ax = new_axes(ax)
+    with axes_to_draw_on(ax) as ax:
         ax.vlines(session, rows["ci_low"], rows["ci_high"], color=COLOURS["light"], linewidth=2.4, zorder=1)
         ax.plot(session, rows["observed_rate"], "o", color=COLOURS["ink"], label="observed (95 % CI)", zorder=3)
         ax.plot(session, rows["expected_rate"], color=COLOURS["vermillion"], label="model", zorder=2)
@@ -112,12 +111,20 @@ def plot_paths(
         raise ValueError(f"show={show!r} is not known. Known: {', '.join(map(repr, words))}.")
     require_columns(paths, ["path", "stop", "ending", show, f"{show}_low", f"{show}_high"], table_name="paths")
     rows = paths[paths["ending"] == ending]
-    with styled():
-        ax = new_axes(ax)
+    with axes_to_draw_on(ax) as ax:
         for i, name in enumerate(dict.fromkeys(rows["path"])):
             one = rows[rows["path"] == name].rename(columns={f"{show}_low": "ci_low", f"{show}_high": "ci_high"})
             label = (labels or {}).get(str(name), str(name))
-            _step(ax, one, "stop", show, COLOURS[_ORDER[i % 6]], _LINES[i % 4], label, begin=show != "hazard")
+            _step(
+                ax,
+                one,
+                "stop",
+                show,
+                _colour(i),
+                _LINES[i % len(_LINES)],
+                label,
+                begin=show != "hazard",
+            )
         ax.set_xlabel("Session")
         ax.set_ylabel(words[show])
         _finish(ax)
@@ -134,12 +141,10 @@ def plot_immortal_time(estimates: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     curves : DataFrame
         ``time, group, estimate, ci_low, ci_high``; ``group`` 1 is ever repaired.
     """
-    import matplotlib.pyplot as plt
-
     require_columns(estimates, ["method", "ratio"], table_name="estimates")
     require_columns(curves, ["time", "group", "estimate", "ci_low", "ci_high"], table_name="curves")
-    with styled():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(WIDTH * 1.55, 3.3), width_ratios=(1, 1.15))
+    with styled_figure(1, 2, figsize=(WIDTH * 1.55, 3.3), width_ratios=(1, 1.15)) as (figure, panels):
+        left, right = panels[0]
         for group, label, colour, line in (
             (0, "never repaired", "vermillion", "--"),
             (1, "ever repaired", "blue", "-"),
@@ -172,6 +177,10 @@ def plot_immortal_time(estimates: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         right.set_title("Estimated hazard ratio of repair")
         right.set_xlabel("Hazard ratio, one dot per simulated study")
     return figure
+
+
+def _colour(number: int) -> str:
+    return COLOURS[_ORDER[number % len(_ORDER)]]
 
 
 def _step(

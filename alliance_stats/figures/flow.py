@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, new_axes, styled
+from alliance_stats.figures.style import COLOURS, axes_to_draw_on
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def plot_flow(flow: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     rows = _rows(flow)
     height = flow_height(flow)
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, height))
+    with axes_to_draw_on(ax, size=(WIDTH, height)) as ax:
         ax.set(xlim=(-0.03, WIDTH + 0.03), ylim=(-height + 0.03, 0.03))
         ax.set_axis_off()
         top = 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
+from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.tables.schema import require_choice, require_columns
 
@@ -43,8 +43,7 @@ def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None
     numbers = table.loc[table["term"] == term, ["rule", "target", "estimate", "ci_low", "ci_high"]]
     shown = every.merge(numbers, on=["rule", "target"], how="left").rename(columns={"rule": "term", "target": "model"})
     shown = shown.astype(dict.fromkeys(["estimate", "ci_low", "ci_high"], np.float64))
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, 1.2 + 0.27 * shown["term"].nunique()))
+    with axes_to_draw_on(ax, size=(WIDTH, 1.2 + 0.27 * shown["term"].nunique())) as ax:
         plot_terms(shown, xlabel=xlabel or f"{term} (95 % CI)", ax=ax)
         if {"null_low", "null_high"} <= set(table):
             _draw_null(ax, shown.merge(_null_of(table, term), on=["term", "model"], how="left"))

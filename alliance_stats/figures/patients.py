@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, STATUS_COLOURS, WIDTH, new_axes, styled, whole_ticks
+from alliance_stats.figures.style import (
+    COLOURS,
+    STATUS_COLOURS,
+    WIDTH,
+    axes_to_draw_on,
+    styled,
+    styled_figure,
+    whole_ticks,
+)
 from alliance_stats.tables.schema import CENSORED, DataError, check_sessions, plain, require_columns, suggest
 
 if TYPE_CHECKING:
@@ -50,17 +59,12 @@ def plot_patient(
     DataError
         If there is no such patient or column.
     """
-    table = check_sessions(sessions, [score])
-    require_columns(events, ["patient", "onset", "repaired_at", "status", "baseline"], table_name="events")
-    own = table.loc[table["patient"] == patient]
-    if own.empty:
-        raise DataError(f"There is no patient {plain(patient)!r}.", remedy=suggest(str(patient), table["patient"]))
-    with styled():
-        ax = new_axes(ax)
-        _draw_course(ax, own, events.loc[events["patient"] == patient], score)
+    own, ruptures = _courses(sessions, events, [patient], score)[0]
+    with axes_to_draw_on(ax) as ax:
+        _draw_course(ax, own, ruptures, score)
         ax.set(xlabel="Session", ylabel=score, title=f"Patient {patient}" if label is None else label)
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend(loc="best")
+        if len(ruptures):
+            ax.legend(handles=_legend_marks(ruptures), loc="best")
     return ax
 
 
@@ -92,28 +96,46 @@ def plot_patients(
     -------
     array of Axes, one per patient
     """
+    courses = _courses(sessions, events, patients, score)
+    if not courses:
+        raise ValueError("patients is empty; name at least one patient.")
+    rows, columns = -(-len(courses) // 3), min(3, len(courses))
+    figure: Any
+    with ExitStack() as stack:
+        if axes is None:
+            size = (WIDTH, 0.7 + 1.25 * rows)
+            figure, grid = stack.enter_context(styled_figure(rows, columns, figsize=size))
+            panels = list(grid.ravel())
+            for spare in panels[len(courses) :]:
+                figure.delaxes(spare)
+        else:
+            stack.enter_context(styled())
+            panels, figure = list(axes), axes[0].get_figure()
+        if len(panels) < len(courses):
+            raise ValueError(f"axes holds {len(panels)} Axes for {len(courses)} patients.")
+        panels = panels[: len(courses)]
+        for panel, patient, (own, ruptures) in zip(panels, patients, courses, strict=True):
+            _draw_course(panel, own, ruptures, score)
+            panel.set_title(f"Patient {patient}" if labels is None else labels[patient], fontsize=7.5)
+        _share_limits(panels, pd.concat([own for own, _ in courses]), score)
+        figure.supxlabel("Session", fontsize=9)
+        figure.supylabel(score, fontsize=9)
+        marks = _legend_marks(pd.concat([ruptures for _, ruptures in courses]))
+        figure.legend(handles=marks, loc="outside upper center", ncols=4, handletextpad=0.5)
+    return np.array(panels, dtype=object)
+
+
+def _courses(
+    sessions: pd.DataFrame, events: pd.DataFrame, patients: Sequence[Hashable], score: str
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The sessions and the ruptures of each patient."""
     table = check_sessions(sessions, [score])
-    shown = table.loc[table["patient"].isin(list(patients))]
-    with styled():
-        panels = _grid(len(patients)) if axes is None else list(axes)
-        if len(panels) < len(patients):
-            raise ValueError(f"axes holds {len(panels)} Axes for {len(patients)} patients.")
-        for panel, patient in zip(panels, patients, strict=False):
-            plot_patient(
-                shown, events, patient=patient, score=score, label=None if labels is None else labels[patient], ax=panel
-            )
-            panel.set(xlabel="", ylabel="")
-            panel.title.set_fontsize(7.5)
-            legend = panel.get_legend()
-            if legend is not None:
-                legend.remove()
-        _share_limits(panels[: len(patients)], shown, score)
-        figure = panels[0].get_figure()
-        if figure is not None:
-            figure.supxlabel("Session", fontsize=9)
-            figure.supylabel(score, fontsize=9)
-            figure.legend(handles=_legend_marks(), loc="outside upper center", ncols=4, handletextpad=0.5)
-    return np.array(panels[: len(patients)], dtype=object)
+    require_columns(events, ["patient", "onset", "repaired_at", "status", "baseline"], table_name="events")
+    unknown = [patient for patient in patients if not (table["patient"] == patient).any()]
+    if unknown:
+        remedy = suggest(str(unknown[0]), table["patient"].unique())
+        raise DataError(f"There is no patient {plain(unknown[0])!r}.", remedy=remedy)
+    return [(table.loc[table["patient"] == one], events.loc[events["patient"] == one]) for one in patients]
 
 
 def _draw_course(ax: Axes, own: pd.DataFrame, ruptures: pd.DataFrame, score: str) -> None:
@@ -135,11 +157,6 @@ def _draw_course(ax: Axes, own: pd.DataFrame, ruptures: pd.DataFrame, score: str
         ax.plot(onset[k], score_at.get(onset[k], baseline[k]), **_onset_mark(status))
         if not np.isnan(repair[k]):
             ax.plot(repair[k], score_at.get(int(repair[k]), baseline[k]), **_REPAIR)
-    if len(ruptures):
-        ax.plot([], [], "--", color=COLOURS["blue"], linewidth=1.0, label="baseline")
-        ax.plot([], [], "v", color=COLOURS["vermillion"], label="rupture", linestyle="none")
-    if ruptures["repaired_at"].notna().any():
-        ax.plot([], [], "^", color=COLOURS["green"], label="repair", linestyle="none")
     whole_ticks(ax)
 
 
@@ -164,31 +181,22 @@ def _onset_mark(status: str) -> dict[str, Any]:
     }
 
 
-def _legend_marks() -> list[Any]:
+def _legend_marks(ruptures: pd.DataFrame) -> list[Any]:
+    """The marks that these ruptures need, explained."""
     from matplotlib.lines import Line2D
 
-    return [
-        Line2D([], [], color=COLOURS["blue"], linestyle="--", linewidth=1.0, label="baseline"),
-        Line2D([], [], **_onset_mark("unrepaired"), label="rupture"),
-        Line2D([], [], **_onset_mark(CENSORED), label="rupture, undecided"),
-        Line2D([], [], **_REPAIR, label="repair"),
+    undecided = ruptures["status"] == CENSORED
+    marks = [
+        (len(ruptures) > 0, Line2D([], [], color=COLOURS["blue"], linestyle="--", linewidth=1.0, label="baseline")),
+        (not undecided.all(), Line2D([], [], **_onset_mark("unrepaired"), label="rupture")),
+        (undecided.any(), Line2D([], [], **_onset_mark(CENSORED), label="rupture, undecided")),
+        (ruptures["repaired_at"].notna().any(), Line2D([], [], **_REPAIR, label="repair")),
     ]
-
-
-def _grid(n: int) -> list[Axes]:
-    import matplotlib.pyplot as plt
-
-    columns = min(3, max(n, 1))
-    rows = -(-n // columns)
-    figure, panels = plt.subplots(rows, columns, figsize=(WIDTH, 0.7 + 1.25 * rows), squeeze=False)
-    flat = list(panels.ravel())
-    for spare in flat[n:]:
-        figure.delaxes(spare)
-    return flat[:n]
+    return [line for needed, line in marks if needed]
 
 
 def _share_limits(panels: Sequence[Axes], shown: pd.DataFrame, score: str) -> None:
-    """Common limits for panels that may stand in a figure of the caller's own."""
+    """Common limits for panels that may belong to a figure of the caller's own."""
     low, high = shown[score].min(), shown[score].max()
     margin = 0.08 * (high - low) if high > low else 0.5
     first, last = shown["session"].min(), shown["session"].max()

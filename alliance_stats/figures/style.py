@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = {
     "black": "#000000",
@@ -77,7 +78,7 @@ RC: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The package's settings for as long as the ``with`` block lasts; the user's own stand again afterwards."""
+    """The package's settings for as long as the ``with`` block lasts; the user's own settings return afterwards."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -87,13 +88,29 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_axes(ax: Axes | None, *, size: tuple[float, float] = (WIDTH, 3.2)) -> Axes:
-    """The Axes to draw on: `ax`, or a new pyplot figure of `size` inches, so that notebooks and ``plt.show`` work."""
+@contextmanager
+def axes_to_draw_on(ax: Axes | None, *, size: tuple[float, float] = (WIDTH, 3.2)) -> Iterator[Axes]:
+    """`ax`, or the Axes of a new pyplot figure of `size` inches, with the package's settings inside the block."""
     if ax is not None:
-        return ax
+        with styled():
+            yield ax
+        return
+    with styled_figure(1, 1, figsize=size) as (_, panels):
+        yield panels[0, 0]
+
+
+@contextmanager
+def styled_figure(rows: int, columns: int, **options: Any) -> Iterator[tuple[Figure, Any]]:
+    """A new pyplot figure and its (rows, columns) array of Axes, with the package's settings inside the block.
+
+    The backend starts before the block. It changes settings when it starts (that of Jupyter turns the interactive mode
+    on, without which no figure is shown), and at the end of the block they would be lost.
+    """
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=size)[1]
+    plt.draw_if_interactive()  # type: ignore[no-untyped-call]
+    with styled():
+        yield plt.subplots(rows, columns, squeeze=False, **options)
 
 
 def whole_ticks(ax: Axes) -> None:

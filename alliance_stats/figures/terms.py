@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
+from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def plot_terms(
     names = list(dict.fromkeys(terms["term"]))
     models = list(dict.fromkeys(terms["model"])) if "model" in terms else [None]
     colours = [COLOURS[name] for name in ("blue", "vermillion", "green", "purple", "orange")]
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, 0.9 + 0.34 * max(len(names), 1) + 0.1 * len(models)))
+    with axes_to_draw_on(ax, size=(WIDTH, 0.9 + 0.34 * max(len(names), 1) + 0.1 * len(models))) as ax:
         for k, model in enumerate(models):
             rows = terms if model is None else terms.loc[terms["model"] == model]
             heights = np.array([names.index(term) for term in rows["term"]], dtype=float)

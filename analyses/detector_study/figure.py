@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, new_axes, styled
+from alliance_stats.figures.style import COLOURS, axes_to_draw_on
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def plot_detectors(summary: pd.DataFrame, gains: pd.DataFrame, *, ax: Axes | Non
     require_columns(gains, ["world", "assumed", "lengths", *names], table_name="gains")
     value = summary.set_index(["world", "detector"])[["sensitivity", "sensitivity_se"]] * 100
     group = gains["lengths"].where(gains["assumed"].astype(bool), "other")
-    with styled():
-        ax = new_axes(ax, size=(6.6, 1.3 + 0.235 * (len(gains) + group.nunique())))
+    with axes_to_draw_on(ax, size=(6.6, 1.3 + 0.235 * (len(gains) + group.nunique()))) as ax:
         at, labels = 0.0, {}
         for key, heading in _GROUPS:
             part = gains.loc[group == key]

@@ -1,5 +1,6 @@
 """Figures show what the tables say (their artists are read back), and are written with the same bytes twice."""
 
+import os
 import re
 import subprocess
 import sys
@@ -217,6 +218,48 @@ def test_functions_never_change_their_tables_nor_the_settings(ax):
     pd.testing.assert_frame_equal(sessions, SESSIONS)
     pd.testing.assert_frame_equal(events, EVENTS)
     assert dict(mpl.rcParams) == before
+
+
+BACKEND = """
+import matplotlib
+from matplotlib.backends.backend_agg import *
+matplotlib.interactive(True)  # as Jupyter's backend does when it starts
+matplotlib.rcParams["figure.figsize"] = (1, 2)  # as its configuration may
+"""
+DRAW_FIRST = """
+import alliance_stats as als, matplotlib as mpl, pandas as pd
+sessions = pd.DataFrame({{"patient": ["a"] * 3, "session": [1, 2, 3], "alliance": [5.0, 3.0, 4.0]}})
+events = pd.DataFrame({{"patient": [], "onset": [], "repaired_at": [], "status": [], "baseline": []}})
+before = dict(mpl.rcParams)
+als.{call}
+assert mpl.is_interactive(), "the notebook would not show it"
+assert list(mpl.rcParams["figure.figsize"]) == [1, 2]
+assert mpl.get_backend() == "module://backend_of_a_notebook"
+import matplotlib.pyplot as plt
+assert len(plt.get_fignums()) == 1
+changed = {{name for name, value in mpl.rcParams.items() if before[name] != value}}
+assert changed <= {{"interactive", "figure.figsize"}}, changed
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "plot_patient(sessions, events, patient='a', score='alliance')",
+        "plot_patients(sessions, events, patients=['a'], score='alliance')",
+    ],
+)
+def test_the_first_figure_of_a_notebook_is_shown_and_its_backend_keeps_its_settings(tmp_path, call):
+    (tmp_path / "backend_of_a_notebook.py").write_text(BACKEND)
+    where = {**os.environ, "MPLBACKEND": "module://backend_of_a_notebook"}
+    where["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    subprocess.run([sys.executable, "-c", DRAW_FIRST.format(call=call)], check=True, env=where)
+
+
+def test_endings_differ_by_line_and_not_by_colour_alone(ax):
+    table = pd.DataFrame({"time": [1, 2] * 2, "state": ["completed"] * 2 + ["dropout"] * 2, "estimate": 0.1})
+    als.plot_incidence(table.assign(ci_low=0.0, ci_high=0.2), ax=ax)
+    assert len({line.get_linestyle() for line in ax.lines}) == 2
 
 
 DRAW_AND_SAVE = """
