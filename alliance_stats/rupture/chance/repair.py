@@ -102,16 +102,16 @@ def chance_of_repair(
         parts.append(found._replace(patient=found.patient + first))
         first += template.n_patients
     pool = Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    observed = _answers(seen, within)
-    if not len(pool.time):
-        expected = low = high = p_value = np.full(len(observed), np.nan)
-    else:
-        expected = _answers(pool, within)
-        drawn = np.array([_answers(part, within) for part in _samples(pool, len(seen.time), draws, rng)])
-        tail = (1.0 - level) / 2.0
-        low, high = np.nanquantile(drawn, [tail, 1.0 - tail], axis=0)
-        away = np.abs(drawn - expected) >= np.abs(observed - expected) - 1e-12
-        p_value = np.where(np.isnan(observed), np.nan, (1.0 + away.sum(axis=0)) / (1.0 + draws))
+    observed, expected = _answers(seen, within), _answers(pool, within)
+    drawn = np.array([_answers(part, within) for part in _samples(pool, len(seen.time), draws, rng)])
+    low, high, p_value = np.full((3, len(observed)), np.nan)
+    tail = (1.0 - level) / 2.0
+    for place in np.flatnonzero(~np.isnan(drawn).all(axis=0)):
+        values = drawn[~np.isnan(drawn[:, place]), place]
+        low[place], high[place] = np.quantile(values, [tail, 1.0 - tail])
+        away = np.abs(values - expected[place]) >= abs(observed[place] - expected[place]) - 1e-12
+        if not np.isnan(observed[place]):
+            p_value[place] = (1.0 + away.sum()) / (1.0 + len(values))
     names = [f"ruptures repaired within {sessions_after} session(s)" for sessions_after in within]
     n = [int(seen.decided.sum()), *[len(seen.time)] * len(within), int((~np.isnan(seen.change)).sum())]
     return pd.DataFrame(
@@ -141,6 +141,8 @@ def _outcomes(judged: Judged, after: int) -> Outcomes:
 def _answers(ruptures: Outcomes, within: Sequence[int]) -> FloatArray:
     """The share repaired of those decided, the share repaired by each time, and the mean change."""
     decided = ruptures.decided.sum()
+    if not len(ruptures.time):
+        return np.full(len(within) + 2, np.nan)
     share = ruptures.repaired.sum() / decided if decided else np.nan
     longest = max(int(ruptures.time.max(initial=0)), *within)
     risk = np.cumsum(np.bincount(ruptures.time, minlength=longest + 1)[::-1])[::-1]
@@ -152,6 +154,8 @@ def _answers(ruptures: Outcomes, within: Sequence[int]) -> FloatArray:
 
 def _samples(pool: Outcomes, n: int, draws: int, rng: np.random.Generator) -> list[Outcomes]:
     """Samples of whole patients with about `n` ruptures each."""
+    if not len(pool.patient):
+        return [pool] * draws
     starts = np.flatnonzero(np.r_[True, np.diff(pool.patient) != 0])
     counts = np.diff(np.r_[starts, len(pool.patient)])
     samples = []

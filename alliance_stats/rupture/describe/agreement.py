@@ -67,7 +67,8 @@ class Agreement:
         same = match_within(*first, *second, margin=0) if margin else self.pairs
         self.same_session = self._per_patient(first.who[same[0]])
         as_many = self.chance.totals.sum(axis=1) >= self.both.sum()
-        self.p_value = (1.0 + float(as_many.sum())) / (1.0 + draws)
+        marked = len(first.who) and len(second.who)
+        self.p_value = (1.0 + float(as_many.sum())) / (1.0 + draws) if marked else float("nan")
 
     def _per_patient(self, who: IntArray, weights: FloatArray | None = None) -> FloatArray:
         return np.bincount(who, weights=weights, minlength=self.n_patients).astype(np.float64)

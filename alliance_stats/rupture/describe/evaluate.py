@@ -81,7 +81,7 @@ def evaluate_detection(
             if unknown.any():
                 raise DataError(
                     f"{name} has a patient who is not in sessions.",
-                    remedy="Give the sessions of the whole study.",
+                    remedy="Give the sessions of the whole study, with ids of the same type.",
                     patient=part.loc[unknown, PATIENT].iloc[0],
                 )
         ids = [*ids, pd.Series(n_sessions.index)]

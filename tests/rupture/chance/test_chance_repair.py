@@ -7,6 +7,7 @@ import pytest
 from alliance_stats.rupture.chance.repair import chance_of_repair
 from alliance_stats.rupture.describe.repair import growth_after_repair, repair_times
 from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.schema import DataError
 
 
@@ -53,6 +54,16 @@ def test_nothing_to_judge():
     sessions = noise(1).assign(alliance=5.0)
     with pytest.raises(DataError, match="finds no rupture"):
         chance_of_repair(sessions, score="alliance", rule="previous_1point", seed=1)
+
+
+def test_one_patient_and_a_rule_that_never_fires_by_chance():
+    sessions = pd.DataFrame({"patient": 1, "session": range(1, 9), "alliance": [5.0, 5, 5, 5, 1, 5.5, 5, 5]})
+    found = chance_of_repair(sessions, score="alliance", rule="previous_1point", seed=1, draws=100)
+    assert found["observed"].iloc[0] == 1.0
+    quiet = noise(1, patients=40)
+    quiet.loc[(quiet["patient"] == 3) & (quiet["session"] == 5), "alliance"] -= 30
+    found = chance_of_repair(quiet, score="alliance", rule=Rule(reference="previous", unit="points", size=20.0), seed=1)
+    assert found[["expected", "p_value"]].isna().all().all()
 
 
 @pytest.mark.slow

@@ -184,6 +184,12 @@ def test_p_values_of_pure_noise_are_uniform():
     assert abs(np.mean([table["estimate"].iloc[7] for table in tables])) < 0.025
 
 
+def test_no_mark_at_all_has_no_p_value():
+    flat = study().assign(alliance=5.0, alliance_therapist=5.0)
+    table = compare_raters(flat, rule=RULE, seed=1, draws=20)
+    assert table["p_value"].isna().all()
+
+
 SPELLS = pd.DataFrame({"patient": 1, "session": range(1, 11), "alliance": [6, 6, 6, 6, 3, 7, 7, 7, 7, 7.0]})
 
 
