@@ -23,7 +23,7 @@ BASELINES = {
 
 
 @dataclass(frozen=True)
-class Design:
+class HazardDesign:
     """A design matrix and the rows it was made from.
 
     Attributes
@@ -71,7 +71,7 @@ class Design:
 
 def build_design(
     formula: str, table: pd.DataFrame, *, baseline: str | None, intercept: bool, needed: list[str]
-) -> Design:
+) -> HazardDesign:
     """The design matrix of a formula's right-hand side, without the rows that lack a value of it or of `needed`.
 
     Raises
@@ -114,7 +114,7 @@ def build_design(
         matrix, names = matrix[:, 1:], names[1:]
         if not names:
             raise ValueError("A Cox model needs at least one term besides the baseline.")
-    return Design(matrix, names, np.flatnonzero(keep), dropped, variables, model.model_spec, intercept)
+    return HazardDesign(matrix, names, np.flatnonzero(keep), dropped, variables, model.model_spec, intercept)
 
 
 def _require_known_levels(spec: Any, table: pd.DataFrame) -> None:

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import Design
+from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.tables.arrays import Array, BoolArray
 
 MIN_EVENTS = 5
@@ -22,7 +22,7 @@ def is_baseline(name: str) -> bool:
     return ":" not in name and bool(words & {"session", "start", "stop"})
 
 
-def events_by_state(design: Design, event: Array, cluster: Array | None) -> pd.DataFrame:
+def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -> pd.DataFrame:
     """Events on both sides of every term that has two values, and in all rows.
 
     The two sides of a factor's term are its level and the reference level.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import BASELINES, Design, build_design, sessions_without_choice
+from alliance_stats.dropout.design import BASELINES, HazardDesign, build_design, sessions_without_choice
 from alliance_stats.dropout.models import Job, cox_model, discrete_model, frailty_model, mixed_model, penalised_model
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import rows_at_risk
@@ -224,7 +224,7 @@ def _diagnostics(
     everything: pd.DataFrame,
     table: pd.DataFrame,
     data: pd.DataFrame,
-    design: Design,
+    design: HazardDesign,
     ending: str,
     fixed: dict[int, float],
 ) -> dict[str, Any]:

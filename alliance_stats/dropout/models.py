@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import Design
+from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.dropout.few import events_by_state, few_events_notes, thin_states, thin_terms
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, row_terms
@@ -47,7 +47,7 @@ class Job(NamedTuple):
     formula: str
     ending: str
     data: pd.DataFrame
-    design: Design
+    design: HazardDesign
     event: Array
     settings: dict[str, Any]
     used: dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import Design
+from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.dropout.rows import predict_rows, residuals
 from alliance_stats.hazard.firth import FirthFit
 from alliance_stats.tables.arrays import Array
@@ -67,7 +67,7 @@ class HazardFit:
     settings: Mapping[str, Any]
     diagnostics: Mapping[str, Any]
     data: pd.DataFrame = field(repr=False)
-    design: Design = field(repr=False)
+    design: HazardDesign = field(repr=False)
     engine: Any = field(repr=False)
     random: pd.DataFrame | None = None
     random_effects: pd.DataFrame | None = None

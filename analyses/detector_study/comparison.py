@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from detector_study.oracle import has_known_law, known_world
-from detector_study.worlds import SCORE, Simulated, World, simulate_world
+from detector_study.worlds import SCORE, DetectorWorld, Simulated, simulate_world
 
 from alliance_stats.rupture.describe.matching import match_within
 from alliance_stats.rupture.latent.detect import detect_latent
@@ -88,7 +88,7 @@ class _Study(NamedTuple):
 
 
 def compare_detectors(
-    worlds: Iterable[World],
+    worlds: Iterable[DetectorWorld],
     *,
     rules: dict[str, Rule] | None = None,
     n_patients: int = 800,
@@ -183,7 +183,7 @@ def _ratio(top: Any, bottom: Any) -> tuple[float, float]:
 
 
 def _one_study(
-    world: World,
+    world: DetectorWorld,
     rules: dict[str, Rule],
     n_patients: int,
     n_free: int,
@@ -243,7 +243,7 @@ def _by_rules(study: _Study, rules: dict[str, Rule], false_alarm: float) -> tupl
 
 
 def _simulated_study(
-    world: World, n_patients: int, n_free: int, rng: np.random.Generator
+    world: DetectorWorld, n_patients: int, n_free: int, rng: np.random.Generator
 ) -> tuple[Simulated, pd.DataFrame, _Study]:
     """A study of the world, the same with the sessions of `n_free` patients without ruptures, and that as series."""
     simulated = simulate_world(world, n_patients=n_patients, seed=rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from detector_study.worlds import BETWEEN_VARIANCE, LEVEL, TREND, TREND_SD, World
+from detector_study.worlds import BETWEEN_VARIANCE, LEVEL, TREND, TREND_SD, DetectorWorld
 
 from alliance_stats.rupture.latent.scan import (
     Courses,
@@ -28,9 +28,9 @@ LONGEST = {"brief": 12, "long": 8}
 """Longest rupture that ends within the series: all of them if long, all but one in four thousand if brief."""
 
 
-def has_known_law(world: World) -> bool:
+def has_known_law(world: DetectorWorld) -> bool:
     """Whether :func:`known_world` covers the world: all scores there, unrounded, normal, below no ceiling."""
-    plain = World(
+    plain = DetectorWorld(
         name=world.name,
         n_sessions=world.n_sessions,
         reliability=world.reliability,
@@ -44,7 +44,7 @@ def has_known_law(world: World) -> bool:
     return world == plain and world.lengths in LONGEST
 
 
-def known_world(world: World, series: Courses) -> tuple[Floats, Floats]:
+def known_world(world: DetectorWorld, series: Courses) -> tuple[Floats, Floats]:
     """P(in rupture) given all ratings, (n, T), and the log evidence for any rupture, (n,), the world being known.
 
     Level, trend, the patient's SD and the depth of each rupture are integrated out under the laws they are drawn from;
@@ -72,7 +72,7 @@ def known_world(world: World, series: Courses) -> tuple[Floats, Floats]:
     return (share[:, :, None] * np.array(covered)).sum(axis=0) / total[:, None], np.log(total)
 
 
-def true_parameters(world: World, *, own_sd: float) -> LatentParameters:
+def true_parameters(world: DetectorWorld, *, own_sd: float) -> LatentParameters:
     """The world's parameters in the words of the latent model, for patients with the within SD `own_sd`."""
     from scipy.special import digamma
 
@@ -94,7 +94,7 @@ def true_parameters(world: World, *, own_sd: float) -> LatentParameters:
     )
 
 
-def true_prior(world: World, candidates: Windows, n_rated: Ints) -> Floats:
+def true_prior(world: DetectorWorld, candidates: Windows, n_rated: Ints) -> Floats:
     """Odds of each window against no rupture, (p, W), by the world's own law of onsets and lengths.
 
     A rupture of length l takes its sessions and the one after it from those at which one could begin.

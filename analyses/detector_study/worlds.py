@@ -23,7 +23,7 @@ EARLY_RISE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class DetectorWorld:
     """How the scores of one simulated study come about, in units of the within-patient SD.
 
     Attributes
@@ -108,8 +108,8 @@ class Simulated(NamedTuple):
     truth: pd.DataFrame
 
 
-_BASE = World(name="brief, 16 sessions")
-WORLDS: dict[str, World] = {
+_BASE = DetectorWorld(name="brief, 16 sessions")
+WORLDS: dict[str, DetectorWorld] = {
     world.name: world
     for world in (
         replace(_BASE, name="brief, 8 sessions", n_sessions=8),
@@ -139,7 +139,7 @@ WORLDS: dict[str, World] = {
 }
 """The worlds of the comparison, by name."""
 
-FURTHER_WORLDS: dict[str, World] = {
+FURTHER_WORLDS: dict[str, DetectorWorld] = {
     world.name: world
     for world in (
         replace(_BASE, name="brief, 12 sessions, noisier", n_sessions=12, reliability=0.75, autocorrelation=0.4),
@@ -156,12 +156,12 @@ FURTHER_WORLDS: dict[str, World] = {
 """Worlds written down before the detector had been run on any of them, and on which nothing was developed."""
 
 
-def simulate_world(world: World, *, n_patients: int, seed: Seed, ruptures: bool = True) -> Simulated:
+def simulate_world(world: DetectorWorld, *, n_patients: int, seed: Seed, ruptures: bool = True) -> Simulated:
     """Simulate one study.
 
     Parameters
     ----------
-    world : World
+    world : DetectorWorld
     n_patients : int
     seed : int or Generator
     ruptures : bool
@@ -197,7 +197,7 @@ def simulate_world(world: World, *, n_patients: int, seed: Seed, ruptures: bool 
     return Simulated(sessions, _truth(sessions, fall, open_now, kept))
 
 
-def _calm(world: World, n: int, rng: np.random.Generator) -> Any:
+def _calm(world: DetectorWorld, n: int, rng: np.random.Generator) -> Any:
     """Scores without ruptures, bounds or rounding, (n, T)."""
     last = world.n_sessions
     error = world.noise_variance
@@ -217,7 +217,7 @@ def _calm(world: World, n: int, rng: np.random.Generator) -> Any:
     return level + trend + own_sd * (np.sqrt(1 - error) * state + np.sqrt(error) * noise)
 
 
-def _ruptures(world: World, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
+def _ruptures(world: DetectorWorld, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
     """The fall at each session, and whether a rupture is open, (n, T)."""
     last = world.n_sessions
     fall, open_now = np.zeros((n, last)), np.zeros((n, last), dtype=bool)
@@ -235,13 +235,13 @@ def _ruptures(world: World, n: int, rng: np.random.Generator) -> tuple[Any, Any]
     return fall, open_now
 
 
-def _lengths(world: World, n: int, rng: np.random.Generator) -> Any:
+def _lengths(world: DetectorWorld, n: int, rng: np.random.Generator) -> Any:
     if world.lengths == "long":
         return rng.integers(3, 9, n)
     return rng.geometric(0.5 if world.lengths == "brief" else 0.25, n)
 
 
-def _depths(world: World, n: int, rng: np.random.Generator) -> Any:
+def _depths(world: DetectorWorld, n: int, rng: np.random.Generator) -> Any:
     """Depths with mean 1."""
     if world.depths == "gamma":
         return rng.gamma(16.0, 1 / 16.0, n)
@@ -249,7 +249,7 @@ def _depths(world: World, n: int, rng: np.random.Generator) -> Any:
     return np.exp(np.sqrt(spread) * rng.standard_normal(n) - spread / 2)
 
 
-def _share(world: World, since: Any, length: Any) -> Any:
+def _share(world: DetectorWorld, since: Any, length: Any) -> Any:
     """Share of the full depth in the first, second, ... session of a rupture of that length."""
     if world.shape == "slow":
         return np.minimum(since / (0.6 * length), 1.0)

@@ -19,14 +19,14 @@ from detector_study.comparison import (
     gains,
     summarise_comparison,
 )
-from detector_study.worlds import FURTHER_WORLDS, SHAPES, WORLDS, World, _share, simulate_world
+from detector_study.worlds import FURTHER_WORLDS, SHAPES, WORLDS, DetectorWorld, _share, simulate_world
 
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.series import read_series
 from alliance_stats.tables.schema import check_sessions
 
 ROOT = Path(__file__).parents[2]
-SMALL = World(name="small", n_sessions=10, depth=3.0, lengths="long", onset_rate=0.08)
+SMALL = DetectorWorld(name="small", n_sessions=10, depth=3.0, lengths="long", onset_rate=0.08)
 
 
 def wide(sessions):
@@ -34,7 +34,7 @@ def wide(sessions):
 
 
 def test_a_calm_world_has_the_stated_variances():
-    world = World(name="w", reliability=0.7, autocorrelation=0.5)
+    world = DetectorWorld(name="w", reliability=0.7, autocorrelation=0.5)
     scores = wide(simulate_world(world, n_patients=20_000, seed=1, ruptures=False).sessions)
     rest = scores - scores.mean(axis=1, keepdims=True)
     near = np.mean((scores[:, 1:] - scores[:, :-1]) ** 2)
@@ -47,7 +47,7 @@ def test_a_calm_world_has_the_stated_variances():
 
 @pytest.mark.parametrize(("lengths", "mean"), [("brief", 2.0), ("long", 5.5)])
 def test_ruptures_have_the_stated_rate_depth_and_length(lengths, mean):
-    world = World(name="w", n_sessions=200, lengths=lengths)
+    world = DetectorWorld(name="w", n_sessions=200, lengths=lengths)
     truth = simulate_world(world, n_patients=500, seed=2).truth
     inner = truth[truth["onset"] < 180]
     assert (inner["last"] - inner["onset"] + 1).mean() == pytest.approx(mean, rel=0.03)
@@ -73,13 +73,13 @@ def test_only_some_patients_are_susceptible_and_ceilings_hold():
     capped = simulate_world(WORLDS["brief, ceiling"], n_patients=500, seed=4).sessions["alliance"]
     assert capped.max() == 5.8
     assert 0.15 < (capped == 5.8).mean() < 0.35
-    coarse = simulate_world(World(name="w", step=0.5), n_patients=50, seed=4).sessions["alliance"]
+    coarse = simulate_world(DetectorWorld(name="w", step=0.5), n_patients=50, seed=4).sessions["alliance"]
     assert ((coarse * 2) % 1 == 0).all()
 
 
 def test_the_shares_of_the_depth_session_by_session():
     since, length = np.arange(1, 5), np.array([[4], [2]])
-    shape = {name: _share(World(name="w", shape=name), since, length) for name in SHAPES}
+    shape = {name: _share(DetectorWorld(name="w", shape=name), since, length) for name in SHAPES}
     assert (shape["step"] == 1).all()
     np.testing.assert_allclose(shape["recovery"][0], [1, 0.75, 0.5, 0.25])
     np.testing.assert_allclose(shape["recovery"][1, :2], [1, 0.5])
@@ -87,7 +87,7 @@ def test_the_shares_of_the_depth_session_by_session():
 
 
 def test_further_worlds_are_what_they_say():
-    medium = simulate_world(World(name="w", n_sessions=200, lengths="medium"), n_patients=500, seed=2).truth
+    medium = simulate_world(DetectorWorld(name="w", n_sessions=200, lengths="medium"), n_patients=500, seed=2).truth
     inner = medium[medium["onset"] < 160]
     assert (inner["last"] - inner["onset"] + 1).mean() == pytest.approx(4.0, rel=0.03)
     depth = simulate_world(FURTHER_WORLDS["depths log-normal, CV .6"], n_patients=3000, seed=3).truth["depth"]
@@ -100,12 +100,14 @@ def test_further_worlds_are_what_they_say():
     points = simulate_world(FURTHER_WORLDS["five points"], n_patients=300, seed=4).sessions["alliance"]
     assert sorted(points.unique()) == [3, 4, 5, 6, 7]
     calm = wide(simulate_world(FURTHER_WORLDS["early rise"], n_patients=20_000, seed=5, ruptures=False).sessions)
-    line = wide(simulate_world(World(name="w", n_sessions=12), n_patients=20_000, seed=5, ruptures=False).sessions)
+    line = wide(
+        simulate_world(DetectorWorld(name="w", n_sessions=12), n_patients=20_000, seed=5, ruptures=False).sessions
+    )
     rise = (calm - line).mean(axis=0)
     np.testing.assert_allclose(rise, 1.5 * (np.log(np.arange(1, 13)) / np.log(12) - 0.5), atol=1e-9)
     varied = wide(
         simulate_world(
-            World(name="w", n_sessions=200, different_sd=0.385), n_patients=2000, seed=6, ruptures=False
+            DetectorWorld(name="w", n_sessions=200, different_sd=0.385), n_patients=2000, seed=6, ruptures=False
         ).sessions
     )
     spread = np.diff(varied, axis=1).std(axis=1)
@@ -114,11 +116,11 @@ def test_further_worlds_are_what_they_say():
 
 def test_a_world_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="lengths='brif'"):
-        World(name="w", lengths="brif")
+        DetectorWorld(name="w", lengths="brif")
     with pytest.raises(ValueError, match="reliability"):
-        World(name="w", reliability=0.4)
+        DetectorWorld(name="w", reliability=0.4)
     with pytest.raises(ValueError, match="course='curved'"):
-        World(name="w", course="curved")
+        DetectorWorld(name="w", course="curved")
 
 
 @pytest.fixture(scope="module")

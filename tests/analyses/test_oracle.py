@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 from detector_study.oracle import LONGEST, has_known_law, known_world, true_prior
-from detector_study.worlds import FURTHER_WORLDS, WORLDS, World, simulate_world
+from detector_study.worlds import FURTHER_WORLDS, WORLDS, DetectorWorld, simulate_world
 from scipy import stats
 
 from alliance_stats.rupture.latent.scan import Courses, windows
@@ -31,7 +31,7 @@ def path_chance(world, state):
 
 @pytest.mark.parametrize("lengths", ["brief", "long"])
 def test_prior_odds_are_those_of_the_simulation(lengths):
-    world = World(name="w", n_sessions=9, lengths=lengths, onset_rate=0.1)
+    world = DetectorWorld(name="w", n_sessions=9, lengths=lengths, onset_rate=0.1)
     candidates = windows(9, LONGEST[lengths], 2)
     prior = true_prior(world, candidates, np.array([9]))[0]
     none = path_chance(world, [0] * 9)
@@ -44,7 +44,7 @@ def test_prior_odds_are_those_of_the_simulation(lengths):
 
 def test_it_knows_what_bayes_theorem_gives():
     """Every path of the world enumerated, depths (gamma) and the patient's SD (log-normal) integrated numerically."""
-    world = World(name="w", n_sessions=5, onset_rate=0.1, depth=3.0)
+    world = DetectorWorld(name="w", n_sessions=5, onset_rate=0.1, depth=3.0)
     scores = simulate_world(world, n_patients=25, seed=1).sessions["alliance"].to_numpy(copy=True).reshape(25, 5)
     scores[0] = [6, 6.2, 2.5, 6.1, 2.7]  # two ruptures
     time = np.arange(1.0, 6.0)

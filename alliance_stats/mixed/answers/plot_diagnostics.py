@@ -59,10 +59,10 @@ def plot_diagnostics(fit: Fitted, *, ax: Sequence[Any] | None = None) -> Any:
 
 def _axes(ax: Sequence[Any] | None) -> Any:
     if ax is None:
-        from matplotlib.figure import Figure
+        from matplotlib import pyplot
 
-        figure = Figure(figsize=(8.6, 6.8), layout="constrained")
-        return np.ravel(figure.subplots(2, 2))
+        _, panels = pyplot.subplots(2, 2, figsize=(8.6, 6.8), layout="constrained")  # a notebook shows pyplot's figures
+        return np.ravel(panels)
     axes = np.ravel(np.array(ax, dtype=object))
     if len(axes) != len(PANELS):
         raise ValueError(f"ax has {len(axes)} Axes; {len(PANELS)} are needed: {', '.join(PANELS)}.")

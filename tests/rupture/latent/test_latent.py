@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from detector_study.worlds import WORLDS, World, simulate_world
+from detector_study.worlds import WORLDS, DetectorWorld, simulate_world
 
 import alliance_stats as als
 from alliance_stats.rupture.latent.detect import detect_latent
@@ -13,7 +13,7 @@ from alliance_stats.rupture.latent.result import statistic
 from alliance_stats.tables.schema import EVENTS_COLUMNS, EVENTS_DTYPES, DataError
 
 BASE = WORLDS["brief, 16 sessions"]
-DEEP = World(name="deep", n_sessions=10, depth=3.0, lengths="long")
+DEEP = DetectorWorld(name="deep", n_sessions=10, depth=3.0, lengths="long")
 
 
 @pytest.fixture(scope="module")
