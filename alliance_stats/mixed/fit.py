@@ -76,6 +76,8 @@ def fit_mixed(
     1  residual    1.4167
     """
     require_choice(correlation, (None, "ar1", "car1"), name="correlation")
+    if not isinstance(formula, str):
+        raise TypeError(f"formula must be text such as 'y ~ x + (1 | patient)', not {type(formula).__name__}.")
     if not isinstance(reml, bool | np.bool_):
         raise ValueError(f"reml={reml!r} must be True (REML) or False (maximum likelihood).")
     if correlation is not None and time is None:

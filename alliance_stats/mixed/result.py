@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.answers import effects, predict, summary, tables
-from alliance_stats.mixed.answers.inference import contrast_rows, inference
+from alliance_stats.mixed.answers.inference import contrast_rows, independent, inference, joint_table
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables import rendering
 from alliance_stats.tables.arrays import FloatArray
@@ -59,7 +59,7 @@ class MixedFit(Fitted):
         DataFrame
             ``df1, df2, statistic, p_value``; df2 by Satterthwaite's method as ``lmerTest::contestMD``.
         """
-        return inference(self, df).test(contrast_rows(self, contrasts))
+        return joint_table(inference(self, df), independent(contrast_rows(self, contrasts)))
 
     # -- effects, predictions, residuals ----------------------------------------------------------------------------
     @cached_property

@@ -20,7 +20,9 @@ from alliance_stats.tables.schema import DataError, numeric
 
 NUMBERS = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "sin", "cos")
 """Functions of one number; each may be written as ``log(x)`` or ``np.log(x)``."""
-TERMS = ("I", "C", "center", "scale", "standardize", "poly", "bs", "cs", "cc", "cr")
+BASES = ("poly", "bs", "cs", "cc", "cr")
+"""Polynomials and splines."""
+TERMS = ("I", "C", "center", "scale", "standardize", *BASES)
 """``I(x^2)`` arithmetic; ``C(x)`` a factor; centring and scaling; polynomials and splines."""
 CODINGS = ("Treatment", "Sum", "Helmert", "Diff", "Poly")
 """Contrasts of a factor, as in ``C(arm, Treatment("wait"))``; in lower case also as ``contr.sum``."""
@@ -137,14 +139,14 @@ def model_matrix(formula: Any, data: pd.DataFrame, *, columns: tuple[str, ...], 
     from formulaic.errors import DataMismatchWarning, FormulaicError
 
     table = plain_types(data, columns)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):  # what is not finite is refused by whoever takes it
         warnings.simplefilter("error", DataMismatchWarning)  # a level never seen: an answer, not a warning
         try:
             matrix = formula.get_model_matrix(table, na_action="ignore", output=output, context=functions())
         except DataMismatchWarning as error:
-            levels = str(error).split("{")[-1].split("}")[0]
-            problem = f"A factor holds levels that the fit has not seen: {levels}."
-            raise DataError(problem, remedy="Predict for the levels of the fit.") from error
+            levels = re.sub(r"np\.\w+\(([^()]*)\)", r"\1", str(error).split("{")[-1].split("}")[0])
+            problem = f"A factor holds levels that are not among those of the fit, or of levels=: {levels}."
+            raise DataError(problem, remedy="Use the levels of the fit only.") from error
         except (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError) as error:
             problem = f"The formula could not be evaluated: {plain_text(str(error))}"
             raise DataError(problem, remedy="Check the names and transforms.") from error
@@ -178,7 +180,7 @@ def plain_types(data: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
             replaced[name] = column.astype(object)
         elif pd.api.types.is_numeric_dtype(dtype) or _holds_numbers(column):
             replaced[name] = numeric(data, name)
-        elif pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
+        elif holds_dates(column):
             raise DataError(
                 f"The column {name!r} holds dates, which cannot enter a model.",
                 column=name,
@@ -217,6 +219,14 @@ def _refuse_numbers_as_text(data: pd.DataFrame, name: str) -> None:
         )
 
 
+def holds_dates(column: pd.Series) -> bool:
+    """Whether a column holds dates, times or spans of time, in whatever type."""
+    if isinstance(column.dtype, pd.PeriodDtype):
+        return True
+    kinds = ("datetime64", "datetime", "date", "timedelta64", "timedelta", "time", "period")
+    return column.dtype.kind in "mMO" and pd.api.types.infer_dtype(column, skipna=True) in kinds
+
+
 def _holds_numbers(column: pd.Series) -> bool:
     """Whether an object column holds numbers only (as tables built from lists of objects do)."""
     kinds = ("integer", "floating", "mixed-integer-float", "decimal")
@@ -252,7 +262,7 @@ def _check_node(side: str, node: ast.AST, *, power: bool) -> None:
     match node:
         case ast.Name():
             return
-        case ast.Constant(value=bool() | int() | float() | None):
+        case ast.Constant(value=bool() | int() | float()):
             return
         case ast.UnaryOp(op=op, operand=operand) if isinstance(op, _OPERATORS):
             _check_node(side, operand, power=power)
@@ -270,6 +280,12 @@ def _check_node(side: str, node: ast.AST, *, power: bool) -> None:
                 _check_argument(side, part, power=power)
         case ast.Call(func=func, args=arguments, keywords=keywords):
             _check_function(side, func)
+            if isinstance(func, ast.Name) and func.id in BASES:
+                sizes = [*arguments[1:], *(keyword.value for keyword in keywords if keyword.arg in ("df", "degree"))]
+                if not all(isinstance(size, ast.Constant) and _small_number(size) for size in sizes):
+                    _refuse(
+                        side, f"holds {ast.unparse(node)!r}; degree and df must be whole numbers up to {_LARGEST_POWER}"
+                    )
             for part in (*arguments, *(keyword.value for keyword in keywords)):
                 _check_argument(side, part, power=power)
         case _:

@@ -243,7 +243,8 @@ def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
     else:
         coerced = pd.to_numeric(values, errors="coerce")
         text = coerced.isna() & values.notna()
-        if text.any() or not pd.api.types.is_numeric_dtype(coerced.dtype):
+        kind = coerced.dtype
+        if text.any() or not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
             remedy = "Correct the cell, or name the code with missing_codes= when reading."
             _raise_at(table, text, f"{column!r} must hold numbers.", remedy=remedy, column=column)
         result = coerced.to_numpy(dtype=np.float64, na_value=np.nan)

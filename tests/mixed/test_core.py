@@ -223,7 +223,7 @@ def test_columns_of_every_kind():
     square = fit_mixed("y ~ session + I(session**2) + (1 | patient)", data)
     np.testing.assert_allclose(curved.fitted(), square.fitted(), rtol=1e-6)
     np.testing.assert_allclose(curved.predict(data.iloc[:5])["prediction"], square.predict(data.iloc[:5])["prediction"])
-    with pytest.raises(DataError, match="levels that the fit has not seen: 'act'"):
+    with pytest.raises(DataError, match="not among those of the fit, or of levels=: 'act'"):
         plain.predict(data.iloc[:2].assign(arm="act"))
     assert plain.predict(data.iloc[:2].assign(arm=["ipt", None]))["prediction"].isna().tolist() == [False, True]
     assert plain.predict(data.iloc[:0]).shape == (0, 1)

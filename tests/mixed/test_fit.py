@@ -64,3 +64,46 @@ def test_powers_of_session_are_those_of_r(data):
     power = fit_mixed("y ~ I(session^2) + (1 | g)", data)
     column = fit_mixed("y ~ square + (1 | g)", data.assign(square=data["session"] ** 2.0))
     assert power.coefficients.tolist() == pytest.approx(column.coefficients.tolist())
+
+
+@pytest.mark.parametrize(
+    ("formula", "change", "words"),
+    [
+        ("y ~ one + (1 | g)", {"one": "a"}, "'one' has one level only"),
+        (
+            "y ~ log(zero) + (1 | g)",
+            {"zero": lambda t: t["session"] - 1},
+            r"not a finite number in 12 row.s.. First at row 0",
+        ),
+        (
+            "when ~ x + (1 | g)",
+            {"when": lambda t: pd.Timestamp("2024-01-01") + pd.to_timedelta(t["session"], "D")},
+            "dates",
+        ),
+        ("y ~ z + (1 | g)", {"z": lambda t: t["x"] * 1j}, "'z' must hold numbers"),
+        ("y ~ . + (1 | g)", {}, "all other columns"),
+    ],
+)
+def test_data_that_cannot_be_a_predictor(data, formula, change, words):
+    with pytest.raises(DataError, match=words) as error:
+        fit_mixed(formula, data.assign(**change))
+    assert "\x1b" not in str(error.value)
+
+
+def test_tests_of_dependent_contrasts(data):
+    """A repeated or empty contrast adds nothing to a joint test, by every method."""
+    fit = fit_mixed("y ~ session + x + (1 | g)", data)
+    row = np.eye(3)[[1]]
+    for method in ("satterthwaite", "kenward-roger", "robust", "normal"):
+        once, twice = fit.test(row, df=method), fit.test(np.vstack([row, 2 * row, 0 * row]), df=method)
+        pd.testing.assert_frame_equal(once, twice)
+    assert fit.test(0 * row)["df1"].tolist() == [0]
+
+
+def test_refit_takes_one_finite_number_a_row(data):
+    fit = fit_mixed("y ~ x + (1 | g)", data)
+    for y in (np.ones(3), np.full(120, np.nan)):
+        with pytest.raises(ValueError, match="120 finite numbers"):
+            fit.refit(y)
+    with pytest.raises(TypeError, match="must be text"):
+        fit_mixed(None, data)

@@ -41,6 +41,10 @@ HARMFUL = [
     "I(2**x)",
     "I('a' * 10)",
     "lag(k)",
+    "I(None)",
+    "poly(x, 10**9)",
+    "cr(x, df=100000)",
+    "bs(x, df=k)",
     "hashed(arm, levels=3)",
     "(" * 60 + "x" + ")" * 60,
 ]
@@ -124,5 +128,8 @@ def test_numbers_as_text_dates_and_the_dot_are_refused_in_words():
     dates = DATA.assign(x=pd.date_range("2024-01-01", periods=6))
     with pytest.raises(DataError, match="'x' holds dates"):
         model_matrix(one_sided("x"), dates, columns=("x",))
+    for column in (dates.assign(x=dates["x"].dt.date), dates.assign(x=dates["x"].dt.to_period("D"))):
+        with pytest.raises(DataError, match="'x' holds dates"):
+            model_matrix(one_sided("x"), column, columns=("x",))
     with pytest.raises(DataError, match="all other columns"):
         one_sided(".")

@@ -59,6 +59,9 @@ def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | Non
     0  y ~ 1 + (1 | g)        NaN      NaN                 ML
     1  y ~ t + (1 | g)     9.7902   0.0018  chi2(1)        ML
     """
+    for fit in (smaller, larger):
+        if not isinstance(fit, Fitted):
+            raise TypeError(f"compare takes two fits of fit_mixed, not {type(fit).__name__}.")
     _check_same_rows(smaller, larger)
     if smaller.n_parameters > larger.n_parameters:
         raise ValueError(

@@ -179,12 +179,12 @@ def estimable_rows(design: Design, rows: FloatArray) -> FloatArray:
 def estimable_part(design: Design, rows: FloatArray) -> tuple[FloatArray, bool]:
     """A basis of the combinations of `rows` that can be estimated, over the columns kept, and whether that is all."""
     kept, left_out = _split_columns(design)
-    rank = len(_independent(rows))
+    rank = len(independent(rows))
     off = _off(design, rows, kept, left_out)
     if (np.abs(off) > ESTIMABLE).any():
         left, values, _ = np.linalg.svd(off)
         rows = left[:, int((values > ESTIMABLE).sum()) :].T @ rows
-    basis = _independent(rows[:, kept])
+    basis = independent(rows[:, kept])
     return basis, len(basis) == rank
 
 
@@ -198,7 +198,7 @@ def _off(design: Design, rows: FloatArray, kept: list[int], left_out: list[int])
     return np.asarray(rows[:, left_out] - rows[:, kept] @ design.alias_weights)
 
 
-def _independent(rows: FloatArray) -> FloatArray:
+def independent(rows: FloatArray) -> FloatArray:
     """A maximal set of independent rows."""
     kept: list[FloatArray] = []
     for row in rows:

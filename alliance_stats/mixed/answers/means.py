@@ -85,6 +85,8 @@ class MarginalEffects:
         require_choice(how, ("pairwise", "reference"), name="how")
         require_choice(adjust, _ADJUSTMENTS, name="adjust")
         labels = self._labels()
+        if len(labels) < 2:
+            raise ValueError("There is one cell only, so nothing to contrast: name a factor in by=.")
         if how == "pairwise":
             pairs = [(high, low) for low, high in combinations(range(len(labels)), 2)]
         else:

@@ -80,6 +80,11 @@ def plan_columns(
             (INTERCEPT if str(term) == "1" else str(term), tuple(positions))
             for term, positions in spec.term_indices.items()
         )
+        for term, positions in terms:
+            if not positions:
+                raise DataError(
+                    f"The term {term!r} has one level only, so there is nothing to compare.", remedy="Leave it out."
+                )
         plan = ColumnPlan(side, tuple(spec.column_names), terms, spec)
     return plan, columns_of(plan, data, ready=ready)
 

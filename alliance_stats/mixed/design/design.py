@@ -21,7 +21,7 @@ from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, requir
 from alliance_stats.mixed.design.grouping import Factor, Grouping, factor_of, group_rows, is_nested
 from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, without_aliased
 from alliance_stats.tables.arrays import FloatArray, IntArray
-from alliance_stats.tables.formulas import variables_of
+from alliance_stats.tables.formulas import holds_dates, variables_of
 from alliance_stats.tables.schema import PATIENT, DataError, numeric, plain
 
 MAX_EFFECTS = 4
@@ -284,8 +284,9 @@ def _group(
     levels = {name: factor_of(table, terms[0].group) for name, terms in factors.items()}
     for name, found in levels.items():
         if len(found.labels) < 2:
+            only = plain(found.labels[0])
             raise DataError(
-                f"The grouping factor {name!r} has one level ({found.labels[0]!r}): its variance cannot be estimated.",
+                f"The grouping factor {name!r} has one level ({only!r}): its variance cannot be estimated.",
                 remedy=f"Remove the random term of {name!r}, or add data of other levels.",
             )
     names = sorted(factors, key=lambda name: (-len(levels[name].labels), list(factors).index(name)))
@@ -390,6 +391,8 @@ def _spreads(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float]:
 
 def _one_column(side: str, table: pd.DataFrame) -> FloatArray:
     if side in table.columns:
+        if holds_dates(table[side]):
+            raise DataError(f"The outcome {side!r} holds dates.", remedy="Compute a number first, such as days.")
         return numeric(table, side)
     plan, columns = plan_columns(f"0 + {side}", table)
     if len(columns) != 1:

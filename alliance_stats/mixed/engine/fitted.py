@@ -144,7 +144,10 @@ class Fitted:
         y : (n,) array
             The new outcome in the user's units, one value per row used, in the order of ``design.kept``.
         """
-        return self._fitted_again(self.model.with_outcome(np.asarray(y, dtype=np.float64)))
+        values = np.asarray(y, dtype=np.float64)
+        if values.shape != (self.design.n,) or not np.isfinite(values).all():
+            raise ValueError(f"y must hold {self.design.n} finite numbers, one per row used.")
+        return self._fitted_again(self.model.with_outcome(values))
 
     def with_criterion(self, *, reml: bool) -> Self:
         """The same model fitted by REML or by ML, the rows' summaries reused."""
