@@ -157,7 +157,7 @@ def _new_parameters(smaller: Fitted, larger: Fitted) -> set[tuple[str, frozenset
         group, terms = sorted(less - more, key=str)[0]
         raise ValueError(
             f"The models are not nested: {smaller.formula!r} has the variance parameter "
-            f"({' and '.join(sorted(terms))} | {group}), which {larger.formula!r} has not."
+            f"({' and '.join(sorted(terms))} | {group}), which {larger.formula!r} lacks."
         )
     if smaller.correlation is not None and smaller.correlation != larger.correlation:
         raise ValueError(

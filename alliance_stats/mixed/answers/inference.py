@@ -1,4 +1,4 @@
-"""Which covariance and which degrees of freedom stand behind a test: one object for every method."""
+"""The covariance and the degrees of freedom that a test uses: one object for every method."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ In the notation of Kenward & Roger (1997), over variance parameters s with asymp
     Phi_A = Phi + 2 Phi { sum_kl W_kl (Q_kl - P_k Phi P_l - R_kl / 4) } Phi
 
 with V_k, V_kl the derivatives of V and W the inverse of the expected information of the restricted likelihood.
-Variances and covariances enter linearly, so R vanishes but for a serial correlation (where ``pbkrtest`` offers nothing
-to compare with). As in Halekoh & Hojsgaard (2014, ``pbkrtest``), every covariance counts as a parameter, on a boundary
+Variances and covariances enter linearly, so R is zero except with a serial correlation, which ``pbkrtest`` does not
+offer. As in Halekoh & Hojsgaard (2014, ``pbkrtest``), every covariance counts as a parameter, on a boundary
 or not.
 """
 

@@ -61,7 +61,7 @@ def check_size(fit: Fitted, *, method: str) -> None:
     if largest > LARGEST_BLOCK:
         raise ValueError(
             f"{method} writes out the covariance matrix of each independent block of rows; the largest here has "
-            f"{largest} rows, the limit is {LARGEST_BLOCK}. With so many rows Satterthwaite's method gives the same."
+            f"{largest} rows, the limit is {LARGEST_BLOCK}. Use Satterthwaite: it agrees in large blocks."
         )
 
 

@@ -72,7 +72,7 @@ class MarginalEffects:
         how : {"pairwise", "reference"}
             Every pair (later minus earlier), or every cell minus `reference`.
         reference : label, optional
-            The cell as it stands in ``term`` of other contrasts; by default the first.
+            The cell as ``term`` of other contrasts names it; by default the first.
         adjust : {"none", "bonferroni", "holm"}
             Adjustment of the p values for their number; intervals stay those of single contrasts.
         level : float
@@ -126,7 +126,7 @@ def marginal_means(
         The factors (or covariates with values in `at`) to give one mean for each combination of; none for the overall
         mean.
     at : dict, optional
-        Variable to its value, or list of values. Covariates not named stand at their mean over the rows used, factors
+        Variable to its value, or list of values. Covariates not named take their mean over the rows used, factors
         at all their levels with equal weights.
     df : str
         As in :func:`alliance_stats.mixed.answers.inference.inference`.
@@ -177,7 +177,7 @@ def marginal_slopes(
     ----------
     fit : Fitted
     variable : str
-        A numeric variable of the fixed part; it may stand in `by` and `at` too, for slopes of a curve at stated values.
+        A numeric variable of the fixed part; it may be in `by` and `at` too, for slopes of a curve at stated values.
     by, at, df
         As in :func:`marginal_means`.
 

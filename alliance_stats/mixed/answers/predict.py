@@ -98,9 +98,9 @@ def _rows_of(
             for place, column in zip(block.columns, columns_of(block.plan, table)):
                 raw[place] = column
     codes = {name: _levels(table, group, *_known(fit, name), new_groups) for name, group in factors.items()}
-    nowhere = np.full(len(table), -1, dtype=np.int64)
-    inner = codes.get(design.inner_factor, nowhere)
-    outer = None if design.outer_factor is None else codes.get(design.outer_factor, nowhere)
+    unseen = np.full(len(table), -1, dtype=np.int64)
+    inner = codes.get(design.inner_factor, unseen)
+    outer = None if design.outer_factor is None else codes.get(design.outer_factor, unseen)
     return data.index, complete, _NewRows(x, _internal(raw, design.effect_map), inner, outer)
 
 

@@ -2,7 +2,7 @@
 
 The interval of a parameter holds the values v with d(v) - d_min <= chi2_1(level), where d(v) is the deviance minimised
 over everything else at the value v (Bates et al. 2015, section 5.1, as ``lme4::confint(method = "profile")``). The
-equation is solved itself, by bracketing and Brent's method; no spline stands between. An end that the profile never
+equation is solved itself, by bracketing and Brent's method, without a spline. An end that the profile never
 reaches is the end of the parameter's range: 0 for a standard deviation, -1 or 1 for a correlation.
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from alliance_stats.mixed.engine.fitted import Fitted
-from alliance_stats.mixed.engine.optimiser import covariance_blocks, gradient_matrix
+from alliance_stats.mixed.engine.search_space import covariance_blocks, gradient_matrix
 from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
 from alliance_stats.tables.arrays import FloatArray
 
@@ -63,6 +63,8 @@ def targets(fit: Fitted) -> list[Target]:
 
 class VarianceProfile:
     """The deviance at a held value of one variance parameter, minimised over the others.
+
+    This is the profile deviance of Bates et al. (2015, section 5.1): zeta(v)^2 = d(v) - d_min.
 
     Every covariance matrix is written L L' with L lower triangular and the held effects first, so that a standard
     deviation is one element of L and a correlation the direction of its second row. The two lengths beside a held

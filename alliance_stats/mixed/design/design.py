@@ -4,7 +4,7 @@ Columns are centred and scaled before anything is computed: with a calendar year
 itself 2 to 14 units of deviance. Every estimate is mapped back exactly:
 
 * fixed part ``X_user M_x = X`` gives ``beta_user = M_x beta``;
-* random effects ``A_user M_a = A`` give ``D_user = M_a D M_a'``. A slope is centred only where it stands in one block
+* random effects ``A_user M_a = A`` give ``D_user = M_a D M_a'``. A slope is centred only where it is in one block
   with its intercept: elsewhere (``||``, ``0 + time``) moving the origin of time would be another model.
 """
 
@@ -53,7 +53,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Design:
-    """Everything the numbers are computed from; arrays stand in the order of ``grouping.order``.
+    """Everything the numbers are computed from; arrays are in the order of ``grouping.order``.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Design:
     grouping : Grouping
     inner_factor, outer_factor : str, str or None
     kept : (n,) int array
-        The row of the data that each row used stands in, in the order used.
+        The row of the data that each row used comes from, in the order used.
     n_dropped : int
         Rows left out for missing values.
     missing : dict
@@ -351,7 +351,7 @@ def _blocks(
                 "supported. Leave out the least needed."
             )
         if len(set(used)) < len(used):
-            raise ValueError(f"A random effect of {terms[0].factor!r} stands in two blocks: {', '.join(used)}.")
+            raise ValueError(f"A random effect of {terms[0].factor!r} is in two blocks: {', '.join(used)}.")
     blocks = tuple(
         Block(term.factor, is_outer, plan.names, tuple(names.index(name) for name in plan.names), plan)
         for term, is_outer, plan in planned
@@ -360,7 +360,7 @@ def _blocks(
 
 
 def _centred(blocks: tuple[Block, ...], names: tuple[str, ...]) -> list[bool]:
-    """Which effect columns may be centred: those that stand beside the intercept in every block that has them."""
+    """Which effect columns may be centred: those that are beside the intercept in every block that has them."""
     return [all(INTERCEPT in block.names for block in blocks if name in block.names) for name in names]
 
 

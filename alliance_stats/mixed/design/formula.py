@@ -48,7 +48,7 @@ class MixedFormula:
 def parse(formula: str) -> MixedFormula:
     """Read a formula in lme4's syntax.
 
-    ``(1 + x || g)`` stands for ``(1 | g) + (0 + x | g)`` and ``(1 | a/b)`` for ``(1 | a) + (1 | a:b)``.
+    ``(1 + x || g)`` means ``(1 | g) + (0 + x | g)`` and ``(1 | a/b)`` for ``(1 | a) + (1 | a:b)``.
 
     Raises
     ------
@@ -72,13 +72,13 @@ def parse(formula: str) -> MixedFormula:
     for term in random:
         key = (term.factor, tuple(sorted(terms_of(term.lhs))))
         if key in seen:
-            raise ValueError(f"The random term ({term.lhs} | {term.factor}) stands twice in {formula!r}.")
+            raise ValueError(f"The random term ({term.lhs} | {term.factor}) is given twice in {formula!r}.")
         seen.add(key)
     return MixedFormula(formula, outcome.strip(), fixed, random)
 
 
 def _split_random(right: str) -> tuple[str, list[str]]:
-    """The fixed part of a right-hand side, and what stands inside each ``( ... | ... )``."""
+    """The fixed part of a right-hand side, and the text inside each ``( ... | ... )``."""
     fixed: list[str] = []
     inside: list[str] = []
     position = 0

@@ -14,7 +14,7 @@ ALIAS_TOLERANCE = 1e-7
 """A column is aliased where less than this share of its norm is left beside the columns before it (as R's ``lm``)."""
 
 _BLOCK = 32_768
-"""Rows at a time: what is computed of them on the way stays in a processor's cache."""
+"""Rows at a time, so that no copy of a whole column is made."""
 
 
 def scaled(
@@ -41,7 +41,7 @@ def scaled(
         if centred[position]:
             centre[position] = column.mean()
         root = math.sqrt(_sum_of_squares(column, centre[position]) / n)
-        # A column that is constant but for rounding has nothing to scale by.
+        # A column that is constant up to rounding has no scale.
         if root <= 1e-15 * abs(centre[position]):
             root = 0.0
         scale[position] = root

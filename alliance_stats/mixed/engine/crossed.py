@@ -67,7 +67,12 @@ class CrossedSpec:
         return self.a + self.slot[cells] * self.r + np.arange(self.r)[:, None]
 
     def level_at(self, gram: FloatArray, w: FloatArray, cov: FloatArray) -> Crossed:
-        """Form S, F and P at one value of the parameters."""
+        """Form S, F and P at one value of the parameters.
+
+        With U_i the outer factor's columns over group i, S = sum_i U_i'V1^-1 U_i and F = sum_i U_i'V1^-1 W are the
+        Schur complement of the groups in the mixed model equations (Henderson 1984; Bates et al. 2015, section 5.4,
+        solve the same system by a sparse Cholesky factor). A group adds a block to S for every pair of levels it meets.
+        """
         left, right = self.cell_pairs
         r, size = self.r, self.levels * self.r
         at, to = self.columns(left), self.columns(right)

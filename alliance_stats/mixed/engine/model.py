@@ -30,7 +30,7 @@ class Parameter:
     i, j : int
         Row and column (i >= j) in D over all effect columns, or in T over the outer factor's effects.
     group, term, term_2 : str
-        As they stand in the table of variances.
+        As in the table of variances.
     """
 
     kind: str

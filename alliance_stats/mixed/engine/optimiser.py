@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from alliance_stats.mixed.engine.model import Deviance, Model
+from alliance_stats.mixed.engine.search_space import gradient_matrix, search_space, square_root
 from alliance_stats.tables.arrays import FloatArray
 
 TOLERANCE = 1e-12
@@ -25,7 +25,6 @@ START_INNER, START_OUTER = 0.5, 0.1
 MAX_EVALUATIONS = 500
 PATIENCE = 12
 """Steps over square roots with the expected Hessian, before it is formed by differences."""
-_RHO_LIMIT = 1 - 1e-9
 
 
 @dataclass(frozen=True)
@@ -83,49 +82,28 @@ def start_values(model: Model) -> FloatArray:
 
 
 class _Search:
-    """The state of one search: the point, the last secant pairs, how often the deviance was computed."""
+    """The state of one search: the point, the last secant pairs, how often the deviance was computed.
+
+    Two kinds of step: Fisher scoring x - I(x)^-1 g with the expected information (Jennrich & Sampson 1976), and, where
+    a covariance matrix is singular, Newton-like steps over L with D = L L' (as lme4's theta; Bates et al. 2015, section
+    2.3). The geometry of both is in :class:`~alliance_stats.mixed.engine.search_space.SearchSpace`.
+    """
 
     def __init__(self, model: Model, theta: FloatArray) -> None:
         self.model = model
-        self.residual = [k for k, parameter in enumerate(model.parameters) if parameter.kind == "residual"]
-        self.positive = model.correlation == "car1"
-        self.lowest = -14.0 if self.positive else -12.0  # a correlation of 1e-6 (CAR(1)) counts as none
-        self.blocks = covariance_blocks(model)
-        self.scalars = np.array([indices[0, 0] for indices in self.blocks if len(indices) == 1], dtype=np.int64)
+        self.space = search_space(model)
         self.evaluations = 0
         self.pairs: list[tuple[FloatArray, FloatArray]] = []
         self.stalled = False
         self.decrement = np.inf
         self.done = False
-        self.x = self._to_search(theta)
+        self.x = self.space.to_search(theta)
         self.at = self._first()
 
     @property
     def theta(self) -> FloatArray:
         """Where it is."""
-        return self._to_theta(self.x)
-
-    # -- coordinates: rho by its Fisher transform (AR(1)) or its logit (CAR(1)) -----------------------------------
-    def _to_search(self, theta: FloatArray) -> FloatArray:
-        x = theta.copy()
-        for k in self.residual:
-            rho = min(max(float(theta[k]), 1e-9 if self.positive else -_RHO_LIMIT), _RHO_LIMIT)
-            x[k] = math.log(rho / (1 - rho)) if self.positive else math.atanh(rho)
-        return x
-
-    def _to_theta(self, x: FloatArray) -> FloatArray:
-        theta = x.copy()
-        for k in self.residual:
-            z = min(max(float(x[k]), -30.0), 30.0)
-            theta[k] = 1 / (1 + math.exp(-z)) if self.positive else min(max(math.tanh(z), -_RHO_LIMIT), _RHO_LIMIT)
-        return theta
-
-    def _slope(self, theta: FloatArray) -> FloatArray:
-        slope = np.ones(len(theta))
-        for k in self.residual:
-            rho = float(theta[k])
-            slope[k] = max(rho * (1 - rho) if self.positive else 1 - rho**2, 1e-300)
-        return slope
+        return self.space.to_theta(self.x)
 
     def _first(self) -> Deviance:
         at = self._evaluate(self.x)
@@ -136,21 +114,21 @@ class _Search:
     def _evaluate(self, x: FloatArray) -> Deviance | None:
         self.evaluations += 1
         try:
-            result = self.model.deviance(self._to_theta(x))
+            result = self.model.deviance(self.space.to_theta(x))
         except np.linalg.LinAlgError:
             return None
         return result if np.isfinite(result.value) else None
 
     def _point(self, *, sharpened: bool = True) -> tuple[float, FloatArray, FloatArray]:
         """Deviance, gradient and Hessian (expected, sharpened by the secant pairs) in search coordinates."""
-        slope = self._slope(self.theta)
+        slope = self.space.slope(self.theta)
         hessian = 2 * self.at.information * (slope[:, None] * slope)
         if sharpened:
             hessian = _sharpened(hessian, self.pairs[-2:], 10.0)
         return self.at.value, self.at.gradient * slope, hessian
 
     def _gradient(self) -> FloatArray:
-        return np.asarray(self.at.gradient * self._slope(self.theta))
+        return np.asarray(self.at.gradient * self.space.slope(self.theta))
 
     def _move(self, x: FloatArray, at: Deviance) -> None:
         before, step = self._gradient(), x - self.x
@@ -159,7 +137,9 @@ class _Search:
 
     def _residual_held(self, gradient: FloatArray) -> bool:
         """A continuous-time correlation that has reached zero and would go below."""
-        return self.positive and any(self.x[k] <= self.lowest and gradient[k] >= -1e-12 for k in self.residual)
+        return self.space.positive and any(
+            self.x[k] <= self.space.lowest and gradient[k] >= -1e-12 for k in self.space.residual
+        )
 
     # -- scoring on D itself ------------------------------------------------------------------------------------
     def scoring(self) -> None:
@@ -168,8 +148,8 @@ class _Search:
         for _ in range(2 * PATIENCE):
             value, gradient, hessian = self._point()
             held = np.zeros(len(self.x), dtype=bool)
-            held[self.scalars] = (self.x[self.scalars] <= 0) & (gradient[self.scalars] >= 0)
-            held[self.residual] = self._residual_held(gradient)
+            held[self.space.scalars] = (self.x[self.space.scalars] <= 0) & (gradient[self.space.scalars] >= 0)
+            held[self.space.residual] = self._residual_held(gradient)
             free = ~held
             step = np.zeros(len(self.x))
             step[free] = -_solve_positive(hessian[free][:, free], gradient[free])
@@ -177,32 +157,17 @@ class _Search:
             if self.decrement < TOLERANCE:
                 self.done = True
                 return
-            step[self.residual] = self._residual_step(step[self.residual])
-            length = self._room(step)
+            step[self.space.residual] = self.space.residual_step(self.x, step[self.space.residual])
+            length = self.space.room(self.x, step)
             cut += length < 1
             if cut > 2 or not self._line_search(step, length, value, gradient):
                 break
         self.stalled = True
 
-    def _room(self, step: FloatArray) -> float:
-        """The share of a step after which every covariance block of two or more effects is still positive definite."""
-        room = 1.0
-        for indices in self.blocks:
-            if len(indices) > 1:
-                here, ahead = self.x[indices], step[indices]
-                try:
-                    half = np.linalg.inv(np.linalg.cholesky(here))
-                except np.linalg.LinAlgError:
-                    return 0.0
-                lowest = float(np.linalg.eigvalsh(half @ ahead @ half.T)[0])
-                if lowest < -0.95:
-                    room = min(room, -0.8 / lowest)
-        return room
-
     def _line_search(self, step: FloatArray, length: float, value: float, gradient: FloatArray) -> bool:
         for _ in range(12):
             x = self.x + length * step
-            x[self.scalars] = np.maximum(x[self.scalars], 0.0)
+            x[self.space.scalars] = np.maximum(x[self.space.scalars], 0.0)
             at = self._evaluate(x)
             if at is not None and at.value <= value + 1e-4 * min(float(gradient @ (x - self.x)), 0.0) + _noise(value):
                 self._move(x, at)
@@ -218,9 +183,11 @@ class _Search:
             if self.evaluations >= MAX_EVALUATIONS:
                 break
             value, gradient, hessian = self._point()
-            roots = [_root(self.x[indices]) for indices in self.blocks]
+            roots = [square_root(self.x[indices]) for indices in self.space.blocks]
             exact = iteration >= PATIENCE
-            jacobian, bend = self._root_map(roots, gradient, positive=not exact)
+            jacobian, bend = self.space.root_map(
+                roots, gradient, held=self._residual_held(gradient), positive=not exact
+            )
             if exact:
                 hessian = self._differenced_hessian(gradient, hessian)
             slope = jacobian.T @ gradient
@@ -235,7 +202,7 @@ class _Search:
         """Move along `step` in the roots until the deviance falls."""
         length = 1.0
         for _ in range(15):
-            x = self._from_roots(roots, length * step)
+            x = self.space.from_roots(self.x, roots, length * step)
             at = self._evaluate(x)
             if at is not None and at.value <= value - 1e-4 * length * self.decrement + _noise(value):
                 self._move(x, at)
@@ -254,53 +221,14 @@ class _Search:
             if at is None:
                 self.x = here
                 return expected
-            out[k] = (at.gradient * self._slope(self.theta) - gradient) / step
+            out[k] = (at.gradient * self.space.slope(self.theta) - gradient) / step
         self.x = here
         return (out + out.T) / 2
-
-    def _root_map(
-        self, roots: list[FloatArray], gradient: FloatArray, *, positive: bool
-    ) -> tuple[FloatArray, FloatArray]:
-        """The derivative of x by (L's elements, residual parameters), and <gradient, d2 D> or its positive part."""
-        sizes = [root.size for root in roots]
-        width = sum(sizes) + len(self.residual)
-        jacobian, bend = np.zeros((len(self.x), width)), np.zeros((width, width))
-        at = 0
-        for root, indices in zip(roots, self.blocks):
-            q = len(root)
-            for i in range(q):
-                for c in range(q):
-                    for j in range(q):
-                        jacobian[indices[i, j], at + i * q + c] += root[j, c] * (2.0 if i == j else 1.0)
-            matrix = gradient_matrix(gradient, indices)
-            values, vectors = np.linalg.eigh(matrix)
-            part = (vectors * (np.maximum(values, 0) if positive else values)) @ vectors.T
-            bend[at : at + q * q, at : at + q * q] = 2 * np.kron(part, np.eye(q))
-            at += q * q
-        for place, number in enumerate(self.residual):
-            jacobian[number, at + place] = float(not self._residual_held(gradient))
-        return jacobian, bend
-
-    def _from_roots(self, roots: list[FloatArray], step: FloatArray) -> FloatArray:
-        x, at = self.x.copy(), 0
-        for root, indices in zip(roots, self.blocks):
-            moved = root + step[at : at + root.size].reshape(root.shape)
-            x[indices] = moved @ moved.T
-            at += root.size
-        x[self.residual] += self._residual_step(step[at:])
-        return x
-
-    def _residual_step(self, step: FloatArray) -> FloatArray:
-        """A step of the residual parameters, kept within bounds."""
-        if not self.residual:
-            return step
-        here = self.x[self.residual]
-        return np.asarray(np.clip(here + np.clip(step, -3.0, 3.0), self.lowest, 12.0) - here)
 
     def _settle(self) -> None:
         """Set to zero the eigenvalues that are zero but for the last bits of the search."""
         x = self.x.copy()
-        for indices in self.blocks:
+        for indices in self.space.blocks:
             values, vectors = np.linalg.eigh(x[indices])
             small = values < 1e-6 * max(1.0, values[-1])
             if small.any():
@@ -318,7 +246,7 @@ class _Search:
         _, gradient, hessian = self._point()
         moved = False
         x = self.x.copy()
-        for indices in self.blocks:
+        for indices in self.space.blocks:
             values, vectors = np.linalg.eigh(self.x[indices])
             null = vectors[:, values <= 1e-9 * max(1.0, values[-1])]
             if not null.shape[1]:
@@ -341,15 +269,15 @@ class _Search:
 
     def optimum(self) -> Optimum:
         """What was found."""
-        theta = self._to_theta(self.x)
+        theta = self.space.to_theta(self.x)
         boundary = []
-        for number, indices in enumerate(self.blocks):
+        for number, indices in enumerate(self.space.blocks):
             values = np.linalg.eigvalsh(theta[indices])
             if values[0] <= 1e-7 * max(values[-1], 1e-2):
                 boundary.append(number)
         held: tuple[int, ...] = ()
         if self._residual_held(self._gradient()):
-            held = tuple(self.residual)
+            held = tuple(self.space.residual)
             theta[list(held)] = 0.0
             at = self.model.deviance(theta)
             if at.value <= self.at.value + 1e-4:
@@ -357,30 +285,6 @@ class _Search:
         converged = self.done
         message = "converged" if converged else f"stopped after {self.evaluations} evaluations"
         return Optimum(theta, self.at, self.evaluations, self.decrement, converged, tuple(boundary), held, message)
-
-
-def covariance_blocks(model: Model) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-    """For every block of effects the (q, q) positions of its covariances in the parameter vector."""
-    found = []
-    number = {(parameter.kind, parameter.i, parameter.j): k for k, parameter in enumerate(model.parameters)}
-    for block in model.design.blocks:
-        kind = "outer" if block.outer else "inner"
-        places = [model.outer_columns.index(c) if block.outer else c for c in block.columns]
-        indices = [[number[kind, max(i, j), min(i, j)] for j in places] for i in places]
-        found.append(np.array(indices, dtype=np.int64))
-    return found
-
-
-def gradient_matrix(gradient: FloatArray, indices: Any) -> FloatArray:
-    """The symmetric matrix G with d deviance = <G, dD>, from derivatives by elements (off-diagonals count twice)."""
-    matrix = gradient[indices] / 2
-    matrix[np.diag_indices(len(indices))] *= 2
-    return np.asarray(matrix)
-
-
-def _root(matrix: FloatArray) -> FloatArray:
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _solve_positive(hessian: FloatArray, gradient: FloatArray) -> FloatArray:

@@ -171,7 +171,12 @@ def _add_common(
     dense: FloatArray,
     total: FloatArray,
 ) -> None:
-    """The sums of the common gaps over a block of groups, by group into `dense`, over groups added to `total`."""
+    """The sums of the common gaps over a block of groups, by group into `dense`, over groups added to `total`.
+
+    For every gap g and group: sum of kk' + pp' and of kp' + pk' over the pairs (previous p, current k) that are g
+    apart; these are the two sums of the tridiagonal inverse written out in :mod:`~alliance_stats.mixed.engine.residual`
+    (Pinheiro & Bates 2000, section 5.3, for AR(1)). ``bincount`` over slot = group + gap * groups forms all of them.
+    """
     if not len(common):
         return
     columns = [column[rows] for column in (*products.columns, *products.rest)]

@@ -90,7 +90,7 @@ class Products:
 
     @cached_property
     def moving_columns(self) -> slice | list[int]:
-        """`moving` as an index, a slice where the columns stand together."""
+        """`moving` as an index, a slice where the columns are neighbours."""
         first, count = self.moving[0], len(self.moving)
         together = self.moving == tuple(range(first, first + count))
         return slice(first, first + count) if together else list(self.moving)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from alliance_stats.mixed.engine.model import Model
-from alliance_stats.mixed.engine.optimiser import Optimum, covariance_blocks, gradient_matrix
+from alliance_stats.mixed.engine.optimiser import Optimum
+from alliance_stats.mixed.engine.search_space import covariance_blocks, gradient_matrix
 from alliance_stats.tables.arrays import FloatArray
 
 _STEP = 1e-3

@@ -17,7 +17,7 @@ def segment_sum(values: FloatArray, starts: IntArray) -> FloatArray:
 
 
 def group_blocks(starts: IntArray, n: int, *, rows: int = 32_768) -> Iterator[tuple[slice, slice]]:
-    """Consecutive blocks of whole groups with about so many rows (they fit a processor's cache): groups and rows."""
+    """Consecutive blocks of whole groups of about `rows` rows, to keep intermediate arrays small: groups and rows."""
     first = 0
     while first < len(starts):
         last = int(np.searchsorted(starts, starts[first] + rows)) if n - starts[first] > rows else len(starts)
@@ -56,7 +56,7 @@ def sandwich(matrix: FloatArray, gram: FloatArray) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _triangle(a: int) -> tuple[Any, Any, Any]:
-    """Rows and columns of the upper triangle, and where each (i, j) stands in it."""
+    """Rows and columns of the upper triangle, and the place of each (i, j) in it."""
     rows, columns = np.triu_indices(a)
     where = np.empty((a, a), dtype=np.int64)
     where[rows, columns] = where[columns, rows] = np.arange(len(rows))
@@ -64,7 +64,7 @@ def _triangle(a: int) -> tuple[Any, Any, Any]:
 
 
 def triangle_places(a: int) -> IntArray:
-    """Where each (i, j) of a symmetric matrix stands in its upper triangle, row by row."""
+    """The place of each (i, j) of a symmetric matrix in its upper triangle, row by row."""
     return np.asarray(_triangle(a)[2])
 
 

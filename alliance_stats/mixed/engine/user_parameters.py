@@ -47,7 +47,7 @@ def user_deviance(fit: Fitted, values: Any) -> tuple[float, FloatArray]:
     plain = np.ones(len(theta), dtype=bool)
     if rho is not None:
         unit = model.pairs.unit if model.pairs is not None else 1.0
-        # A continuous-time correlation of exactly zero has no derivative in another unit of time: zero stands for it.
+        # A continuous-time correlation of exactly zero has no derivative in another unit of time; zero is used.
         stretch = 1.0 if unit == 1 else (unit * values[rho] ** (unit - 1) if values[rho] > 0 else 0.0)
         out[rho] = of_theta[rho] * stretch
         plain[rho] = False
