@@ -34,7 +34,7 @@ import pandas as pd
 from alliance_stats.mixed.answers.kenward_roger import kenward_roger
 from alliance_stats.mixed.answers.profile import profile_intervals
 from alliance_stats.mixed.answers.robust import cluster_robust
-from alliance_stats.mixed.design.design import build_design
+from alliance_stats.mixed.design.build import build_design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.model import build_model
 from alliance_stats.mixed.engine.optimiser import minimise
@@ -56,9 +56,9 @@ RATIO_BARS = {
     ("1k", "B", "lmer"): 5,
     ("1k", "A", "lmerTest"): 5,
     ("1k", "B", "lmerTest"): 5,
-    ("24k", "A", "lmer"): 40,
-    ("24k", "B", "lmer"): 40,
-    ("24k", "C", "nlme"): 500,
+    ("24k", "A", "lmer"): 25,
+    ("24k", "B", "lmer"): 25,
+    ("24k", "C", "nlme"): 350,
     ("240k", "A", "lmer"): 60,
     ("240k", "B", "lmer"): 60,
     ("240k", "A", "statsmodels"): 500,

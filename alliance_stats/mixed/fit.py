@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.design.design import Design, build_design
+from alliance_stats.mixed.design.build import build_design
+from alliance_stats.mixed.design.design import Design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.diagnosis import diagnose
 from alliance_stats.mixed.engine.model import Model, build_model
@@ -35,7 +36,10 @@ def fit_mixed(
     formula : str
         In lme4's syntax: ``"y ~ x1 * x2 + C(arm) + (1 + time | patient) + (1 | therapist)"``; ``||``, ``0 +`` and
         ``(1 | therapist/patient)`` as there. At most two grouping factors, nested or crossed, with at most four random
-        effects each. The fixed part is read by formulaic.
+        effects each. Terms hold columns, numbers, operators, comparisons and the transforms ``I C center scale
+        standardize poly bs cs cc cr log log2 log10 log1p exp expm1 sqrt abs sin cos``, nothing else: a formula may come
+        from a study file, and can run no code. ``I(x^2)`` is the square, as in R; text is a factor, and text that looks
+        like numbers is refused.
     data : DataFrame
         Any index, any row order. Rows that miss a value the model needs are left out and counted.
     reml : bool
@@ -57,7 +61,7 @@ def fit_mixed(
     Raises
     ------
     DataError
-        If the data cannot carry the model: see :func:`alliance_stats.mixed.design.design.build_design`.
+        If the data cannot carry the model: see :func:`alliance_stats.mixed.design.build.build_design`.
     ValueError
         For a formula that cannot be read, or arguments that do not fit together.
 

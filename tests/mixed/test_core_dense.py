@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from alliance_stats.mixed.answers.effects import outer_of_row
-from alliance_stats.mixed.design.design import build_design
+from alliance_stats.mixed.design.build import build_design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.model import build_model
 from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector

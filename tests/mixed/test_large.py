@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alliance_stats.mixed.design.design import build_design
+from alliance_stats.mixed.design.build import build_design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.model import build_model
 from alliance_stats.mixed.engine.residual import whiten

@@ -1,0 +1,132 @@
+"""The rows and values a model takes from a table: complete rows, time, weights, outcome, typical values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.mixed.design.columns import ColumnPlan, plan_columns
+from alliance_stats.mixed.design.grouping import Factor
+from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.formulas import holds_dates, variables_of
+from alliance_stats.tables.schema import PATIENT, DataError, numeric, plain
+
+
+def complete_rows(data: pd.DataFrame, variables: tuple[str, ...]) -> tuple[pd.DataFrame, IntArray, dict[str, int]]:
+    """The needed columns of the rows that miss none of them, and how many values each column missed."""
+    if not data.columns.is_unique:
+        for name in variables:
+            if int((data.columns == name).sum()) > 1:
+                raise DataError(f"The data have several columns named {name!r}.", remedy="Rename or drop all but one.")
+    bad: Any = None
+    missing: dict[str, int] = {}
+    for name in variables:
+        holes = _holes(data[name])
+        if holes is not None:
+            missing[name] = int(holes.sum())
+            bad = holes if bad is None else bad | holes
+    kept = np.arange(len(data)) if bad is None else np.flatnonzero(~bad)
+    table = data if bad is None else data.loc[:, list(variables)].iloc[kept]
+    if not len(table):
+        holes_text = ", ".join(f"{name!r} misses {count}" for name, count in missing.items())
+        raise DataError(
+            f"No row is complete ({holes_text or 'the data have no rows'}).",
+            remedy="Check the columns the formula names; every row used must have all of them.",
+        )
+    return table, kept, missing
+
+
+def _holes(column: pd.Series) -> Any:
+    """Where a column has no value; None if it has one everywhere."""
+    if isinstance(column.dtype, np.dtype):
+        if column.dtype.kind in "iub":
+            return None
+        if column.dtype.kind == "f" and not np.isnan(column.to_numpy().sum()):
+            return None
+    holes = column.isna().to_numpy()
+    return holes if holes.any() else None
+
+
+def time_of(table: pd.DataFrame, name: str) -> FloatArray:
+    """The time column as numbers; dates count in days."""
+    column = table[name]
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return np.asarray((column - column.min()) / pd.Timedelta(days=1), dtype=np.float64)
+    return numeric(table, name)
+
+
+def check_times(table: pd.DataFrame, factor: str, groups: Factor, time: str, when: FloatArray) -> None:
+    """Two rows of one group at one time have no serial correlation."""
+    twice = pd.DataFrame({"group": groups.codes, "time": when}).duplicated().to_numpy()
+    if twice.any():
+        first = int(np.flatnonzero(twice)[0])
+        label = groups.labels[groups.codes[first]]
+        raise DataError(
+            f"Rows of one {factor!r} have the same {time!r}: {int(twice.sum())}, first of {plain(label)!r}. Their "
+            "serial correlation is not defined.",
+            row=table.index[first],
+            patient=label if factor == PATIENT else None,
+            column=time,
+            value=table[time].iloc[first],
+            remedy=f"Keep one row per {factor} and {time}, or fit without correlation=.",
+        )
+
+
+def weights_of(table: pd.DataFrame, name: str) -> FloatArray:
+    """The column of prior weights, all positive."""
+    values = numeric(table, name)
+    if (values <= 0).any():
+        first = int(np.flatnonzero(values <= 0)[0])
+        raise DataError(
+            "Weights must be positive.",
+            row=table.index[first],
+            column=name,
+            value=values[first],
+            remedy="Leave out rows without weight.",
+        )
+    return values
+
+
+def outcome_of(side: str, table: pd.DataFrame) -> FloatArray:
+    """The one numeric column of the outcome: a column of the data, or a transform of one."""
+    if side in table.columns:
+        if holds_dates(table[side]):
+            raise DataError(f"The outcome {side!r} holds dates.", remedy="Compute a number first, such as days.")
+        return numeric(table, side)
+    plan, columns = plan_columns(f"0 + {side}", table)
+    if len(columns) != 1:
+        raise DataError(
+            f"The outcome {side!r} has {len(columns)} columns ({', '.join(plan.names)}).",
+            remedy="The outcome must be one numeric column, or a transform of one.",
+        )
+    return columns[0]
+
+
+def typical_values(
+    fixed: ColumnPlan, table: pd.DataFrame, means: dict[str, float]
+) -> dict[str, float | tuple[object, ...]]:
+    """The mean of each numeric variable of the fixed part, the levels of each categorical one in coding order."""
+    levels: dict[str, tuple[object, ...]] = {}
+    if fixed.spec is not None:
+        for expression, (kind, state) in fixed.spec.encoder_state.items():
+            names = variables_of(expression)
+            if kind.value == "categorical" and len(names) == 1:
+                levels[names[0]] = tuple(state["categories"])
+    typical: dict[str, float | tuple[object, ...]] = {}
+    for name in variables_of(fixed.side):
+        column = table[name]
+        if name in levels:
+            typical[name] = levels[name]
+        elif pd.api.types.is_numeric_dtype(column.dtype):
+            typical[name] = means[name] if name in means else float(numeric(table, name).mean())
+        else:
+            typical[name] = tuple(column.drop_duplicates().sort_values())
+    return typical
+
+
+def spreads_of(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float]:
+    """The standard deviation of each numeric variable of the fixed part; 1 where it is constant."""
+    names = [name for name in variables_of(fixed.side) if pd.api.types.is_numeric_dtype(table[name].dtype)]
+    return {name: float(numeric(table, name).std()) or 1.0 for name in names}
