@@ -7,7 +7,7 @@ import alliance_stats as als
 
 @pytest.fixture(scope="module")
 def fits():
-    study = als.simulate_study(n_patients=60, n_therapists=6, n_sessions=12, sessions_sd=3, rupture_rate=0.1, seed=1)
+    study = als.simulate_study(n_patients=100, n_therapists=6, n_sessions=12, sessions_sd=3, rupture_rate=0.15, dropout=0.4, seed=1)
     events = als.detect_ruptures(study.sessions, score="alliance", rule="running_mean_2pooled")
     patients = als.summarise_patients(study.sessions, events, endings=study.endings, measures=["phq9"])
     intervals = als.dropout_intervals(study.sessions, events, endings=study.endings)
@@ -17,8 +17,8 @@ def fits():
         als.fit_next_session(study.sessions, events, symptom="phq9", alliance="alliance"),
         als.fit_growth(study.sessions, patients, measure="phq9"),
         als.fit_dynamics(study.sessions, alliance="alliance", symptom="phq9"),
-        als.fit_dropout("session", intervals),
-        als.fit_dropout("session", intervals, model="cox"),
+        als.fit_dropout("rupture_open + session", intervals),
+        als.fit_dropout("rupture_open", intervals, model="cox"),
     ]
 
 
