@@ -266,18 +266,12 @@ def _slope(fit: Fitted, grid: pd.DataFrame, variable: str) -> FloatArray:
 
 
 def _adjusted(p_values: FloatArray, adjust: str) -> FloatArray:
-    if adjust == "none":
-        return p_values
+    """Adjusted p values; tests that could not be made are not counted."""
     known = np.isfinite(p_values)
-    if not known.all():
-        out = p_values.copy()
-        out[known] = _adjusted(p_values[known], adjust)
-        return out
-    count = len(p_values)
-    if adjust == "bonferroni":
-        return np.minimum(p_values * count, 1.0)
-    order = np.argsort(p_values)
-    stepped = np.maximum.accumulate(p_values[order] * (count - np.arange(count)))
-    out = np.empty(count)
-    out[order] = np.minimum(stepped, 1.0)
+    if adjust == "none" or not known.any():
+        return p_values
+    from statsmodels.stats.multitest import multipletests
+
+    out = p_values.copy()
+    out[known] = multipletests(p_values[known], method=adjust)[1]
     return out
