@@ -172,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and"
         " dropout. A study is described by one TOML file.",
         epilog="Sections of a study file: study, read, keep, score, flip, endings, detect, chance, outcome,"
-        " next_session, growth, dropout, figures; an example is data/simulated_study.toml. Ids are shown as"
+        " next_session, growth, dynamics, dropout, figures; an example is data/simulated_study.toml. Ids are shown as"
         " pseudonyms unless the study file says show_ids = true. Exit status: 0 all well, 1 problems found in the data,"
         " 2 wrong usage or unreadable input.",
     )

@@ -3,5 +3,7 @@ from alliance_stats.figures.courses import plot_distribution as plot_distributio
 from alliance_stats.figures.dropout import plot_hazard as plot_hazard
 from alliance_stats.figures.dropout import plot_immortal_time as plot_immortal_time
 from alliance_stats.figures.dropout import plot_paths as plot_paths
+from alliance_stats.figures.dynamics import plot_dynamics as plot_dynamics
+from alliance_stats.figures.dynamics import plot_response as plot_response
 from alliance_stats.figures.flow import plot_flow as plot_flow
 from alliance_stats.figures.multiverse import plot_multiverse as plot_multiverse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.dynamic import dynamic_covariance
 from alliance_stats.outcome.effects import partial_correlation
 from alliance_stats.outcome.engine import fit_nested, quoted
+from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
 from alliance_stats.tables.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
 from alliance_stats.tables.rendering import as_html, as_text
@@ -54,6 +56,33 @@ class NextSessionFit:
     formula: str
     outcome: str
     diagnostics: dict[str, Any] = field(repr=False)
+    scores: pd.DataFrame = field(repr=False)
+
+    @cached_property
+    def feedback(self) -> pd.DataFrame | None:
+        """What symptoms do to the later alliance in the same sessions, one row of the TERMS of `fit_dynamics`.
+
+        None where that model cannot be fitted. Where there is feedback, the alliance's coefficient is biased towards 0.
+        """
+        alliance, symptom = self.scores.columns[-2:]
+        try:
+            terms = fit_dynamics(self.scores, alliance=alliance, symptom=symptom, trend="random").tidy()
+        except DataError:
+            return None
+        return terms[(terms["outcome"] == alliance) & (terms["term"] == f"{symptom}_lag")].reset_index(drop=True)
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes of the diagnostics, and one where there is feedback from symptoms to the later alliance."""
+        notes, found = list(self.diagnostics["notes"]), self.feedback
+        if found is not None and found["p_value"].iloc[0] < 0.05:
+            row = found.iloc[0]
+            notes.append(
+                f"Symptoms move the later alliance in these sessions: {row['estimate']:.3f} points per point (95 % CI "
+                f"{row['ci_low']:.3f} to {row['ci_high']:.3f}, by fit_dynamics). The alliance's coefficient is then "
+                "biased towards 0 here; fit_dynamics estimates both directions at once."
+            )
+        return notes
 
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
         """TERMS: standard errors by `dynamic_covariance`, Satterthwaite degrees of freedom.
@@ -110,7 +139,7 @@ class NextSessionFit:
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         tables = {"Coefficients": self.tidy(), "Effect sizes": self.effects(), "Variances": self.variances()}
         title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
-        return [title, in_words(self.diagnostics[FLOW])], tables, self.diagnostics["notes"]
+        return [title, in_words(self.diagnostics[FLOW])], tables, self.notes
 
 
 def fit_next_session(
@@ -138,7 +167,9 @@ def fit_next_session(
         Columns of `sessions`.
     centre : {"patient", "detrend", "so_far"}
         What the within part of the alliance deviates from: the patient's mean; the patient's own line over sessions
-        (Wang & Maxwell, 2015); or the mean of the ratings so far, which knows no later session.
+        (Wang & Maxwell, 2015); or the mean of the ratings so far, which knows no later session. Where symptoms also
+        move the later alliance, the first two halve its coefficient and worse; ``"so_far"`` is nearer the truth, at the
+        price of wider intervals, of the rupture states' most.
     initial : bool
         Enter the patient's first symptom score. With last session's symptoms among the covariates a random intercept
         is tied to where the series began; conditioning on it (Wooldridge, 2005) frees the other coefficients of that.
@@ -176,7 +207,8 @@ def fit_next_session(
     A row needs session t + 1 by number: nothing is carried across a missed session. Rows lost are counted by reason.
     ``rupture_open`` is entered beside the alliance of the same session: its coefficient is what an open rupture says
     beyond the low score that reveals it. Measurement error of the alliance draws the within coefficient towards 0.
-    The patient's mean and line know later sessions; if symptoms also drive the later alliance, use ``"so_far"``.
+    Where symptoms also move the later alliance, every centre is biased towards 0, ``"so_far"`` least; ``fit.feedback``
+    says whether they do in these sessions. The answer without that bias is :func:`fit_dynamics`.
     With the last symptom score among the covariates the usual standard errors are too small, its own most of all: in
     simulations its 95 % interval covered 88 %. They are therefore widened by the uncertainty of the variances
     (:func:`alliance_stats.outcome.dynamic.dynamic_covariance`), which brought it to 95 %.
@@ -240,7 +272,8 @@ def fit_next_session(
         "aliased": list(fit.diagnostics["aliased"]),
     }
     diagnostics["notes"] = _notes(diagnostics, data, centre)
-    return NextSessionFit(fit=fit, data=data, formula=formula, outcome=outcome, diagnostics=diagnostics)
+    scores = table[[PATIENT, SESSION, alliance, symptom]]
+    return NextSessionFit(fit, data, formula, outcome, diagnostics, scores)
 
 
 def _assembled(

@@ -13,6 +13,7 @@ from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.growth import TIME, GrowthFit
 from alliance_stats.outcome.next_session import NextSessionFit
 from alliance_stats.outcome.patterns import OutcomeFit
+from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST
 
 AnyFit = OutcomeFit | NextSessionFit | GrowthFit | HazardFit
@@ -26,13 +27,23 @@ _HAZARDS = {
 }
 
 
-def facts(name: str, fit: AnyFit) -> dict[str, Any]:
+def facts(name: str, fit: AnyFit | DynamicsFit) -> dict[str, Any]:
     """What a reader must know of a model, as a row of the table ``models``: how many, and by which method.
 
     ``sessions`` counts patients' sessions (of the dropout model: sessions at risk) and is missing where patients are
     the rows; ``therapists`` is missing where the model does not use them.
     """
     found = fit.diagnostics
+    if isinstance(fit, DynamicsFit):
+        clusters = fit.study.clusters
+        therapists = None if clusters is None else len(np.unique(clusters))
+        counts = {"patients": found["patients"], "sessions": found["rows"], "therapists": therapists, "events": None}
+        tests = "normal" if therapists is None else f"t, {therapists - 1} df"
+        errors = "observed information" if therapists is None else "robust to clusters of therapists"
+        estimator = "state-space model, maximum likelihood"
+        return {"name": name, **counts, "estimator": estimator, "tests": tests, "errors": errors} | {
+            "converged": bool(found["converged"])
+        }
     if isinstance(fit, HazardFit):
         groups = {column for column in (fit.settings["cluster"], fit.settings["random"]) if column}
         therapists = fit.data[THERAPIST].nunique() if THERAPIST in groups else None

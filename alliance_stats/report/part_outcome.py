@@ -78,7 +78,7 @@ def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str, word
     """Put a fit's coefficients and remarks on the page."""
     section.paragraph(f"Model: {fit.formula}", css="small")
     run.show_table(section, f"{name}_terms", caption, labels=TERM_LABELS, formats=TERM_FORMATS, words={"term": words})
-    remarks = [str(note) for note in fit.diagnostics.get("notes", ())]
+    remarks = [str(note) for note in getattr(fit, "notes", fit.diagnostics.get("notes", ()))]
     lost = {reason: n for reason, n in fit.diagnostics.get("rows_lost", {}).items() if n}
     if lost:
         remarks.append("Rows left out: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items()) + ".")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from alliance_stats.figures.saving import save_figure
 from alliance_stats.figures.style import WIDTH, styled
+from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.report.models import AnyFit, facts, models_table
 from alliance_stats.report.numbers import Format, number
 from alliance_stats.report.page import Labels, Section
@@ -119,7 +120,7 @@ class Run:
         path.write_text(as_csv(self.tables[name]), encoding="utf-8", newline="\n")
         return table
 
-    def keep_model(self, name: str, fit: AnyFit) -> None:
+    def keep_model(self, name: str, fit: AnyFit | DynamicsFit) -> None:
         """Keep a fitted model's tables, and its line in the table ``models``; one that did not converge is noted."""
         self.keep(f"{name}_terms", tidy(fit))
         self.keep(f"{name}_glance", glance(fit))

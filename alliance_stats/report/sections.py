@@ -15,6 +15,7 @@ from alliance_stats.load.reading import read_sessions
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.report.study import StudyError, StudyFile, options_of, read_study
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.rules.detect import detect_ruptures
@@ -39,6 +40,7 @@ def known_sections() -> dict[str, frozenset[str]]:
         "chance": options_of(chance_level, without=("score", "rule", "seed")),
         "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
         "next_session": options_of(fit_next_session, without=("symptom", "alliance")),
+        "dynamics": options_of(fit_dynamics, without=("alliance", "measures", "allow_lookahead")),
         "growth": options_of(fit_growth, without=("measure", "pattern")),
         "dropout": options_of(dropout_intervals, without=("endings",)) | options_of(fit_dropout) | {"formula"},
         "figures": frozenset({"patients", "before", "after"}),
@@ -53,6 +55,7 @@ _REQUIRED = {
     "endings": ("file",),
     "detect": ("score", "rule"),
     "outcome": ("symptom",),
+    "dynamics": ("symptom",),
     "dropout": ("formula",),
 }
 

@@ -16,6 +16,7 @@ from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
 from alliance_stats.report.page import page
 from alliance_stats.report.part_data import describe_data
 from alliance_stats.report.part_dropout import relate_to_dropout
+from alliance_stats.report.part_dynamics import relate_both_ways
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
@@ -34,6 +35,7 @@ PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("describing the data", describe_data),
     ("describing ruptures", describe_the_ruptures),
     ("relating ruptures to outcome", relate_to_outcome),
+    ("relating alliance and symptoms both ways", relate_both_ways),
     ("relating ruptures to dropout", relate_to_dropout),
 )
 """The parts of the report, in the order of the page."""

@@ -179,3 +179,23 @@ def test_arguments():
         als.fit_dynamics(pd.DataFrame())
     with pytest.raises(ValueError, match="two to four"):
         als.fit_dynamics(pd.DataFrame(), measures=["a"])
+
+
+def test_next_session_says_when_symptoms_move_the_alliance():
+    options = {"n_patients": 120, "n_therapists": 6, "bounded": False, "seed": 11}
+    feeding = als.simulate_study(symptom_feedback=-0.06, **options)
+    fit = als.fit_next_session(feeding.sessions, symptom="phq9", alliance="alliance")
+    assert fit.feedback["estimate"].item() < 0
+    assert "Symptoms move the later alliance" in fit.summary()
+    few = feeding.sessions[feeding.sessions["patient"].isin(feeding.sessions["patient"].unique()[:8])]
+    assert als.fit_next_session(few, symptom="phq9", alliance="alliance", slope=False).feedback is None
+
+
+def test_one_question_answered_in_worlds_with_feedback():
+    from alliance_stats.outcome.feedback_bias import feedback_bias, summarise_feedback_bias
+
+    found = summarise_feedback_bias(feedback_bias(feedbacks=(-0.06,), repetitions=4, n_sessions=8, seed=1))
+    assert found["repetitions"].tolist() == [4, 4, 4]
+    mean = found.set_index("model")["estimate"]
+    assert mean["next session, patient's mean"] > -1.1
+    assert mean["both directions"] < -1.2

@@ -213,7 +213,10 @@ def test_the_methods_name_only_what_was_fitted(report, shipped):
             "[next_session]                        # fit_next_session",
             "[next_session]\nslope = false\ncentre = 'so_far'\ninitial = false\ntherapist = 'none'",
         ),
-        ('symptom = "phq9"', 'symptom = "phq9"\nexposure = "n_rated"\ntherapist = "none"'),
+        (
+            'symptom = "phq9"\n\n[next_session]',
+            'symptom = "phq9"\nexposure = "n_rated"\ntherapist = "none"\n\n[next_session]',
+        ),
         ('cluster = "therapist"', ""),
     )
     status, out = shipped(*bare)
@@ -229,7 +232,7 @@ def test_the_methods_name_only_what_was_fitted(report, shipped):
 def test_numbers_of_each_model_are_in_its_sentence(report):
     models = pd.read_csv(report / "tables/models.csv", index_col="name")
     text = methods(report)
-    assert models.index.tolist() == ["outcome", "next_session", "growth", "dropout"]
+    assert models.index.tolist() == ["outcome", "next_session", "growth", "dynamics", "dropout"]
     for name in ("next_session", "growth", "dropout"):
         one = models.loc[name]
         counts = (

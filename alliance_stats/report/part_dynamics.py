@@ -1,0 +1,87 @@
+"""The report's part about reciprocal effects: which comes first, alliance or symptoms."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from alliance_stats.features import mark_ruptures
+from alliance_stats.figures.dynamics import plot_dynamics, plot_response
+from alliance_stats.outcome.reciprocal import fit_dynamics
+from alliance_stats.outcome.reciprocal_fit import DynamicsFit
+from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, prediction_events, sample
+from alliance_stats.report.run import Run, blank_axes
+
+_LABELS: Labels = {"path": "path", **{key: words for key, words in TERM_LABELS.items() if key != "term"}}
+
+
+def relate_both_ways(run: Run) -> None:
+    """Add the section about reciprocal effects, if the study file asks for it."""
+    if not run.study.has("dynamics"):
+        return
+    section = run.section("dynamics", "Which comes first")
+    with run.attempt("The model of reciprocal effects"):
+        _dynamics(run, section)
+
+
+def _dynamics(run: Run, section: Section) -> None:
+    options = run.study.section("dynamics")
+    sessions, events = run.sessions, prediction_events(run)
+    if events is not None and options.get("inputs"):
+        sessions = mark_ruptures(sessions, events, for_prediction=True)
+    fit = fit_dynamics(sessions, **{"alliance": run.score, **options})
+    symptom = str(options["symptom"])
+    run.keep_model("dynamics", fit)
+    terms = run.keep("dynamics_paths", _paths(fit))
+    run.keep("dynamics_standardised", _named(fit.standardised()))
+    response = run.keep("dynamics_response", fit.response())
+    section.paragraph(run.state(_sentence(run, fit, symptom)))
+    settings = fit.settings
+    words = f"Mean course {settings['means']}, random slopes: {'yes' if settings['trend'] == 'random' else 'no'}, "
+    section.paragraph(
+        f"{words}start {settings['start']}, measurement error {settings['error'] or 'none'}.", css="small"
+    )
+    caption = "Effects on the next session within patients, in points per point."
+    run.show_table(section, "dynamics_paths", caption, labels=_LABELS, formats=TERM_FORMATS)
+    if fit.diagnostics["notes"]:
+        section.notes([str(note) for note in fit.diagnostics["notes"]])
+    if settings["by"] is None:
+        axes = plot_dynamics(terms, ax=blank_axes(0.9 + 1.05 * len(fit.study.measures)))
+        caption = "From one session to the next within patients; points per point, 95% intervals."
+        run.show_figure(section, "dynamics", axes, caption, alt=caption)
+        axes = plot_response(response.loc[response["outcome"] == symptom], ax=blank_axes(2.8))
+        caption = f"{symptom!r} over the sessions after one within-patient SD more, for one session; 95% intervals."
+        run.show_figure(section, "dynamics_response", axes, caption, alt=caption)
+
+
+def _paths(fit: DynamicsFit) -> pd.DataFrame:
+    return _named(fit.tidy())
+
+
+def _named(terms: pd.DataFrame) -> pd.DataFrame:
+    """Paths in words in front, to cite and to read: alliance -> later phq9."""
+    group = [f" ({name})" if name != "all" else "" for name in terms["group"]] if "group" in terms else ""
+    path = (
+        terms["term"].str.removesuffix("_lag")
+        + " -> "
+        + terms["term"].str.endswith("_lag").map({True: "later ", False: "mean of "})
+    )
+    return terms.assign(path=path + terms["outcome"] + group)[["path", *terms.columns]]
+
+
+def _sentence(run: Run, fit: DynamicsFit, symptom: str) -> str:
+    cite = {name: run.citer("dynamics_paths", name) for name in ("estimate", "ci_low", "ci_high", "p_value")}
+    cross = [
+        row["path"]
+        for row in run.tables["dynamics_paths"].to_dict("records")
+        if row["term"].endswith("_lag") and not row["path"].startswith(f"{row['outcome']} ->")
+    ]
+
+    def phrase(path: str) -> str:
+        return f"{path}, {cite['estimate'](path)} points per point ({interval(cite, path)})"
+
+    return (
+        f"The measures of {sample(run, 'dynamics')} were modelled together by maximum likelihood: a mean course, each "
+        "patient's own level, and deviations within patients that depend on those of the session before "
+        f"(random-intercept cross-lagged panel model): {'; '.join(phrase(path) for path in cross)}."
+    )
