@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.style import COLOURS, WIDTH, new_axes, styled
+from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def plot_dynamics(terms: pd.DataFrame, *, labels: Mapping[str, str] | None = Non
         raise ValueError("terms holds several groups: pass the rows of one.")
     words = labels or {}
     widest = max(float(np.abs(rows["estimate"]).max()), 1e-12)
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, 0.9 + 1.05 * len(names)))
+    with axes_to_draw_on(ax, size=(WIDTH, 0.9 + 1.05 * len(names))) as ax:
         height = {name: -float(at) for at, name in enumerate(names)}
         for name in names:
             for x, when in ((0.0, "session t"), (1.0, "session t + 1")):
@@ -96,8 +95,7 @@ def plot_response(response: pd.DataFrame, *, labels: Mapping[str, str] | None = 
     outcomes = list(dict.fromkeys(shown["outcome"]))
     if len(outcomes) != 1:
         raise ValueError(f"response holds {len(outcomes)} outcomes, which have different units: pass the rows of one.")
-    with styled():
-        ax = new_axes(ax, size=(WIDTH, 2.8))
+    with axes_to_draw_on(ax, size=(WIDTH, 2.8)) as ax:
         for (impulse, outcome), (colour, line) in zip(pairs, LINES):
             rows = shown.loc[(shown["impulse"] == impulse) & (shown["outcome"] == outcome)]
             x, y = (rows[name].to_numpy(dtype=float) for name in ("session", "estimate"))

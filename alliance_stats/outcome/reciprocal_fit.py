@@ -49,7 +49,7 @@ class DynamicsFit:
     diagnostics: dict[str, Any] = field(repr=False)
 
     # -- tables ---------------------------------------------------------------------------------------------------
-    def tidy(self, *, level: float = 0.95, interval: str = "wald") -> pd.DataFrame:
+    def tidy(self, *, level: float = 0.95, interval: str = "auto") -> pd.DataFrame:
         """TERMS with ``outcome``, one row per effect on the next session (and ``group`` with ``by=``).
 
         ``alliance_lag`` in the rows of ``phq9`` reads: alliance -> later symptoms, in points of the outcome per point
@@ -58,22 +58,26 @@ class DynamicsFit:
         Parameters
         ----------
         level : float
-        interval : {"wald", "profile"}
-            Intervals from standard errors, or (lagged coefficients, without therapists) from the profile likelihood.
+        interval : {"auto", "wald", "profile"}
+            Intervals from standard errors, or (lagged coefficients, without therapists) from the profile likelihood;
+            "auto": from the profile where an estimated error variance is zero, which standard errors take as known.
         """
-        require_choice(interval, ("wald", "profile"), name="interval")
+        require_choice(interval, ("auto", "wald", "profile"), name="interval")
         rows = self._effect_rows()
         estimate, covariance = self._delta(self._effects)
         table = terms_table([row[1] for row in rows], estimate, np.sqrt(np.diag(covariance)), self._df, level=level)
         table.insert(0, "outcome", [row[0] for row in rows])
         if self.settings["by"] is not None:
             table.insert(1, "group", [row[2] for row in rows])
-        if interval == "profile":
+        no_error = any(name.startswith("error") for name in self.fit.optimum.boundary)
+        if interval == "profile" or (interval == "auto" and no_error and self.settings["therapist"] is None):
             if self.settings["therapist"] is not None:
                 raise ValueError("Profile intervals know no clusters: use interval='wald' with therapist=.")
             k = len(self.study.measures)
             for at in range(k * k * len(self.fit.groups)):
                 g, i, j = at // (k * k), at // k % k, at % k
+                if (g, i, j) in self.fit.layout.held:
+                    continue
                 error = table["std_error"].to_numpy()[at]
                 table.loc[at, ["ci_low", "ci_high"]] = profile_interval(self.fit, g, i, j, level=level, std_error=error)
         return table
@@ -404,8 +408,8 @@ def _boundary_note(name: str, measures: tuple[str, ...]) -> str:
     if name.startswith("error"):
         measure = measures[int(name[6:-1])]
         return (
-            f"The error variance of {measure} is estimated as zero, and standard errors take it as known to be "
-            "zero: report tidy(interval='profile'), which does not."
+            f"The error variance of {measure} is estimated as zero. Standard errors and p values take it as "
+            "known to be zero; the intervals of the lagged coefficients, from the profile likelihood, do not."
         )
     what = {
         "between": "levels and slopes of patients",
