@@ -31,7 +31,7 @@ WORLDS = {
     "known error": {"times": 12, "noise": 0.8, "error": "known"},
 }
 DESCRIBED = {  # reported, not required: what breaks the model, and errors estimated, where half of the fits and more
-    # end at an error variance of zero and Wald intervals, which take it as known, cover 40 % (those of the profile cover)
+    # end at an error variance of zero and Wald intervals, which take it as known, cover 40 % (profile ones cover)
     "error estimated, no trends, 16 sessions": {"times": 16, "noise": 0.8, "error": "estimated", "slopes": False},
     "error estimated, no trends, 30 sessions": {"times": 30, "noise": 0.8, "error": "estimated", "slopes": False},
     "error estimated, 16 sessions": {"times": 16, "noise": 0.8, "error": "estimated"},
