@@ -14,6 +14,7 @@ from alliance_stats.rupture.latent.scan import (
     LatentParameters,
     Patterns,
     Problem,
+    Windows,
     multiply,
     patterns,
     problem_of,
@@ -40,6 +41,12 @@ class Posterior:
         P(a rupture is open), given all ratings; given those up to the session.
     begun : (n, T)
         P(a rupture begins here), given all ratings.
+    ended, ended_so_far : (n, T)
+        P(a rupture has ended at or before the session), given all ratings; given those up to the session.
+    past, past_so_far : (n, T)
+        P(one has ended, and a score since then has exceeded the baseline at its onset); likewise.
+    outcomes : (n, 3)
+        Expected number of ruptures that were repaired past baseline, unrepaired, and censored.
     evidence : (n,)
         Natural log of the weight of all hypotheses over that of no rupture, given all ratings.
     evidence_so_far : (n, T)
@@ -56,6 +63,11 @@ class Posterior:
     smoothed: Floats
     filtered: Floats
     begun: Floats
+    ended: Floats
+    ended_so_far: Floats
+    past: Floats
+    past_so_far: Floats
+    outcomes: Floats
     evidence: Floats
     evidence_so_far: Floats
     baseline: Floats
@@ -67,8 +79,7 @@ class Posterior:
 def posterior(parameters: LatentParameters, series: Courses, *, longest: int, seed: int) -> Posterior:
     """P(in rupture) of every series; `longest` caps the rated sessions of a rupture that ends within the series."""
     n, n_positions = series.score.shape
-    wide = (n, n_positions)
-    result = Posterior(*(np.zeros(n if name in _PER_PATIENT else wide) for name in _NAMES))
+    result = Posterior(*(np.zeros((n, *_PER_PATIENT.get(name, (n_positions,)))) for name in _NAMES))
     step = max(1, CHUNK // (n_positions * min(2 * longest, n_positions)))
     for number, low in enumerate(range(0, n, step)):
         rows = np.arange(low, min(low + step, n))
@@ -80,18 +91,9 @@ def posterior(parameters: LatentParameters, series: Courses, *, longest: int, se
     return result
 
 
-_NAMES = (
-    "smoothed",
-    "filtered",
-    "begun",
-    "evidence",
-    "evidence_so_far",
-    "baseline",
-    "baseline_so_far",
-    "own_sd",
-    "residual",
-)
-_PER_PATIENT = ("evidence", "own_sd")
+_NAMES = tuple(Posterior.__dataclass_fields__)
+_PER_PATIENT: dict[str, tuple[int, ...]] = {"evidence": (), "own_sd": (), "outcomes": (3,)}
+"""What has no column for each session: the shape of a patient's entry."""
 
 
 def _fill(result: Posterior, rows: Ints, part: Posterior) -> None:
@@ -128,7 +130,8 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
     factor, values = whitening(parameters, found), residual(parameters, series)
     precision = np.zeros((len(factor), n_positions, n_positions))
     filtered, so_far = np.zeros((n // draws, n_positions)), np.zeros((n // draws, n_positions))
-    reference = np.zeros_like(so_far)
+    reference, ended_so_far, past_so_far = (np.zeros_like(so_far) for _ in range(3))
+    scores = np.where(series.score >= parameters.ceiling, np.inf, series.score)  # nothing higher can be scored
     for t in range(n_positions):
         precision[:, : t + 1, : t + 1] += factor[:, t, : t + 1, None] * factor[:, t, None, : t + 1]
         active = np.flatnonzero(series.n_rated > t)
@@ -149,8 +152,12 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
         patients = active[::draws] // draws
         filtered[patients, t], so_far[patients, t] = last / total, np.log(total)
         chance = np.repeat(filtered[patients, : t + 1], draws, axis=0)
-        level = _level(parameters, series.time[active, : t + 1], problem, chance)[:, -1]
-        reference[patients, t] = level.reshape(-1, draws).mean(axis=1)
+        level = _level(parameters, series.time[active, : t + 1], problem, chance)
+        reference[patients, t] = level[:, -1].reshape(-1, draws).mean(axis=1)
+        repaired = _first_above(scores[active, : t + 1], level, problem.candidates)
+        for sums, happened in ((ended_so_far, ~problem.candidates.is_open), (past_so_far, repaired <= t)):
+            mass = (odds.windows * happened).sum(axis=1).reshape(-1, draws).mean(axis=1)
+            sums[patients, t] = np.minimum(mass / total, 1.0)
     if draws > 1:
         numbers = uniform(n_positions, draws, 8, n_positions)
         values = _beyond_bounds(parameters, values, beyond, precision, found.of, series.n_rated, numbers)
@@ -167,12 +174,20 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
     smoothed, begun = by_session
     chance = np.repeat(smoothed, draws, axis=0)
     level = _level(parameters, series.time, problem, chance)
+    shares = odds.windows / odds.total[:, None]
+    repaired = _first_above(np.where(series.rated, scores, -np.inf), level, problem.candidates)
+    ended, past, outcomes = _endings(shares, repaired, problem.candidates, series.n_rated)
     own_sd = _own_sd(parameters, values, problem, chance)
     errors = multiply(factor, found.of, values) / own_sd[:, None]
     return Posterior(
         smoothed=smoothed,
         filtered=filtered,
         begun=begun,
+        ended=_mean_of_draws(ended, odds.total, draws),
+        ended_so_far=ended_so_far,
+        past=_mean_of_draws(past, odds.total, draws),
+        past_so_far=past_so_far,
+        outcomes=_mean_of_draws(outcomes, odds.total, draws),
         evidence=np.log(total),
         evidence_so_far=so_far,
         baseline=level.reshape(-1, draws, n_positions).mean(axis=1),
@@ -180,6 +195,40 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
         own_sd=np.sqrt((own_sd**2).reshape(-1, draws).mean(axis=1)),
         residual=errors[::draws],
     )
+
+
+def _mean_of_draws(values: Floats, total: Floats, draws: int) -> Floats:
+    """The mean of `values` (n x draws, k) over each patient's draws, each weighted by its evidence `total`."""
+    weight = total.reshape(-1, draws)
+    weight = weight / weight.sum(axis=1, keepdims=True)
+    return np.asarray((values.reshape(*weight.shape, -1) * weight[:, :, None]).sum(axis=1))
+
+
+def _first_above(scores: Floats, level: Floats, candidates: Windows) -> Ints:
+    """For each series and window the first position after it whose score exceeds the level at its start; T if none."""
+    n, n_positions = scores.shape
+    first = np.full((n, n_positions, n_positions + 1), n_positions, dtype=np.int64)  # by start, and position after
+    for t in range(n_positions - 1, -1, -1):
+        first[:, :, t] = np.where(scores[:, t, None] > level, t, first[:, :, t + 1])
+    return np.asarray(first[:, candidates.start, candidates.stop])
+
+
+def _endings(shares: Floats, repaired: Ints, candidates: Windows, n_rated: Ints) -> tuple[Floats, Floats, Floats]:
+    """P(ended by t) and P(repaired past baseline by t), (n, T), and expected outcomes, (n, 3), from window `shares`.
+
+    Two ruptures in one patient count twice: the probabilities are cut at 1, the expected numbers are not.
+    """
+    n_positions = int(candidates.stop.max())
+    position = np.arange(n_positions)
+    closed = shares * ~candidates.is_open
+    ended = closed @ (position >= candidates.stop[:, None]).astype(np.float64)
+    past = np.zeros_like(ended)
+    for t in position:
+        past[:, t] = (closed * (repaired <= t)).sum(axis=1)
+    at_last = candidates.is_open & (candidates.start == n_rated[:, None] - 1)
+    n_past, n_censored = past[:, -1], (shares * at_last).sum(axis=1)
+    outcomes = np.column_stack([n_past, shares.sum(axis=1) - n_past - n_censored, n_censored])
+    return np.minimum(ended, 1.0), np.minimum(past, 1.0), np.maximum(outcomes, 0.0)
 
 
 def _beyond_bounds(

@@ -11,7 +11,16 @@ import pandas as pd
 from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
 from alliance_stats.rupture.latent.scan import Bools, Courses, Floats, Ints, LatentParameters
-from alliance_stats.tables.schema import CENSORED, EVENTS_COLUMNS, PATIENT, REPAIRED, empty_events, require_choice
+from alliance_stats.tables.schema import (
+    CENSORED,
+    EVENTS_COLUMNS,
+    PATIENT,
+    REPAIRED,
+    SESSION,
+    UNREPAIRED,
+    empty_events,
+    require_choice,
+)
 
 VERSIONS = ("smoothed", "filtered")
 RATES = ("patient", "session")
@@ -90,9 +99,12 @@ class LatentRuptures:
         Returns
         -------
         DataFrame
-            EVENTS. ``baseline`` is the expected score at onset without rupture, ``repaired_at`` the first rated session
-            after the last flagged one, ``drop_units`` the drop in typical within-patient SD. ``attrs`` hold ``rule``,
-            ``score``, ``prospective``, ``false_alarm``, ``threshold`` and ``verdict``.
+            EVENTS. ``onset`` is the first flagged session, ``baseline`` the score expected there without a rupture.
+            ``repaired_at`` is the first later session that is not flagged and whose score exceeds the baseline (or is
+            at the ceiling); until then further flagged sessions belong to the rupture. Never repaired, it is
+            ``unrepaired``, or ``censored`` if it began at the last rating. ``drop_units`` is the drop in typical
+            within-patient SD. ``attrs`` hold ``rule``, ``score``, ``prospective``, ``false_alarm``, ``threshold`` and
+            ``verdict``.
         """
         require_choice(version, VERSIONS, name="version")
         threshold = self.threshold(
@@ -156,34 +168,104 @@ class LatentRuptures:
             noise_df = heavier
         return found, courses, noise_df
 
+    def states(self, version: str = "filtered") -> pd.DataFrame:
+        """What is known of ruptures at each session, as probabilities: STATES for models and figures.
+
+        Parameters
+        ----------
+        version : {"filtered", "smoothed"}
+            ``filtered``: given the ratings up to and including the session, for whatever predicts. ``smoothed``: given
+            the whole course, for description.
+
+        Returns
+        -------
+        DataFrame
+            STATES, one row per row of SESSIONS: ``patient``, ``session`` and, in [0, 1], the probability that
+
+            - ``rupture_open``: a rupture is open;
+            - ``repaired_to_baseline``: one has ended, the level being back;
+            - ``repaired_before``: one has ended, and a score since then has exceeded the baseline at its onset;
+            - ``unrepaired``: one has ended, and no score since then has.
+
+            Sessions without a score carry the latest values forward; 0 before the first rating that can be judged. For
+            sessions that follow no rating they are what was known then. ``attrs`` hold ``prospective``, ``rule``,
+            ``score`` and ``verdict``.
+        """
+        require_choice(version, VERSIONS, name="version")
+        found, so_far = self._posterior, version == "filtered"
+        ended, past = (found.ended_so_far, found.past_so_far) if so_far else (found.ended, found.past)
+        mask = self._courses.rated
+        values = {
+            "rupture_open": found.filtered if so_far else found.smoothed,
+            "repaired_to_baseline": ended,
+            "repaired_before": past,
+            "unrepaired": np.maximum(ended - past, 0.0),
+        }
+        rated = self.probabilities[self.score].notna().to_numpy()
+        too_few = (self._courses.n_rated <= self.parameters.min_ratings)[:, None]
+        table = self.probabilities[[PATIENT, SESSION]].copy()
+        for name, wide in values.items():
+            column = np.full(len(table), np.nan)
+            column[rated] = np.where(too_few, 0.0, wide)[mask]
+            table[name] = pd.Series(column).groupby(table[PATIENT].to_numpy(), sort=False).ffill().fillna(0.0)
+        table.attrs = {"prospective": so_far, "rule": f"latent_{version}", "score": self.score, "verdict": self.verdict}
+        return table
+
+    def patterns(self) -> pd.DataFrame:
+        """The probability of each rupture pattern of PATIENTS, given the whole course.
+
+        Returns
+        -------
+        DataFrame
+            One row per rated patient: ``patient``, ``p_pattern_none``, ``p_pattern_repaired``,
+            ``p_pattern_unrepaired``, ``p_pattern_mixed``, ``p_pattern_censored``; they sum to 1.
+
+        Notes
+        -----
+        The model allows for two ruptures per patient. With N the expected number of ruptures and P that of any, two
+        have the probability N - P; their endings are taken to be independent.
+        """
+        found = self._posterior
+        any_one = -np.expm1(-found.evidence)
+        number = found.outcomes.sum(axis=1)
+        two = np.clip(number - any_one, 0.0, any_one)
+        one = any_one - two
+        repaired, unrepaired, censored = (found.outcomes / np.where(number > 0, number, 1.0)[:, None]).T
+        patterns = {
+            "none": 1.0 - any_one,
+            "repaired": one * repaired + two * (repaired**2 + 2 * repaired * censored),
+            "unrepaired": one * unrepaired + two * (unrepaired**2 + 2 * unrepaired * censored),
+            "mixed": two * 2 * repaired * unrepaired,
+            "censored": one * censored + two * censored**2,
+        }
+        patients = self.probabilities[PATIENT].iloc[self._rows].reset_index(drop=True)
+        return pd.DataFrame({PATIENT: patients} | {f"p_pattern_{name}": values for name, values in patterns.items()})
+
     def _table(self, flagged: Bools, version: str) -> pd.DataFrame:
+        """EVENTS from flagged sessions: a rupture is open until a later, unflagged score exceeds its baseline."""
         courses, found = self._courses, self._posterior
         patients = self.probabilities[PATIENT]
-        if not flagged.any():
+        level = found.baseline if version == "smoothed" else found.baseline_so_far
+        owner, onset, repaired_at = episodes_of(flagged, courses, level, self.parameters.ceiling)
+        if not len(owner):
             return empty_events(patients)
-        before = np.zeros_like(flagged)
-        before[:, 1:] = flagged[:, :-1]
-        owner, onset = np.nonzero(flagged & ~before)
-        after = np.zeros_like(flagged)
-        after[:, :-1] = flagged[:, 1:]
-        last = np.nonzero(flagged & ~after)[1]
+        repaired, last = repaired_at >= 0, courses.n_rated[owner] - 1
+        stop = np.where(repaired, repaired_at - 1, last)
         position = np.arange(flagged.shape[1])
-        inside = (position >= onset[:, None]) & (position <= last[:, None])
+        inside = (position >= onset[:, None]) & (position <= stop[:, None])
         nadir = np.where(inside, courses.score[owner], np.inf).argmin(axis=1)
-        repaired = last + 1 < courses.n_rated[owner]
-        end = np.where(repaired, last + 1, last)
-        level = (found.baseline if version == "smoothed" else found.baseline_so_far)[owner, onset]
-        session = courses.time.astype(np.int64)
-        event = np.arange(len(owner)) - np.searchsorted(owner, owner) + 1
-        drop = level - courses.score[owner, nadir]
+        end = np.where(repaired, repaired_at, last)
+        session, baseline = courses.time.astype(np.int64), level[owner, onset]
+        drop = baseline - courses.score[owner, nadir]
+        status = np.where(repaired, REPAIRED, np.where(onset == last, CENSORED, UNREPAIRED))
         columns = {
             PATIENT: patients.iloc[self._rows[owner]].reset_index(drop=True),
-            "event": event.astype(np.int64),
+            "event": (np.arange(len(owner)) - np.searchsorted(owner, owner) + 1).astype(np.int64),
             "onset": session[owner, onset],
             "nadir": session[owner, nadir],
-            "repaired_at": pd.array(np.where(repaired, session[owner, end], 0), dtype="Int64"),
-            "status": pd.Series(np.where(repaired, REPAIRED, CENSORED), dtype=object),
-            "baseline": level,
+            "repaired_at": pd.array(session[owner, end], dtype="Int64"),
+            "status": pd.Series(status, dtype=object),
+            "baseline": baseline,
             "nadir_score": courses.score[owner, nadir],
             "repair_score": np.where(repaired, courses.score[owner, end], np.nan),
             "drop": drop,
@@ -260,6 +342,29 @@ _PARAMETERS = (
     ("ceiling", "points", "scores at this value are read as this or higher"),
     ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
 )
+
+
+def episodes_of(flagged: Bools, courses: Courses, level: Floats, ceiling: float) -> tuple[Ints, Ints, Ints]:
+    """Owner, onset and repair of each rupture: positions among the rated sessions, -1 where none was repaired.
+
+    A rupture begins at a flagged session. It is repaired at the first later session that is not flagged and whose score
+    exceeds the baseline at its onset (or is at the ceiling); until then further flagged sessions belong to it.
+    """
+    n, n_positions = flagged.shape
+    began = np.full(n, -1)  # where the open rupture of each patient began
+    found: list[tuple[int, int, int]] = []
+    rows = np.arange(n)
+    for t in range(n_positions):
+        is_open, rated = began >= 0, courses.rated[:, t]
+        score = courses.score[:, t]
+        above = (score > level[rows, np.maximum(began, 0)]) | (score >= ceiling)
+        regained = is_open & rated & ~flagged[:, t] & above
+        found += [(int(row), int(began[row]), t) for row in np.flatnonzero(regained)]
+        began[regained] = -1
+        began[~is_open & rated & flagged[:, t]] = t
+    found += [(int(row), int(began[row]), -1) for row in np.flatnonzero(began >= 0)]
+    table = np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2]
 
 
 def statistic(found: Posterior, courses: Courses, version: str, session_probability: float) -> Floats:

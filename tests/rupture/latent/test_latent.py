@@ -9,7 +9,8 @@ from detector_study.worlds import WORLDS, DetectorWorld, simulate_world
 
 import alliance_stats as als
 from alliance_stats.rupture.latent.detect import detect_latent
-from alliance_stats.rupture.latent.result import statistic
+from alliance_stats.rupture.latent.result import episodes_of, statistic
+from alliance_stats.rupture.latent.scan import Courses
 from alliance_stats.tables.schema import EVENTS_COLUMNS, EVENTS_DTYPES, DataError
 
 BASE = WORLDS["brief, 16 sessions"]
@@ -59,9 +60,11 @@ def test_events_keep_the_contract(study, fit):
     np.testing.assert_array_equal(events["nadir_score"], scores.loc[at])
     np.testing.assert_allclose(events["drop"], events["baseline"] - events["nadir_score"])
     repaired = events["status"] == "repaired"
-    assert set(events["status"]) <= {"repaired", "censored"}
+    assert set(events["status"]) == {"repaired", "unrepaired", "censored"}
+    assert (events.loc[repaired, "repair_score"] > events.loc[repaired, "baseline"]).all()
     assert events["repaired_at"].isna().equals(~repaired)
     last = study.sessions.groupby("patient")["session"].max()
+    assert (events["onset"] == events["patient"].map(last)).equals(events["status"] == "censored")
     assert (events.loc[repaired, "onset"] < events.loc[repaired, "repaired_at"]).all()
     assert (events.loc[repaired, "repaired_at"] <= events.loc[repaired, "patient"].map(last)).all()
 
@@ -270,3 +273,62 @@ def test_ruptures_are_seldom_missed_altogether():
         study = simulate_world(WORLDS["long, 16 sessions"], n_patients=100, seed=200 + k)
         supported += detect_latent(study.sessions, score="alliance").verdict == "supported"
     assert supported >= 5
+
+
+def test_events_by_hand():
+    """A flagged run, a score that stays below, a second run of the same rupture, then one past the baseline."""
+    score = np.array([[5.0, 3.0, 4.5, 3.2, 5.5, 3.0], [5.0, 5.0, 3.0, 3.0, 4.0, 0.0], [5.0, 5.0, 5.0, 3.0, 0.0, 0.0]])
+    courses = Courses(score, np.tile(np.arange(1.0, 7.0), (3, 1)), np.array([6, 5, 4]))
+    flagged = score == 3.0
+    flagged[0, 3] = True
+    owner, onset, repaired = episodes_of(flagged, courses, np.full((3, 6), 5.0), np.inf)
+    assert owner.tolist() == [0, 0, 1, 2]
+    assert onset.tolist() == [1, 5, 2, 3]
+    assert repaired.tolist() == [4, -1, -1, -1]
+    assert episodes_of(flagged, courses, np.full((3, 6), 6.0), 5.5)[2].tolist() == [4, -1, -1, -1]  # at the ceiling
+
+
+def test_states_are_probabilities_known_at_the_session(study, fit):
+    for version in ("filtered", "smoothed"):
+        states = fit.states(version)
+        assert states.attrs["prospective"] is (version == "filtered")
+        assert states.attrs["rule"] == f"latent_{version}"
+        assert states[["patient", "session"]].equals(study.sessions[["patient", "session"]])
+        columns = states.drop(columns=["patient", "session"])
+        assert ((columns >= 0) & (columns <= 1)).all(axis=None)
+        assert (states["repaired_before"] <= states["repaired_to_baseline"] + 1e-12).all()
+        assert np.allclose(states["rupture_open"], fit.probabilities[f"p_{version}"].fillna(0.0))
+    by_patient = fit.states("smoothed").groupby("patient")[["repaired_to_baseline", "repaired_before"]]
+    assert (by_patient.diff().fillna(0.0) >= -1e-9).all(axis=None)  # what has happened by a session stays
+
+
+def test_filtered_states_do_not_look_ahead(study, fit):
+    """Cutting every course after session 6 changes no state up to there."""
+    early = study.sessions[study.sessions["session"] <= 6].reset_index(drop=True)
+    cut = detect_latent(early, score="alliance", parameters=fit.parameters).states("filtered")
+    whole = fit.states("filtered")
+    pd.testing.assert_frame_equal(cut, whole[whole["session"] <= 6].reset_index(drop=True))
+
+
+def test_states_carry_over_missed_sessions(study, fit):
+    holes = study.sessions.assign(alliance=study.sessions["alliance"].where(study.sessions["session"] != 5))
+    states = detect_latent(holes, score="alliance", parameters=fit.parameters).states()
+    at = states.set_index(["patient", "session"]).drop(columns=[]).xs(5, level="session")
+    before = states.set_index(["patient", "session"]).xs(4, level="session")
+    assert at.equals(before)
+
+
+def test_pattern_probabilities_sum_to_one_and_follow_the_truth(study, fit):
+    patterns = fit.patterns().set_index("patient")
+    assert np.allclose(patterns.sum(axis=1), 1.0)
+    assert (patterns >= 0).all(axis=None)
+    ruptured = patterns.index.isin(study.truth["patient"])
+    assert patterns.loc[ruptured, "p_pattern_none"].mean() < 0.4 < patterns.loc[~ruptured, "p_pattern_none"].mean()
+
+
+def test_expected_endings_agree_with_the_states(fit):
+    found = fit._posterior
+    last = fit._courses.n_rated - 1
+    at_end = found.past[np.arange(len(last)), last]
+    assert np.allclose(np.minimum(found.outcomes[:, 0], 1.0), at_end)
+    assert (found.outcomes.sum(axis=1) >= -np.expm1(-found.evidence) - 1e-9).all()
