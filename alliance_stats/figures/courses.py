@@ -114,6 +114,10 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
         ax.set_ylim(bottom=0)
         whole_ticks(ax)
         ax.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3)
+        if by_session.attrs.get("verdict", "fits") not in ("", "fits"):
+            note = {"does not fit": "the model of chance does not fit these data"}
+            said = note.get(by_session.attrs["verdict"], "ruptures cannot be told apart from skewed noise here")
+            ax.annotate(f"Beware: {said}", (0.99, 0.97), xycoords="axes fraction", ha="right", va="top", fontsize=8)
     return ax
 
 

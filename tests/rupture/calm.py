@@ -29,8 +29,17 @@ def world(
     ruptured=0.0,
     depth=2.5,
     items=0,
+    rise=0.0,
+    rise_sd=0.0,
+    narrowing=0.0,
+    noise_law="normal",
+    longest=4,
 ):
     """Scores of a study as a Series; a share `ruptured` of patients has one rupture of 1 to 4 sessions.
+
+    With `rise` (and its SD over patients) the mean course rises and saturates within three sessions or so; with
+    `narrowing` the spread falls from the first to the last sessions by that power of e. `noise_law` is "normal",
+    "skewed" (centred exponential, downwards) or "dips" (6 % of ratings lie three SD lower).
 
     With `items`, the score is the mean of so many whole answers, each of them cut at the bounds: a soft ceiling.
     """
@@ -45,10 +54,17 @@ def world(
         line = (
             level + between * rng.standard_normal() + (slope + slope_sd * rng.standard_normal()) * (time - time.mean())
         )
-        y = line + own * (np.sqrt(1 - noise) * state + np.sqrt(noise) * rng.standard_normal(n))
+        line = line + (rise + rise_sd * rng.standard_normal()) * (1 - np.exp(-time / 1.5)) if rise or rise_sd else line
+        width = np.exp(-narrowing * (1 - np.exp(-time / 5))) if narrowing else 1.0
+        if noise_law == "skewed":
+            state = 1 - rng.exponential(size=n)
+        error = np.sqrt(1 - noise) * state + np.sqrt(noise) * rng.standard_normal(n)
+        if noise_law == "dips":
+            error -= 3.0 * (rng.random(n) < 0.06)
+        y = line + own * width * error
         if rng.random() < ruptured:
             onset = rng.integers(1, n)
-            y[onset : onset + rng.integers(1, 5)] -= depth * sd
+            y[onset : onset + (rng.integers(1, longest + 1) if longest > 0 else -longest)] -= depth * sd
         kept = rng.random(n) >= missing
         kept[0] |= not kept.any()
         if items:

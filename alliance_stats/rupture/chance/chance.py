@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from alliance_stats.rupture.chance.compared import statistics
 from alliance_stats.rupture.chance.draws import (
     QUANTITIES,
     Counts,
@@ -19,7 +20,8 @@ from alliance_stats.rupture.chance.draws import (
     fitted_blocks,
     shuffled_blocks,
 )
-from alliance_stats.rupture.chance.null import Frame, NullParameters, frame_of, statistics
+from alliance_stats.rupture.chance.fit_check import INSEPARABLE, check_fit
+from alliance_stats.rupture.chance.null import Frame, NullParameters, frame_of
 from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
 from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.detect import events_table, label
@@ -46,13 +48,22 @@ class ChanceLevel:
         ``expected`` by chance, ``chance_low`` and ``chance_high`` (the range that chance alone gives in 95 % of
         studies), ``ratio`` (observed / expected), ``ratio_low`` and ``ratio_high`` (its confidence interval, from the
         scatter of patients around their own expected counts), ``p_value`` ((1 + draws with as many or more) /
-        (draws + 1)).
+        (draws + 1); NaN where ruptures cannot be told apart from noise), ``verdict``.
     by_session : DataFrame
         Onsets by session number: ``session``, ``n_rated``, ``observed``, ``expected``, ``chance_low``, ``chance_high``,
         and the same as rates of rated sessions, ``observed_rate``, ``expected_rate``, ``low_rate``, ``high_rate``.
     events : DataFrame
         The EVENTS found, with ``false_discovery``: the share of ruptures at least so deep (in units) that chance would
         give, expected over observed, made monotone in depth, at most 1.
+    verdict : str
+        Whether the fitted null fits the data: ``fits``, ``does not fit`` or ``cannot be told apart`` (falls are larger
+        than rises, and last no longer than noise does); empty for the shuffled null.
+    verdict_words : str
+        The same as a sentence.
+    fit : DataFrame
+        What the verdict rests on, data beside 120 draws: ``quantity``, ``observed``, ``expected``, ``sd``, ``z``,
+        ``fits``; mean changes and upper spread by phase (ratings 1-3, 4-8, later) and by level of the patient,
+        autocorrelation, lower tail, persistence of deep ratings. In robust within-patient SD.
     null : str
         ``fitted`` or ``shuffled``.
     parameters : NullParameters or None
@@ -71,6 +82,9 @@ class ChanceLevel:
     level: float
     parameters: NullParameters | None
     diagnostics: tuple[str, ...]
+    verdict: str
+    verdict_words: str
+    fit: pd.DataFrame = field(repr=False)
     per_patient: pd.DataFrame = field(repr=False)
     """Observed and expected counts of each rated patient: ``patient``, ``n_rated``, ``ruptures``, ``expected``."""
 
@@ -79,7 +93,7 @@ class ChanceLevel:
         lines = [self._head(), self.table.round(3).to_string(index=False)]
         if self.parameters is not None:
             values = ", ".join(f"{name} {value:.3g}" for name, value in self.parameters._asdict().items())
-            lines.append(f"Null: {values}.")
+            lines += [self.verdict_words, f"Null: {values}."]
         return "\n".join([*lines, *(f"Beware: {text}" for text in self.diagnostics)])
 
     def _head(self) -> str:
@@ -91,7 +105,8 @@ class ChanceLevel:
 
     def _repr_html_(self) -> str:
         """The result for a notebook."""
-        notes = "".join(f"<p>Beware: {html.escape(text)}</p>" for text in self.diagnostics)
+        notes = f"<p>{html.escape(self.verdict_words)}</p>" if self.verdict_words else ""
+        notes += "".join(f"<p>Beware: {html.escape(text)}</p>" for text in self.diagnostics)
         return f"<p>{html.escape(self._head())}</p>{self.table.to_html(index=False)}{notes}"
 
 
@@ -123,7 +138,8 @@ def chance_level(
     seed : int or Generator
         The same seed gives the same result.
     null : str
-        ``fitted``: patient levels and trends, AR(1) state, measurement noise, patients of different spread, the score's
+        ``fitted``: patient levels and trends, a smooth mean course of which patients have more or less, AR(1) state,
+        measurement noise, spread that differs between patients and may change over sessions and with level, the score's
         grid and bounds, the real sessions and holes (see Notes). ``shuffled``: each patient's own scores in random
         order, which keeps every distribution exactly but removes trend and autocorrelation: a cruder check.
     bounds : (float, float), optional
@@ -147,9 +163,11 @@ def chance_level(
     study (a pooled SD, the SD between patients) is held where the data put it: the draws are judged by thresholds that
     are the same in points as those of the data.
 
-    The null assumes normal states and noise, straight patient trends, one autocorrelation, spread that is lognormal
-    over patients and unrelated to level except through the bounds, and ratings missing for reasons unrelated to the
-    score missed. How it was proved, and how far ruptures leak into it: ``docs/chance.md``.
+    The null assumes normal states and noise, a mean course that is smooth in the logarithm of the session number, one
+    autocorrelation, spread that is lognormal over patients, and ratings missing for reasons unrelated to the score
+    missed. Whether the data look so is checked and said (`verdict`). Where scores fall further than they rise and the
+    falls last no longer than noise, ruptures and skewed noise look the same, and no p-value is given. Brief ruptures of
+    a single session are of that kind. How all this was proved: ``docs/chance.md``.
 
     Examples
     --------
@@ -183,8 +201,8 @@ def chance_level(
     scale = np.divide(expected, at_estimate, out=np.ones(len(QUANTITIES)), where=at_estimate > 0)
     per_patient = found.per_patient * scale
     return ChanceLevel(
-        table=_table(series, observed, drawn.totals, expected, per_patient, level),
-        by_session=_by_session(series, observed, found, float(scale[1]), level),
+        table=_table(series, observed, drawn, per_patient, level),
+        by_session=_by_session(series, observed, found, float(scale[1]), level, drawn.verdict),
         events=events.assign(false_discovery=_false_discovery(observed.depth, found, float(scale[1]))),
         score=score,
         rule=rule,
@@ -193,6 +211,9 @@ def chance_level(
         level=level,
         parameters=drawn.parameters,
         diagnostics=tuple(warnings),
+        verdict=drawn.verdict,
+        verdict_words=drawn.words,
+        fit=drawn.fit,
         per_patient=_patients(roll, series, observed, per_patient),
     )
 
@@ -223,6 +244,9 @@ class Drawn(NamedTuple):
     expected: FloatArray
     parameters: NullParameters | None
     warnings: list[str]
+    fit: pd.DataFrame
+    verdict: str
+    words: str
 
 
 def draw_counts(
@@ -244,7 +268,7 @@ def draw_counts(
     frame = frame_of(series, bounds=bounds, step=step)
     if null == "shuffled":
         found = count_draws(frame, judged, shuffled_blocks(series, draws, rng))
-        return Drawn(found, found.total, found.total.mean(axis=0), None, [])
+        return Drawn(found, found.total, found.total.mean(axis=0), None, [], pd.DataFrame(), "", "")
     return draw_fitted(fit_null(frame, rng), judged, frame, draws, rng)
 
 
@@ -253,13 +277,14 @@ def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.
     warnings = list(fit.warnings)
     parameters = NullParameters(*(float(value) for value in fit.parameters))
     found = count_draws(frame, judged, fitted_blocks(frame, fit.exact(), draws // 2, rng))
+    checked = check_fit(frame, fit, rng)
     around = count_draws(frame, judged, fitted_blocks(frame, fit, draws, rng))
     if not len(around.statistics):
-        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings)
+        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, *checked)
     target = statistics(frame, judged.series.score[:, None])[:, 0]
     if far_statistics(around.statistics, target) > 4.0:
         warnings.append("The data differ from every draw in some respect that the null should share: trust it less.")
-    return Drawn(found, *adjust(around, found, target), parameters, warnings)
+    return Drawn(found, *adjust(around, found, target), parameters, warnings, *checked)
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:
@@ -271,9 +296,9 @@ def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:
     return warnings
 
 
-def _table(
-    series: Series, observed: Counts, totals: FloatArray, expected: FloatArray, per_patient: FloatArray, level: float
-) -> pd.DataFrame:
+def _table(series: Series, observed: Counts, drawn: Drawn, per_patient: FloatArray, level: float) -> pd.DataFrame:
+    totals, expected = drawn.totals, drawn.expected
+    p_value = (1.0 + (totals >= observed.total[0]).sum(axis=0)) / (1.0 + len(totals))
     seen = observed.total[0]
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(totals, [tail, 1.0 - tail], axis=0)
@@ -292,7 +317,8 @@ def _table(
             "ratio": ratio,
             "ratio_low": [bound[0] for bound in bounds],
             "ratio_high": [bound[1] for bound in bounds],
-            "p_value": (1.0 + (totals >= seen).sum(axis=0)) / (1.0 + len(totals)),
+            "p_value": np.where(drawn.verdict == INSEPARABLE, np.nan, p_value),
+            "verdict": drawn.verdict,
         }
     )
 
@@ -310,7 +336,9 @@ def _ratio_interval(seen: FloatArray, expected: FloatArray, level: float) -> tup
     return float(ratio * np.exp(-half)), float(ratio * np.exp(half))
 
 
-def _by_session(series: Series, observed: Counts, found: Counts, scale: float, level: float) -> pd.DataFrame:
+def _by_session(
+    series: Series, observed: Counts, found: Counts, scale: float, level: float, verdict: str
+) -> pd.DataFrame:
     tail = (1.0 - level) / 2.0
     rated = np.bincount(np.searchsorted(found.numbers, series.session), minlength=len(found.numbers))
     drawn = found.by_session * scale
@@ -322,7 +350,7 @@ def _by_session(series: Series, observed: Counts, found: Counts, scale: float, l
         "chance_high": high,
     }
     rates = ("observed_rate", "expected_rate", "low_rate", "high_rate")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "session": found.numbers,
             "n_rated": rated,
@@ -330,6 +358,8 @@ def _by_session(series: Series, observed: Counts, found: Counts, scale: float, l
             **{rate: values / rated for rate, values in zip(rates, counts.values(), strict=True)},
         }
     )
+    table.attrs["verdict"] = verdict
+    return table
 
 
 def _false_discovery(depth: FloatArray, found: Counts, scale: float) -> FloatArray:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores, statistics
+from alliance_stats.rupture.chance.compared import statistics
+from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores
 from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.follow import Ruptures, follow
@@ -41,7 +42,7 @@ class Counts:
     depth : (m,) array
         Depth in units of every rupture of every study.
     statistics : (k, draws) array
-        What the null is compared with the data by (:func:`alliance_stats.rupture.chance.null.statistics`).
+        What the null is compared with the data by (:func:`alliance_stats.rupture.chance.compared.statistics`).
     """
 
     total: FloatArray

@@ -1,19 +1,19 @@
-"""Alliance without ruptures: a model of the scores, draws from it, and what they and the data are compared by.
+"""Alliance without ruptures: a model of the scores, and draws from it; arrays only.
 
 The model. On a latent scale without bounds, patient i scores at session t
 
-    level_i + slope_i (t - mean session) + sd_i (sqrt(1 - noise) a_it + sqrt(noise) e_it),
+    level_i + slope_i (t - mean session) + course(t) + size_i shape(t)
+    + sd_i width(t) (sqrt(1 - noise) a_it + sqrt(noise) e_it).
 
-a_it being a stationary AR(1) process over session numbers, e_it independent measurement noise, slope_i normal over
-patients and sd_i lognormal (patients differ in spread). What is seen has passed the score's soft bounds
-(module ``bounds``) and is rounded to its grid. Sessions and holes are those of the data. Each draw
-takes every patient's level from what the data leave open about it (its posterior, levels being normal over patients,
-with ratings at a bound counted as at or beyond it).
+course(t) is the mean course of all patients, a smooth curve in log t and log^2 t beside the straight trend; size_i says
+how much of the curve's shape a patient has beyond the mean. a_it is a stationary AR(1) process over session numbers,
+e_it independent measurement noise. sd_i is lognormal over patients and may depend on their level; width(t) lets the
+spread grow or shrink over sessions. What is seen has passed the score's soft bounds (module ``bounds``) and is rounded
+to its grid. Sessions and holes are those of the data. Each draw takes every patient's level from what the data leave
+open about it (its posterior, levels being normal over patients, with ratings at a bound counted as at or beyond it).
 
-Ruptures in the data must not leak into the null. So its parameters are estimated
-(module ``null_fit``) from statistics that ruptures hardly touch: a variogram with bounded weights
-d^2 / (d^2 + c^2) at several lags, over the ratings that do not lie far below the patient's own (upper-trimmed) centre,
-the part of the scores above that centre, and how scores crowd below the ceiling. Arrays only.
+Ruptures in the data must not leak into the null. So its parameters are estimated (module ``null_fit``) from statistics
+that ruptures hardly touch (module ``compared``).
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ import numpy as np
 
 from alliance_stats.rupture.chance.bounds import bend, unbend
 from alliance_stats.rupture.rules.series import Series
-from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 LAGS = (1, 2, 3, 5, 8, 13)
-CROWDING = (0.5, 1.0, 2.0)
-"""Distances below the highest score, in robust SD, within which scores are counted."""
-SCREEN = 1.5
-"""Ratings more than so many robust SD below the patient's centre take no part in the estimates."""
 MIN_PAIRS = 20
+CURVED = 5.99
+"""The 5 % point of chi-squared with 2 df."""
 
 
 class NullParameters(NamedTuple):
@@ -54,6 +52,14 @@ class NullParameters(NamedTuple):
         What the patients' levels had to be moved, and stretched around their mean, to look as the data do.
     reach : float
         Over what distance the bounds are felt, in robust within-patient SD; 0: scores are cut at them.
+    tilt : float
+        How the logarithm of the within SD goes with the patient's level, per SD of the levels.
+    narrowing, narrowing_late : float
+        How the logarithm of the within SD changes over sessions: per SD of log t, and of what t adds to it.
+    curve_sd, together : float
+        SD over patients of the size of the curve, and its correlation with their slopes.
+    curve, curve_late : float
+        The mean course beyond its straight trend: how much of log t, and of what log^2 t adds to it.
     """
 
     sd: float
@@ -65,6 +71,13 @@ class NullParameters(NamedTuple):
     shift: float
     stretch: float
     reach: float
+    tilt: float
+    narrowing: float
+    narrowing_late: float
+    curve_sd: float
+    together: float
+    curve: float
+    curve_late: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,17 @@ class Frame:
         Robust within-patient SD of the data, a fixed yardstick.
     lags : tuple of int
         Session distances at which ratings are compared.
+    time : (n,) array
+        Sessions since the patient's mean session.
+    curves : (n, 2) array
+        What log t and log^2 t add to a straight line, from the patient's mean, with mean square 1.
+    shape : (n,) array
+        The curve that patients have more or less of: the mean course beyond its trend where there is one.
+    widths : (n, 2) array
+        log t, and what t adds to it, with mean 0 and SD 1 over ratings: what the spread may go with.
+    course, width : (n,) arrays
+        First estimates of the mean course and of the relative spread: a yardstick that data and draws are freed of
+        before they are compared, not a part of the model.
     """
 
     series: Series
@@ -92,39 +116,115 @@ class Frame:
     lags: tuple[int, ...]
     pairs: list[tuple[IntArray, IntArray]] = field(repr=False)
     time: FloatArray = field(repr=False)
+    curves: FloatArray = field(repr=False)
+    shape: FloatArray = field(repr=False)
+    widths: FloatArray = field(repr=False)
+    course: FloatArray = field(repr=False)
+    width: FloatArray = field(repr=False)
     steps: list[tuple[IntArray, IntArray]] = field(repr=False)
 
 
 class Normals(NamedTuple):
-    """The randomness of some draws: state and noise (n, draws); spread, slope and level (p, draws)."""
+    """The randomness of some draws: state and noise (n, draws); spread, slope, level and size (p, draws)."""
 
     state: FloatArray
     noise: FloatArray
     spread: FloatArray
     slope: FloatArray
     level: FloatArray
+    size: FloatArray
 
 
 def frame_of(series: Series, *, bounds: tuple[float, float] | None, step: float | None) -> Frame:
     """What the draws share with the data."""
-    session = series.session.astype(np.float64)
-    time = session - series.spread(series.total(session) / series.length)
     low, high = bounds if bounds is not None else (float(series.score.min()), float(series.score.max()))
     gaps = np.diff(series.session)[series.neighbours(None)[1:]]
     unit = max(int(np.median(gaps)), 1) if len(gaps) else 1
     pairs = [(lag * unit, _pairs(series, lag * unit)) for lag in LAGS]
     pairs = [(lag, found) for lag, found in pairs if len(found[0]) >= MIN_PAIRS]
     step = grid_of(series.score) if step is None else step
+    scale = robust_scale(series, series.score, step)
+    elapsed = 1.0 + (series.session - series.session.min()) / unit
+    time, curves = _smooth(series, elapsed * unit, np.log(elapsed))
+    course, shape = _mean_course(series, time, curves, scale)
+    widths = _standardised(np.log(elapsed), elapsed)
     return Frame(
         series=series,
         bounds=(low, high),
         step=step,
-        scale=_robust_scale(series, step),
+        scale=robust_scale(series, series.score - course, step),
         lags=tuple(lag for lag, _ in pairs),
         pairs=[found for _, found in pairs],
         time=time,
+        curves=curves,
+        shape=shape,
+        widths=widths,
+        course=course,
+        width=_relative_spread(series, widths, series.score - course),
         steps=_steps(series),
     )
+
+
+def _smooth(series: Series, session: FloatArray, logarithm: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Time from the patient's mean, (n,), and what log t and log^2 t add to it, (n, 2): Gram-Schmidt, mean square 1."""
+    found: list[FloatArray] = []
+    for values in (session, logarithm, logarithm * logarithm):
+        column = values - series.spread(series.total(values) / series.length)
+        before = np.sqrt(np.mean(column**2))
+        for other in found:
+            square = other @ other
+            column = column - other * ((other @ column) / square if square > 0 else 0.0)
+        size = np.sqrt(np.mean(column**2))
+        found.append(column if not found else column / size if size > 1e-3 * before and size > 0 else 0.0 * column)
+    return found[0], np.column_stack(found[1:])
+
+
+def _mean_course(series: Series, time: FloatArray, curves: FloatArray, scale: float) -> tuple[FloatArray, FloatArray]:
+    """The mean course by least squares, deviations bounded at 2.5 robust SD, and the shape of its curve, both (n,).
+
+    Where the curve is no more than chance gives (its statistic below the 5 % point of chi-squared with 2 df, patients
+    being the units) the shape is what log t adds to a line.
+    """
+    design = np.column_stack([time, curves])
+    gram = design.T @ design
+    coefficients, residual = np.zeros(3), series.score - series.spread(series.mean)
+    limit = 2.5 * scale if scale > 0 else np.inf
+    for _ in range(5):
+        bounded = np.clip(residual - design @ coefficients, -limit, limit)
+        bounded -= series.spread(series.total(bounded) / series.length)
+        coefficients = coefficients + np.linalg.lstsq(gram, design.T @ bounded, rcond=None)[0]
+    score = np.add.reduceat(design * bounded[:, None], series.start, axis=0)
+    inverse = np.linalg.pinv(gram)
+    variance = (inverse @ (score.T @ score) @ inverse)[1:, 1:]
+    strength = float(coefficients[1:] @ np.linalg.pinv(variance) @ coefficients[1:])
+    curve = curves @ coefficients[1:]
+    size = np.sqrt(np.mean(curve**2))
+    return design @ coefficients, curve / size if strength > CURVED and size > 0 else curves[:, 0]
+
+
+def _standardised(*columns: FloatArray) -> FloatArray:
+    """The columns with mean 0 and SD 1, each freed of those before it; 0 where nothing is left."""
+    found: list[FloatArray] = []
+    for values in columns:
+        column, before = values - values.mean(), values.std()
+        for other in found:
+            column = column - other * np.mean(other * column)
+        size = column.std()
+        found.append(column / size if size > 1e-3 * before and size > 0 else 0.0 * column)
+    return np.column_stack(found)
+
+
+def _relative_spread(series: Series, widths: FloatArray, score: FloatArray) -> FloatArray:
+    """By how much the spread at each rating differs from the average one: log |deviation| regressed on `widths`."""
+    deviation = np.abs(score - series.spread(series.total(score) / series.length))
+    usable = (deviation > 0) & series.spread(series.length > 2)
+    if usable.sum() < MIN_PAIRS:
+        return np.ones(len(score))
+    logarithm = np.log(deviation[usable]) - np.log(deviation[usable]).mean()
+    chosen = widths[usable] - widths[usable].mean(axis=0)
+    slope = np.linalg.lstsq(chosen, logarithm, rcond=None)[0]
+    width: FloatArray = np.exp(np.clip(widths @ slope, -1.0, 1.0))
+    return width
 
 
 def grid_of(score: FloatArray) -> float:
@@ -154,16 +254,16 @@ def grid_of(score: FloatArray) -> float:
 def draw_normals(frame: Frame, draws: int, rng: np.random.Generator) -> Normals:
     """The randomness of `draws` draws."""
     n, p = len(frame.series.score), frame.series.n_patients
-    return Normals(*(rng.standard_normal((rows, draws)) for rows in (n, n, p, p, p)))
+    return Normals(*(rng.standard_normal((rows, draws)) for rows in (n, n, p, p, p, p)))
 
 
 def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> FloatArray:
-    """Scores without ruptures, (n, draws), from one set of parameters (9,) or one for each draw (9, draws)."""
-    sd, ar, noise, spread, slope, slope_sd = parameters[:6]
+    """Scores without ruptures, (n, draws), from one set of parameters (16,) or one for each draw (16, draws)."""
+    null = NullParameters(*parameters)
     series = frame.series
     state = normals.state.copy()
-    once, innovation = np.broadcast_to(ar, (1, state.shape[1])), np.sqrt(1.0 - np.square(ar))
-    for rows, gap in frame.steps:
+    once, innovation = np.broadcast_to(null.ar, (1, state.shape[1])), np.sqrt(1.0 - np.square(null.ar))
+    for rows, gap in frame.steps:  # a_t = ar^gap a_(t - gap) + sqrt(1 - ar^(2 gap)) innovation
         before = state[rows - 1]
         before *= once
         here = state[rows]
@@ -174,13 +274,22 @@ def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> Float
             carry = once ** gap[wide, None]
             here[wide] = carry * state[rows[wide] - 1] + np.sqrt(1.0 - carry * carry) * state[rows[wide]]
         state[rows] = here
-    state *= np.sqrt(1.0 - noise)
-    state += np.sqrt(noise) * normals.noise
-    state *= np.repeat(sd * np.exp(spread * normals.spread - np.square(spread)), series.length, axis=0)
-    state += np.repeat(slope + slope_sd * normals.slope, series.length, axis=0) * frame.time[:, None]
-    state += np.repeat(_levels(frame, parameters, normals.level), series.length, axis=0)
+    state *= np.sqrt(1.0 - null.noise)
+    state += np.sqrt(null.noise) * normals.noise
+    level, place = _levels(frame, parameters, normals.level)
+    own = null.sd * np.exp(null.spread * normals.spread - np.square(null.spread) + null.tilt * place)
+    state *= np.repeat(own, series.length, axis=0)
+    log_width = np.multiply.outer(frame.widths[:, 0], null.narrowing)
+    log_width += np.multiply.outer(frame.widths[:, 1], null.narrowing_late)
+    state *= np.exp(log_width.reshape(len(state), -1))
+    size = null.curve_sd * (null.together * normals.slope + np.sqrt(1.0 - np.square(null.together)) * normals.size)
+    state += np.repeat(null.slope + null.slope_sd * normals.slope, series.length, axis=0) * frame.time[:, None]
+    state += np.repeat(size, series.length, axis=0) * frame.shape[:, None]
+    mean = np.multiply.outer(frame.curves[:, 0], null.curve) + np.multiply.outer(frame.curves[:, 1], null.curve_late)
+    state += mean.reshape(len(state), -1)
+    state += np.repeat(level, series.length, axis=0)
     low, high = frame.bounds
-    state = bend(state, frame.bounds, parameters[8] * frame.scale)
+    state = bend(state, frame.bounds, null.reach * frame.scale)
     if frame.step > 0:
         state -= low
         state /= frame.step
@@ -191,53 +300,8 @@ def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> Float
     return np.clip(state, low, high, out=state)
 
 
-def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
-    """What the data and the draws are compared by, (k, draws): variogram, drift, spread of patients, levels.
-
-    Rows: one per lag; the mean of signed bounded differences at the longest lag up to 8; the between-patient variance
-    of the patients' own mean at the shortest lag; mean and SD of the patients' centres, in robust SD; of the part of
-    the scores above the centre the mean square, the tail and the spread over patients (the side that no rupture
-    touches), and how that mean square goes with the patients' centres; the shares of scores at the highest and the
-    lowest score, and within half, one and two SD of the highest.
-    """
-    series, scale = frame.series, frame.scale
-    start, length = series.start, series.length[:, None]
-    centre = np.add.reduceat(scores, start, axis=0) / length
-    upper = scores > np.repeat(centre - scale, series.length, axis=0)
-    centre = np.add.reduceat(scores * upper, start, axis=0) / np.maximum(np.add.reduceat(upper, start, axis=0), 1)
-    above = (scores - np.repeat(centre, series.length, axis=0)) / scale
-    kept = above >= -SCREEN
-    cut = 2.0 * (3.0 * scale) ** 2
-    rows: list[FloatArray] = []
-    for number, (early, late) in enumerate(frame.pairs):
-        difference = scores[late] - scores[early]
-        both = kept[late] & kept[early]
-        squared = difference * difference
-        weight = np.where(both, squared / (squared + cut), 0.0)
-        count = np.maximum(both.sum(axis=0), 1)
-        rows.append(weight.sum(axis=0) / count)
-        if number == 0:
-            dispersion = _dispersion(series.owner[late], weight, both)
-        if frame.lags[number] <= 8 * frame.lags[0]:
-            signed = np.where(both, difference * np.sqrt(cut) / (squared + cut), 0.0)
-            drift = signed.sum(axis=0) / count
-    if rows:
-        rows += [drift, dispersion]
-    rows += [centre.mean(axis=0) / scale, centre.std(axis=0) / scale]
-    np.clip(above, 0.0, 4.0, out=above)
-    tail = np.maximum(above - 1.5, 0.0)
-    above *= above
-    own = np.add.reduceat(above, start, axis=0) / length
-    pooled = above.mean(axis=0)
-    rows += [pooled, tail.mean(axis=0), (length * (own - pooled) ** 2).sum(axis=0) / length.sum()]
-    rows += [(length * (own - pooled) * (centre - centre.mean(axis=0))).sum(axis=0) / (length.sum() * scale)]
-    rows += [(scores >= frame.bounds[1] - distance * scale).mean(axis=0) for distance in CROWDING]
-    rows += [(scores >= frame.bounds[1] - 1e-9).mean(axis=0), (scores <= frame.bounds[0] + 1e-9).mean(axis=0)]
-    return np.array(rows)
-
-
 def part_of(frame: Frame, ratings: int) -> Frame:
-    """The frame of about so many ratings: of some patients, evenly spaced, with all of theirs."""
+    """The frame of a subsample of whole patients, evenly spaced, with about `ratings` ratings."""
     series = frame.series
     share = max(1, series.n_patients * ratings // len(series.score))
     who = np.linspace(0, series.n_patients - 1, share).round().astype(np.int64)
@@ -247,26 +311,18 @@ def part_of(frame: Frame, ratings: int) -> Frame:
     start = np.cumsum(length) - length
     part = Series(series.score[rows], series.session[rows], start, length, series.study[who])
     pairs = [_pairs(part, lag) for lag in frame.lags]
-    return replace(frame, series=part, pairs=pairs, time=frame.time[rows], steps=_steps(part))
+    names = ("time", "curves", "shape", "widths", "course", "width")
+    taken = {name: getattr(frame, name)[rows] for name in names}
+    return replace(frame, series=part, pairs=pairs, steps=_steps(part), **taken)
 
 
-def _dispersion(owner: IntArray, weight: FloatArray, both: BoolArray) -> FloatArray:
-    """The variance over patients of their mean bounded difference, each weighted by its number of pairs."""
-    begins = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    count = np.add.reduceat(both, begins, axis=0).astype(np.float64)
-    total = np.add.reduceat(weight, begins, axis=0)
-    mean = total / np.maximum(count, 1.0)
-    grand = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1.0)
-    spread: FloatArray = (count * (mean - grand) ** 2).sum(axis=0) / np.maximum(count.sum(axis=0), 1.0)
-    return spread
+def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Latent levels (p, draws) drawn from what each patient's ratings leave open about the level, and as z values.
 
-
-def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatArray:
-    """Latent levels (p, draws) drawn from what each patient's ratings leave open about the level.
-
-    The posterior on a grid: normal levels over patients (mean and SD by expectation-maximisation), normal ratings,
-    those at a bound counted as at or beyond it, and fewer ratings than there are by the factor that autocorrelation
-    inflates the variance of a mean with.
+    The posterior on a grid of levels: p(level | ratings) ~ N(level; centre, spread^2) prod_t p(y_t | level), where
+    p(y_t | level) is a normal density inside the bounds and a tail probability at one. The log-likelihood is divided by
+    1 + 2 (1 - noise) ar / (1 - ar), the factor by which AR(1) inflates the variance of a mean of many ratings. Centre
+    and spread of the levels are found by expectation-maximisation; draws invert the cumulative posterior.
     """
     from scipy.special import log_ndtr, ndtr
 
@@ -300,7 +356,7 @@ def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> FloatA
     uniform = np.clip(ndtr(normals), 1e-6, 1.0 - 1e-6) + np.arange(len(weight))[:, None]
     drawn = np.interp(uniform, cumulative.ravel(), np.tile(grid, len(weight)))
     levels: FloatArray = centre + parameters[6] + parameters[7] * (drawn - centre)
-    return levels
+    return levels, (drawn - centre) / spread
 
 
 def _pairs(series: Series, lag: int) -> tuple[IntArray, IntArray]:
@@ -314,15 +370,15 @@ def _pairs(series: Series, lag: int) -> tuple[IntArray, IntArray]:
 
 
 def _steps(series: Series) -> list[tuple[IntArray, IntArray]]:
-    """For each place in a series after the first: the ratings standing there, and the sessions since the one before."""
+    """For each place in a series after the first: the ratings at that place, and the sessions since the one before."""
     return [(rows, series.session[rows] - series.session[rows - 1]) for rows in series.places[1:]]
 
 
-def _robust_scale(series: Series, step: float) -> float:
+def robust_scale(series: Series, score: FloatArray, step: float) -> float:
     """A within-patient SD from the median absolute deviation around the own mean: a fixed yardstick, no estimate."""
-    if len(series.score) == series.n_patients:
+    if len(score) == series.n_patients:
         return 0.0
-    deviation = series.score - series.spread(series.mean)
+    deviation = score - series.spread(series.total(score) / series.length)
     usable = series.spread(series.length > 1)
     correction = np.sqrt(series.length / np.maximum(series.length - 1.0, 1.0))
     absolute = np.abs(deviation * series.spread(correction))[usable]

@@ -13,31 +13,33 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores, part_of, statistics
+from alliance_stats.rupture.chance.compared import statistics
+from alliance_stats.rupture.chance.null import Frame, NullParameters, draw_normals, draw_scores, part_of
 from alliance_stats.tables.arrays import FloatArray
 
-FIT_RATINGS = 120_000
-"""About so many simulated ratings serve one evaluation of the fit."""
+FIT_RATINGS = 70_000
+"""Simulated ratings, about, that serve one evaluation of the fit."""
 MOST_DRAWS = 60
 """Draws that are enough for one evaluation of the fit, and to learn how much the statistics vary over studies."""
 ROUNDS = 3
-"""At most so often the statistics are weighted anew, by how much they vary where the last search ended."""
+"""Rounds, at most, after which the statistics get new weights: how much they vary where the last search ended."""
 SCATTER = 2.5
 """Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
 
-LOW = np.array([1e-6, -0.4, 0.0, 0.0, -np.inf, 0.0, -np.inf, 0.2, 0.0])
-HIGH = np.array([np.inf, 0.95, 1.0, 0.8, np.inf, np.inf, np.inf, 3.0, 4.0])
+N = len(NullParameters._fields)
+LOW = np.array([1e-6, -0.4, 0, 0, -np.inf, 0, -np.inf, 0.2, 0, -1.0, -1.5, -1.5, 0, -0.95, -np.inf, -np.inf])
+HIGH = np.array([np.inf, 0.95, 1, 0.8, np.inf, np.inf, np.inf, 3, 4, 1.0, 1.5, 1.5, np.inf, 0.95, np.inf, np.inf])
 
 
 class NullFit(NamedTuple):
-    """Estimated parameters (9,), a root (9, 9) of their covariance, and what to be wary of."""
+    """Estimated parameters (16,), a root (16, 16) of their covariance, and what to be wary of."""
 
     parameters: FloatArray
     root: FloatArray
     warnings: list[str]
 
     def around(self, draws: int, rng: np.random.Generator) -> FloatArray:
-        """Parameters (9, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
+        """Parameters (16, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
         moved = self.parameters[:, None] + SCATTER * self.root @ rng.standard_normal((len(self.parameters), draws))
         moved[0] = np.maximum(moved[0], 0.3 * self.parameters[0])
         clipped: FloatArray = np.clip(moved, LOW[:, None], HIGH[:, None])
@@ -56,9 +58,9 @@ class Matching:
     ----------
     target, variance : (k,) arrays
         The statistics of the data, and their variance over studies.
-    usual, loose : (9,) arrays
+    usual, loose : (16,) arrays
         Ordinary values of the parameters, and how far from them is still ordinary (a normal penalty).
-    steps : (9,) array
+    steps : (16,) array
         Changes of the parameters that can be told from none.
     """
 
@@ -74,7 +76,7 @@ class Matching:
         return float(away + np.sum(((parameters - self.usual) / self.loose) ** 2))
 
     def information(self, jacobian: FloatArray) -> FloatArray:
-        """What data and penalty tell about the parameters, (9, 9)."""
+        """What data and penalty tell about the parameters, (16, 16)."""
         told: FloatArray = jacobian.T @ (jacobian / self.variance[:, None]) + np.diag(1.0 / self.loose**2)
         return told
 
@@ -84,7 +86,7 @@ class Matching:
         return np.asarray(np.linalg.lstsq(self.information(jacobian), gradient, rcond=None)[0], dtype=np.float64)
 
     def root(self, jacobian: FloatArray) -> FloatArray:
-        """A root (9, 9) of the covariance of the estimates."""
+        """A root (16, 16) of the covariance of the estimates."""
         values, vectors = np.linalg.eigh(self.information(jacobian) * np.outer(self.steps, self.steps))
         root: FloatArray = self.steps[:, None] * vectors / np.sqrt(np.maximum(values, 1e-6))
         return root
@@ -94,15 +96,18 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     """Parameters whose draws resemble the data in the statistics, and how sure they are.
 
     A penalised Gauss-Newton search with common random numbers. Weights are the inverse variances of the statistics over
-    draws, taken anew where each search ends: what never happens at the first guess (a score at the floor, say) would
-    otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values (ar .2,
-    noise .3, spread .3, no trend, bounds felt over .3 SD).
+    draws, computed again where each search ends: what never happens at the first guess (a score at the floor, say)
+    would otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values (ar .2,
+    noise .3, spread .3, no trend, bounds felt over .3 SD, spread that depends on neither session nor level).
     """
     series, scale = frame.series, frame.scale
-    usual = np.array([1.1 * scale, 0.2, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3])
+    usual = np.zeros(N)
+    usual[:9] = [1.1 * scale, 0.2, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3]
+    usual[12] = 0.1 * scale
     nothing = np.zeros((len(usual), len(usual)))
     if scale <= 0:
-        still = np.array([1e-6, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+        still = np.zeros(N)
+        still[[0, 7]] = 1e-6, 1.0
         return NullFit(still, nothing, ["No patient's scores vary: there is nothing to estimate."])
     if len(frame.lags) < 2:
         text = "Too few ratings to estimate the null: ordinary values of autocorrelation and noise were taken."
@@ -116,14 +121,20 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
         part = part_of(frame, FIT_RATINGS // MOST_DRAWS)
         part_normals = draw_normals(part, MOST_DRAWS, rng)
     target = statistics(frame, series.score[:, None])[:, 0]
-    loose = np.array([np.inf, 0.7, 0.4, 0.3, np.inf, 0.1 * scale, np.inf, 0.5, 1.0])
-    steps = np.array([0.1 * scale, 0.15, 0.15, 0.15, 0.02 * scale, 0.02 * scale, 0.1 * scale, 0.1, 0.3])
+    free, far = np.inf, 0.1 * scale
+    loose = np.array([free, 0.7, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.2, 0.5, 0.5, 3 * far, 0.5, free, free])
+    steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1]) * far
+    steps += np.array([0, 0.15, 0.15, 0.15, 0, 0, 0, 0.1, 0.3, 0.1, 0.1, 0.1, 0, 0.2, 0, 0])
+    guess = usual.copy()
+    design = np.column_stack([frame.time, frame.curves])
+    guess[[4, 14, 15]] = np.linalg.lstsq(design, frame.course, rcond=None)[0]
+    guess[[10, 11]] = np.linalg.lstsq(frame.widths, np.log(frame.width), rcond=None)[0]
 
     def mean_at(parameters: FloatArray) -> FloatArray:
         mean: FloatArray = statistics(frame, draw_scores(frame, parameters, normals)).mean(axis=1)
         return mean
 
-    guess = np.clip(usual, LOW, HIGH)
+    guess = np.clip(guess, LOW, HIGH)
     for _ in range(ROUNDS):
         simulated = statistics(part, draw_scores(part, guess, part_normals))
         variance = simulated.var(axis=1, ddof=1) * (len(part.series.score) / n)
