@@ -128,14 +128,19 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     run.keep("chance", chance.table)
     cite = {column: run.citer("chance", column) for column in chance.table.columns[1:]}
     some, anyone = "ruptures", "patients with a rupture"
+    untold = chance.table["p_value"].isna().all()
+    p = "no p-value" if untold else p_clause(cite["p_value"](some, p_value))
     sentence = (
         f"By chance alone, the same rule finds on average {cite['expected'](some, one_decimal)} ruptures "
         f"(95% of {chance.draws:,} simulated studies without ruptures: {cite['chance_low'](some, tally)}–"
         f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found, {cite['ratio'](some)} times as "
         f"many (95% CI [{cite['ratio_low'](some)}, {cite['ratio_high'](some)}], "
-        f"{p_clause(cite['p_value'](some, p_value))}). Patients with a rupture: {cite['observed'](anyone)} found, "
+        f"{p}). Patients with a rupture: {cite['observed'](anyone)} found, "
         f"{cite['expected'](anyone, one_decimal)} expected by chance."
     )
+    if chance.verdict_words:
+        sentence = f"{sentence} {chance.verdict_words}"
+        run.keep("chance_fit", chance.fit)
     run.state(sentence)
     run.headline.append(sentence)
     section.subheading("What chance alone would give")

@@ -277,14 +277,14 @@ def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.
     warnings = list(fit.warnings)
     parameters = NullParameters(*(float(value) for value in fit.parameters))
     found = count_draws(frame, judged, fitted_blocks(frame, fit.exact(), draws // 2, rng))
-    checked = check_fit(frame, fit, rng)
+    table, verdict, words = check_fit(frame, fit, rng)
     around = count_draws(frame, judged, fitted_blocks(frame, fit, draws, rng))
     if not len(around.statistics):
-        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, *checked)
+        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
     target = statistics(frame, judged.series.score[:, None])[:, 0]
     if far_statistics(around.statistics, target) > 4.0:
         warnings.append("The data differ from every draw in some respect that the null should share: trust it less.")
-    return Drawn(found, *adjust(around, found, target), parameters, warnings, *checked)
+    return Drawn(found, *adjust(around, found, target), parameters, warnings, table, verdict, words)
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:

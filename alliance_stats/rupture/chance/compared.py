@@ -1,7 +1,7 @@
 """What data and draws are compared by when the null is estimated: statistics that ruptures hardly touch; arrays only.
 
-A variogram with bounded weights d^2 / (d^2 + c^2) at several lags (Genton & Ronchetti 2003), over the ratings that do not
-lie far below the patient's own (upper-trimmed) centre; the part of the scores above that centre, the side that no
+A variogram with bounded weights d^2 / (d^2 + c^2) at several lags (Genton & Ronchetti 2003), over the ratings that do
+not lie far below the patient's own (upper-trimmed) centre; the part of the scores above that centre, the side that no
 rupture touches; bounded regressions on session; and how scores crowd below the ceiling.
 """
 
@@ -32,13 +32,13 @@ def freed(frame: Frame, scores: FloatArray) -> FloatArray:
 def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
     """What the data and the draws are compared by, (k, draws): variogram, drift, spread of patients, levels.
 
-    Data and draws are freed of the same first estimates of mean course and relative spread. Rows: one per lag; the mean of signed bounded differences at the longest lag up to 8; the between-patient variance
-    of the patients' own mean at the shortest lag; mean and SD of the patients' centres, in robust SD; of the part of
-    the scores above the centre the mean square, the tail and the spread over patients (the side that no rupture
-    touches), and how that mean square goes with the patients' centres; the shares of scores at the highest and the
-    lowest score, and within half, one and two SD of the highest; how deviations go with time and the two curves; the
-    bounded squares of each patient's coefficients on time and on the shape of the curve, and their product; how upper
-    squares and differences go with session.
+    Data and draws are freed of the same first estimates of mean course and relative spread. Rows: one per lag; the mean
+    of signed bounded differences at the longest lag up to 8; the between-patient variance of the patients' own mean at
+    the shortest lag, and how these differences go with session; mean and SD of the patients' centres, in robust SD; how
+    bounded deviations go with time and the two curves, and the bounded squares and product of each patient's own
+    coefficients; of the part of the scores above the centre the mean square, the tail and the spread over patients (the
+    side that no rupture touches), and how that mean square goes with the patients' centres and with session; the shares
+    of scores at the highest and the lowest score, and within half, one and two SD of the highest.
     """
     series, scale, seen = frame.series, frame.scale, scores
     scores = freed(frame, scores)

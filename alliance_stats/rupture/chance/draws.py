@@ -89,7 +89,7 @@ def count_draws(frame: Frame, like: Judged, blocks: Iterator[FloatArray]) -> Cou
         per_patient += counted.sum(axis=0)
         sessions.append(by_session)
         depths.append(depth_of(judged, ruptures))
-        kept.append(statistics(frame, scores) if frame.pairs else np.zeros((0, draws)))
+        kept.append(statistics(frame, scores) if frame.pairs and frame.scale > 0 else np.zeros((0, draws)))
         done += draws
     return Counts(
         np.concatenate(totals),

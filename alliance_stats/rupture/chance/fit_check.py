@@ -22,8 +22,8 @@ VERDICTS = {
     FITS: "The model of scores without ruptures fits these data in every respect that was checked.",
     MISFIT: "The model of scores without ruptures does not fit these data: {where}. Read the ratios and p-values with "
     "caution.",
-    INSEPARABLE: "The scores fall further than they rise, and the falls last no longer than noise does: ruptures cannot "
-    "be told apart from noise that is skewed or has a heavy lower tail, and no p-value is given.",
+    INSEPARABLE: "The scores fall further than they rise, and the falls last no longer than noise does: ruptures "
+    "cannot be told apart from noise that is skewed or has a heavy lower tail, and no p-value is given.",
 }
 DRAWS = 120
 """Draws that the data are compared with."""

@@ -147,12 +147,15 @@ def frame_of(series: Series, *, bounds: tuple[float, float] | None, step: float 
     elapsed = 1.0 + (series.session - series.session.min()) / unit
     time, curves = _smooth(series, elapsed * unit, np.log(elapsed))
     course, shape = _mean_course(series, time, curves, scale)
+    free = robust_scale(series, series.score - course, step)
+    if free < 0.05 * scale:  # a course that explains everything leaves no noise to judge by
+        course, free = np.zeros_like(course), scale
     widths = _standardised(np.log(elapsed), elapsed)
     return Frame(
         series=series,
         bounds=(low, high),
         step=step,
-        scale=robust_scale(series, series.score - course, step),
+        scale=free,
         lags=tuple(lag for lag, _ in pairs),
         pairs=[found for _, found in pairs],
         time=time,

@@ -97,8 +97,8 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
 
     A penalised Gauss-Newton search with common random numbers. Weights are the inverse variances of the statistics over
     draws, computed again where each search ends: what never happens at the first guess (a score at the floor, say)
-    would otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values (ar .2,
-    noise .3, spread .3, no trend, bounds felt over .3 SD, spread that depends on neither session nor level).
+    would otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values
+    (ar .2, noise .3, spread .3, no trend, bounds felt over .3 SD, spread that depends on neither session nor level).
     """
     series, scale = frame.series, frame.scale
     usual = np.zeros(N)

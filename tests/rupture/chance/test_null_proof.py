@@ -26,6 +26,9 @@ WORLDS = {
     "equal patients": {"spread": 0.0, "ar": 0.1},
     "very unequal patients": {"spread": 0.6},
     "items cut at the ceiling": {"items": 12, "level": 6.2, "sd": 0.4, "bounds": (1.0, 7.0)},
+    "rise that saturates": {"rise": 1.2, "rise_sd": 0.6, "bounds": (-9.0, 19.0)},
+    "spread that shrinks": {"narrowing": 0.8},
+    "rise and shrinking spread": {"rise": 0.8, "rise_sd": 0.4, "narrowing": 0.6},
     # written down after the null was finished, and changed nothing
     "quarter points, noisy": {
         "length": 12,
@@ -40,7 +43,7 @@ WORLDS = {
     "noise alone, long": {"length": 25, "noise": 1.0, "ar": 0.0, "slope": 0.05, "slope_sd": 0.03, "patients": 50},
     "whole points near the floor": {"level": 2.0, "step": 1.0, "sd": 0.8, "ar": 0.2},
 }
-PROVED = ("own_mean_2sd", "previous_1point", "own_median_2pooled", "chart_2sigma")
+PROVED = ("own_mean_2sd", "running_mean_2pooled", "previous_1point", "own_median_2pooled", "chart_2sigma")
 
 
 def study_of_the_null(kwargs, seed, *, draws, rules=PROVED):
