@@ -122,7 +122,7 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
         part_normals = draw_normals(part, MOST_DRAWS, rng)
     target = statistics(frame, series.score[:, None])[:, 0]
     free, far = np.inf, 0.1 * scale
-    loose = np.array([free, 0.7, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.2, 0.5, 0.5, 3 * far, 0.5, free, free])
+    loose = np.array([free, 0.7, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free])
     steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1]) * far
     steps += np.array([0, 0.15, 0.15, 0.15, 0, 0, 0, 0.1, 0.3, 0.1, 0.1, 0.1, 0, 0.2, 0, 0])
     guess = usual.copy()
