@@ -45,7 +45,7 @@ def read_and_score(study: StudyFile) -> pd.DataFrame:
 def instrument_of(study: StudyFile, section: dict[str, Any]) -> str | Path:
     """The instrument that a ``[score]`` names: one of INSTRUMENTS, or a TOML file beside the study file."""
     name = str(section["instrument"])
-    return study.beside("score", "instrument", name) if name.endswith(".toml") else name
+    return study.path.parent / name if name.endswith(".toml") else name
 
 
 def study_endings(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame | None:

@@ -7,11 +7,10 @@ file leaves out, the function it mirrors decides.
 from __future__ import annotations
 
 import inspect
-import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from alliance_stats.tables.schema import DataError, suggest
@@ -31,7 +30,7 @@ class StudyFile:
     Attributes
     ----------
     path : Path
-        The study file; the data files it names are looked for in its folder.
+        The study file; the data files it names are looked for from its folder; they may be on another drive.
     settings : mapping
         Section to keys, as written.
     """
@@ -55,22 +54,11 @@ class StudyFile:
     def file(self, section: str) -> Path:
         """The path of the data file that `section` names, which must exist."""
         name = str(self.section(section)["file"])
-        path = self.beside(section, "file", name)
+        path = self.path.parent / name
         if not path.is_file():
             problem = f"[{section}] file = {name!r}: there is no such file in {self.path.parent}."
             raise StudyError(problem, remedy=_nearest_file(path))
         return path
-
-    def beside(self, section: str, key: str, name: str) -> Path:
-        """The path of a file in the study file's folder, or in a folder below it.
-
-        A study file is data and may come from somebody else: it cannot name a file elsewhere on this machine.
-        """
-        inside = Path(os.path.normpath(name))
-        if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in inside.parts:
-            problem = f"{self.path}: [{section}] {key} = {name!r} is outside the folder of the study file."
-            raise StudyError(problem, remedy="Put the file beside the study file, or in a folder below it.")
-        return self.path.parent / inside
 
 
 def read_study(

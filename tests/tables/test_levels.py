@@ -7,7 +7,7 @@ import alliance_stats as als
 
 @pytest.fixture(scope="module")
 def fits():
-    study = als.simulate_study(n_patients=100, n_therapists=6, n_sessions=12, sessions_sd=3, rupture_rate=0.15, dropout=0.4, seed=1)
+    study = als.simulate_study(n_patients=100, n_therapists=6, n_sessions=12, rupture_rate=0.15, dropout=0.4, seed=1)
     events = als.detect_ruptures(study.sessions, score="alliance", rule="running_mean_2pooled")
     patients = als.summarise_patients(study.sessions, events, endings=study.endings, measures=["phq9"])
     intervals = als.dropout_intervals(study.sessions, events, endings=study.endings)
