@@ -69,7 +69,7 @@ def fit_dropout(
         (CR3, Bell & McCaffrey 2002); its intervals hold with 8 therapists. The others multiply the sandwich by
         G/(G-1) (R's ``vcovCL`` for a glm, Stata), by the same times (n-1)/(n-p) (statsmodels), or by 1 (R's
         ``coxph(cluster=)``); with fewer than about 40 therapists they understate the errors of what varies between
-        therapists. Default: the jackknife; for a Cox model with 50 clusters or more, ``groups``.
+        therapists. Default: the jackknife; with 50 clusters or more, ``groups``.
     random : str, optional
         Column whose groups have an effect of their own: a normal intercept by adaptive Gauss-Hermite quadrature with
         `nodes` points (discrete), or a shared `frailty` (Cox). Not together with `cluster`. Intervals use t with

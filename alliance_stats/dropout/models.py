@@ -21,7 +21,7 @@ from alliance_stats.hazard.rank import require_full_rank
 from alliance_stats.tables.arrays import Array, FloatArray
 
 MANY_CLUSTERS = 50
-"""From here on the sandwich of a Cox regression is as good as the jackknife, which fits once per cluster."""
+"""From here on the sandwich is as good as the jackknife, which leaves out each cluster in turn."""
 
 _ADVICE = {
     "model": "Wald intervals are unreliable here; use penalty='firth'.",
@@ -103,6 +103,11 @@ def _clustered(cluster: str, n_clusters: int, made: str, covariance: FloatArray,
     return Errors(covariance, n_clusters - 1.0, words, n_clusters, kind)
 
 
+def _leaves_out(adjust: str | None, n_clusters: int) -> bool:
+    """Whether the errors are those of the jackknife."""
+    return adjust == "jackknife" or (adjust is None and n_clusters < MANY_CLUSTERS)
+
+
 def discrete_model(job: Job, link: str) -> HazardFit:
     """Binary regression on the intervals."""
     matrix, cluster, adjust = job.design.matrix, job.settings["cluster"], job.settings["adjust"]
@@ -112,12 +117,12 @@ def discrete_model(job: Job, link: str) -> HazardFit:
     codes = _codes(job.data, cluster)[0]
     n_clusters = require_clusters(codes)
     scores = matrix * fit.residual[:, None]
-    if adjust in (None, "jackknife"):
+    if _leaves_out(adjust, n_clusters):
         own = information_by(matrix, row_terms(fit.linear, job.event, link)[2], codes, n_clusters)
         found = jackknife(fit.covariance, -sum_by(scores, codes, n_clusters), own.sum(axis=0) - own)
         errors = _clustered(cluster, n_clusters, found.description, found.covariance, "jackknife")
     else:
-        found = sandwich(fit.covariance, scores, codes, adjust=adjust)
+        found = sandwich(fit.covariance, scores, codes, adjust=adjust or "groups")
         errors = _clustered(cluster, n_clusters, found.description, found.covariance, "sandwich")
     return job.result(f"discrete {link}", fit, errors, fit)
 
@@ -131,7 +136,7 @@ def cox_model(job: Job, ties: str) -> HazardFit:
         return job.result(f"cox {ties}", fit, Errors(fit.covariance, np.inf, "model-based", 0), sets)
     codes = _codes(job.data, cluster)[0]
     n_clusters = require_clusters(codes)
-    if adjust == "jackknife" or (adjust is None and n_clusters < MANY_CLUSTERS):
+    if _leaves_out(adjust, n_clusters):
         left = without_each(fit.coefficients, matrix, job.rows(), codes, ties=ties)
         found = jackknife(fit.covariance, *left)
         errors = _clustered(cluster, n_clusters, found.description, found.covariance, "jackknife")
