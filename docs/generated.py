@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ checked against a source. Where that matters, pass your own key
 
 
 def write_pages(folder: Path) -> None:
-    """Write every generated page into the folder of the documentation."""
+    """Write every generated page into the folder of the documentation; pages of names that are gone go with them."""
+    shutil.rmtree(folder / "api", ignore_errors=True)
     _write(folder / "api.md", _api())
     _write(folder / "rules_table.md", RULES_HEAD + "".join(map(_rule_row, als.RULES.values())))
     _write(folder / "instruments_table.md", INSTRUMENTS_HEAD + "".join(map(_instrument_row, als.INSTRUMENTS.values())))

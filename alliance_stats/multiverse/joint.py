@@ -53,7 +53,7 @@ class JointTest:
     joint : DataFrame
         Per term and statistic: ``term, statistic, n_specifications, observed, null_low, null_high, p_value``. The p
         value to report is that of ``mean z`` (all specifications together); ``median estimate`` and ``significant``
-        (specifications with |z| > 1.96 in the more frequent direction) are the other two of Simonsohn et al. (2020).
+        (specifications with abs(z) > 1.96 in the more frequent direction) are the other two of Simonsohn et al. (2020).
     unit : str
         Whose residuals were flipped together: ``therapist`` or ``patient``.
     n_units, draws : int
