@@ -44,7 +44,7 @@ def detect_latent(
         The alliance score.
     bounds : (float, float), "data" or None
         Lowest and highest possible score. ``"data"``: the smallest or largest score found, where at least 2 % (and
-        five) of all scores stand on it. None: no bounds.
+        five) of all scores are at it. None: no bounds.
     max_length : int
         Longest rupture considered, in rated sessions, that ends within the series; those open at the end may be longer.
     min_ratings : int

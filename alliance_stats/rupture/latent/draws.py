@@ -57,7 +57,7 @@ def imputed(
 
 @dataclass(frozen=True)
 class Bounds:
-    """Where scores stand at a bound, and the bound measured from the patients' mean course."""
+    """Where scores are at a bound, and the bound measured from the patients' mean course."""
 
     at_floor: Bools
     at_ceiling: Bools
@@ -72,7 +72,7 @@ class Bounds:
 
     @property
     def any(self) -> Bools:
-        """Where a score stands at either bound."""
+        """Where a score is at either bound."""
         return self.at_floor | self.at_ceiling
 
     def take(self, rows: object, n_positions: int) -> Bounds:
@@ -163,7 +163,7 @@ def update_rates(
 ) -> LatentParameters:
     """Onset and repair rates with up to `most` ruptures per series, where the likelihood above allows for one.
 
-    Stochastic expectation-maximisation: each of the patient's slots for a rupture is drawn anew (collapsed Gibbs
+    Stochastic expectation-maximisation: each of the patient's slots for a rupture is drawn again (collapsed Gibbs
     sampling) given what the others hold; the rates follow from the counts of the second half of the sweeps.
     """
     gap = np.diff(series.time, axis=1) * series.rated[:, 1:]

@@ -232,7 +232,7 @@ def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> f
 
 
 def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit: float) -> LatentParameters:
-    """The parameters that a point of the optimiser stands for; those not free stay as in `start`."""
+    """The parameters at a point of the optimiser; those not free stay as in `start`."""
     line = dict(zip(free, (float(value) for value in vector)))
     value: dict[str, Any] = {}
     sd = unit * float(np.exp(line["within_sd"])) if "within_sd" in line else start.within_sd

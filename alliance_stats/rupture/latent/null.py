@@ -51,7 +51,7 @@ def _noise(noise_df: float, shape: tuple[int, int], rng: np.random.Generator) ->
 
 
 def tail_ratio(found: Posterior, series: Courses) -> float:
-    """How far the largest upward one-step errors stand out: their 98th percentile over their median.
+    """How large the largest upward one-step errors are: their 98th percentile over their median.
 
     Upward errors alone, from the third rating on, of patients in whom no rupture is credible: these owe nothing to
     ruptures, and measurement noise is taken to be symmetric.

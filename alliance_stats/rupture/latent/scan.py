@@ -304,7 +304,7 @@ def rupture_odds(problem: Problem, *, pairs: int) -> Odds:
     """Sum the evidence over no rupture, every window, and pairs of windows that do not touch.
 
     Pairs are those that hold one of the `pairs` best single windows of the series; the first fall is then taken out at
-    its most credible depth, and the others are weighed anew on what is left.
+    its most credible depth, and the others are weighed again on what is left.
     """
     start, stop, _ = problem.candidates
     weight, size = single_odds(problem)
