@@ -1,8 +1,7 @@
-"""What the outcome steps share: the mixed model with its refusal in words, and column names in formulas."""
+"""What the outcome steps share: the mixed model over session numbers, and column names in formulas."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.fit import fit_mixed
@@ -13,15 +12,9 @@ from alliance_stats.tables.schema import SESSION, DataError
 def fit_nested(
     formula: str, data: pd.DataFrame, *, correlation: str | None = None, drop_aliased: bool = False
 ) -> MixedFit:
-    """`fit_mixed` over session numbers; ``DataError`` where the terms leave no residual to estimate."""
+    """`fit_mixed` with session numbers as the time of the serial correlation."""
     time = SESSION if correlation else None
-    try:
-        return fit_mixed(formula, data, correlation=correlation, time=time, drop_aliased=drop_aliased)
-    except np.linalg.LinAlgError as error:
-        raise DataError(
-            f"The model {formula!r} leaves no residual: there is nothing to estimate.",
-            remedy="Check that the outcome is not computed from the covariates.",
-        ) from error
+    return fit_mixed(formula, data, correlation=correlation, time=time, drop_aliased=drop_aliased)
 
 
 def quoted(name: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from alliance_stats.tables import rendering
+
 MISSING = "–"
 
 
@@ -72,7 +74,7 @@ def p_value(value: Any) -> str:
     value = _plain(value)
     if value is None:
         return MISSING
-    return "< .001" if value < 0.001 else "> .999" if value > 0.9995 else f"{value:.3f}".removeprefix("0")
+    return "> .999" if value > 0.9995 else rendering.p_value(value)
 
 
 def percent(value: Any, digits: int = 1) -> str:
