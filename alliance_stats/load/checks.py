@@ -67,7 +67,7 @@ _SECOND_HEADER = (
 
 
 def _first_rows(bad: Any) -> bool:
-    """Whether a mask holds in the first row or the first two, and nowhere else."""
+    """Whether a mask holds in the first row or the first two, and in no other."""
     at = np.flatnonzero(bad).tolist()
     return at in ([0], [0, 1]) and len(bad) > len(at)
 

@@ -68,7 +68,7 @@ def _refuse_long_sheets(path: Path) -> None:
         for name in archive.namelist():
             if name.startswith("xl/worksheets/") and archive.read(name).count(b"<row") > MOST_ROWS:
                 problem = f"A sheet has more than {MOST_ROWS:,} rows."
-                raise DataError(problem, remedy="Excel cannot hold so many: use CSV.")
+                raise DataError(problem, remedy="Excel cannot hold this many rows: use CSV.")
 
 
 def _require_results(page: Any) -> None:
