@@ -68,7 +68,10 @@ class Course:
 
 def autoregression(world: World, shape: tuple[int, int], rng: np.random.Generator) -> Array:
     """Stationary first-order autoregressive states of unit variance over session numbers, (n_patients, n_sessions)."""
-    if world.tails is None:
+    if world.skew:
+        root = 2 / abs(world.skew)
+        shock = np.sign(world.skew) * (rng.standard_gamma(root**2, shape) / root - root)
+    elif world.tails is None:
         shock = rng.standard_normal(shape)
     else:
         shock = rng.standard_t(world.tails, shape) / np.sqrt(world.tails / (world.tails - 2))

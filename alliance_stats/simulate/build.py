@@ -76,8 +76,10 @@ def build_study(world: World, *, instrument: str, item_name: str, rng: np.random
     patient_level = sizes.patient * traits[0]
     level = sizes.mean + patient_level[:, None] + therapists[0][therapist]
     slope = sizes.stretch * (world.growth + world.growth_sd * traits[1])
-    growth = slope[:, None] * np.arange(shape[1])
-    state = sizes.state * autoregression(world, shape, streams["state"])
+    early = world.early_growth + world.early_growth_sd * streams["levels"].standard_normal(world.n_patients)
+    since = np.arange(shape[1])
+    growth = slope[:, None] * since + sizes.stretch * early[:, None] * (1 - np.exp(-since / 2))
+    state = sizes.state * _spread(world, since) * autoregression(world, shape, streams["state"])
     ruptures, shift, acute, is_open, repaired = draw_ruptures(world, level, growth, sizes.unit, streams["ruptures"])
     course = Course(level, growth, state, shift, acute, is_open, repaired, ruptures)
     standing = traits[0] if sizes.patient > 0 else np.zeros(world.n_patients)
@@ -168,6 +170,11 @@ def _measure(world: World, key: Instrument) -> tuple[Scale, _Sizes]:
     )
 
 
+def _spread(world: World, since: IntArray) -> Array:
+    """SD of state and error `since` sessions after the first, as a multiple of the first session's."""
+    return np.asarray(world.narrowing + (1 - world.narrowing) * np.exp(-since / 4))
+
+
 class _Names:
     """Ids of patients and therapists, padded so that their order as text is their order."""
 
@@ -201,7 +208,9 @@ def _both_raters(
     def rate(alliance: Array, rng: np.random.Generator) -> _Rating:
         specific = scale.specific_sd * rng.standard_normal((world.n_patients, n_subscales))
         values, specific = alliance[rows.patient, rows.column], specific[rows.patient]
-        return _Rating(scale.answers(values, specific, rng), scale.expected(values, specific))
+        return _Rating(
+            scale.answers(values, specific, _spread(world, rows.column), rng), scale.expected(values, specific)
+        )
 
     rng = streams["rater"]
     shared = world.rater_agreement / world.reliability

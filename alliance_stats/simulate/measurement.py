@@ -50,11 +50,14 @@ class Scale:
         """Variance of the error of the mean of the items before rounding, in squared points."""
         return self.shared_sd**2 + self.unique_sd**2 / len(self.easiness)
 
-    def answers(self, alliance: Array, specific: Array, rng: np.random.Generator) -> Array:
-        """Answered items, (n, n_items), for n sessions of true `alliance` (n,) and `specific` (n, n_subscales)."""
+    def answers(self, alliance: Array, specific: Array, spread: Array, rng: np.random.Generator) -> Array:
+        """Answered items, (n, n_items), for n sessions of true `alliance` (n,) and `specific` (n, n_subscales).
+
+        The SD of the error is multiplied by `spread` (n,).
+        """
         n_items = len(self.easiness)
-        shared = self.shared_sd * rng.standard_normal((len(alliance), 1))
-        unique = self.unique_sd * rng.standard_normal((len(alliance), n_items))
+        shared = self.shared_sd * spread[:, None] * rng.standard_normal((len(alliance), 1))
+        unique = self.unique_sd * spread[:, None] * rng.standard_normal((len(alliance), n_items))
         leaning = (alliance[:, None] + specific)[:, self.subscale] + self.easiness + shared + unique
         return np.clip(np.floor(leaning + 0.5), self.low, self.high) if self.bounded else leaning
 

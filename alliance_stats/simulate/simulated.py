@@ -24,8 +24,12 @@ def simulate_study(
     therapist_share: float = 0.05,
     growth: float = 0.01,
     growth_sd: float = 0.01,
+    early_growth: float = 0.0,
+    early_growth_sd: float = 0.0,
+    narrowing: float = 1.0,
     autocorrelation: float = 0.3,
     tails: float | None = None,
+    skew: float = 0.0,
     reliability: float = 0.9,
     halo: float = 0.5,
     subscale_sd: float = 0.2,
@@ -100,8 +104,18 @@ def simulate_study(
         Mean and SD over patients of the alliance's change per session, in points. Chosen.
     autocorrelation : float
         Of the state from one session number to the next. Chosen.
+    early_growth, early_growth_sd : float
+        Mean and SD over patients of an early rise that saturates, ``early_growth * (1 - exp(-(session - 1) / 2))``, in
+        points on top of the line. Chosen.
+    narrowing : float
+        SD of state and error late in therapy as a multiple of the SD in the first session; reached as
+        ``exp(-(session - 1) / 4)`` fades. Below 1: the scores calm down. ``reliability`` and ``rupture_unit`` are those
+        of the first session. Chosen.
     tails : float, optional
         Degrees of freedom of t-distributed states instead of normal ones; unit variance is kept. Chosen.
+    skew : float
+        Skewness of the shocks to the state, gamma-distributed with unit variance. Below 0: falls are larger than rises.
+        Chosen.
     reliability : float
         Share of the variance of one session's score, over patients and sessions without ruptures and growth, that is
         not measurement error; exact, rounding and ceiling included. Alpha of the WAI-SR exceeds .80 in both samples

@@ -27,8 +27,12 @@ class World:
     therapist_share: float
     growth: float
     growth_sd: float
+    early_growth: float
+    early_growth_sd: float
+    narrowing: float
     autocorrelation: float
     tails: float | None
+    skew: float
     reliability: float
     halo: float
     subscale_sd: float
@@ -90,6 +94,8 @@ class World:
         _require(self, "dropout_lag", self.dropout_lag in (1, 2), "1 or 2")
         _require(self, "rupture_length", self.rupture_length >= 1, "at least 1")
         _require(self, "tails", self.tails is None or self.tails > 2, "None or above 2 degrees of freedom")
+        _require(self, "skew", self.skew == 0 or self.tails is None, "0 where tails are given")
+        _require(self, "narrowing", self.narrowing > 0, "above 0")
         for name in ("autocorrelation", "symptom_carry"):
             _require(self, name, abs(getattr(self, name)) < 1, "between -1 and 1")
         _require(self, "therapist_share", self.within_share + self.therapist_share <= 1, "at most 1 - within_share")

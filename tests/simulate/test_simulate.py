@@ -253,6 +253,27 @@ def test_worlds_the_detectors_need():
     assert heavy.std() == pytest.approx(als.simulate_study(seed=1).truth.parameters["state_sd"], rel=0.1)
 
 
+def test_courses_that_saturate_calm_down_and_lean():
+    quiet = QUIET | {"seed": 1, "n_patients": 3000, "n_sessions": 12, "sessions_sd": 0, "bounded": False}
+    rise = als.simulate_study(**quiet, early_growth=0.5, early_growth_sd=0.3).truth.sessions
+    late = rise[rise["session"] == 12]["growth"]
+    assert (rise[rise["session"] == 1]["growth"] == 0).all()
+    assert late.mean() == pytest.approx(0.5, abs=0.02)
+    assert late.std() == pytest.approx(0.3, abs=0.02)
+
+    calmer = als.simulate_study(**quiet, narrowing=0.5)
+    score = calmer.sessions.merge(calmer.truth.sessions, on=["patient", "session"])
+    error = (score["alliance_x"] - score["expected_score"]).groupby(score["session"]).std()
+    state = score["state"].groupby(score["session"]).std()
+    expected = 0.5 + 0.5 * np.exp(-11 / 4)
+    assert error[12] / error[1] == pytest.approx(expected, rel=0.06)
+    assert state[12] / state[1] == pytest.approx(expected, rel=0.06)
+
+    leaning = als.simulate_study(**quiet, skew=-1.5, autocorrelation=0.0).truth.sessions["state"]
+    assert leaning.skew() == pytest.approx(-1.5, abs=0.15)
+    assert leaning.mean() == pytest.approx(0, abs=0.01)
+
+
 def test_other_instruments():
     study = als.simulate_study(n_patients=300, seed=2, instrument="ARM-5", item_name="arm_{item}")
     assert study.items.drop(columns=["patient", "session"]).max().max() == 7
@@ -277,6 +298,7 @@ def test_one_patient_one_session_one_therapist():
         ("dropout", 1.0),
         ("dropout_lag", 0),
         ("tails", 2.0),
+        ("narrowing", 0.0),
         ("rater_agreement", 0.95),
         ("therapist_share", 0.9),
         ("n_sessions", 100),
