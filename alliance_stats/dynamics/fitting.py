@@ -99,7 +99,8 @@ class SeriesFit:
         clusters : (series,) array, optional
             Integers.
         """
-        scores = self.optimum.point.scores()[0]
+        point = self.optimum.point
+        scores = np.concatenate([point.scores()[0], point.coefficient_scores()], axis=1)
         if clusters is not None:
             codes = np.unique(clusters, return_inverse=True)[1].reshape(-1)
             summed = np.zeros((codes.max() + 1, scores.shape[1]))

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from alliance_stats.dynamics.filtering import Filtered, normal_equations, run, scores
+from alliance_stats.dynamics.filtering import (
+    Filtered,
+    Scores,
+    System,
+    coefficient_scores,
+    normal_equations,
+    run,
+    scores,
+)
 from alliance_stats.dynamics.panels import Batch
 from alliance_stats.dynamics.parameters import Layout, Matrices
 from alliance_stats.tables.arrays import FloatArray
+
+TOGETHER = 4096
+"""Series times parameter vectors that are filtered side by side: their arrays stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,12 @@ class Likelihood:
     def at(self, theta: FloatArray, *, beta: FloatArray | None = None) -> Point:
         """The log-likelihood at theta, with the best regression coefficients unless they are given.
 
+        Parameters
+        ----------
+        theta : (..., q) array
+            One parameter vector, or several side by side.
+        beta : (p,) array, optional
+
         Raises
         ------
         FloatingPointError
@@ -48,61 +67,87 @@ class Likelihood:
         with np.errstate(all="ignore"):
             filtered = [run(batch, systems[batch.group]) for batch in self.batches]
         equations = [normal_equations(batch, part) for batch, part in zip(self.batches, filtered)]
-        xx = np.sum([part[0] for part in equations], axis=0)
-        xy = np.sum([part[1] for part in equations], axis=0)
-        yy = sum(part[2] for part in equations)
-        best: FloatArray = np.linalg.solve(xx, xy) if beta is None else beta
-        log_variance = sum(float(part.log_variance @ batch.counts) for part, batch in zip(filtered, self.batches))
-        square = yy - 2 * float(xy @ best) + float(best @ xx @ best)
+        xx, xy, yy = (sum(parts[1:], parts[0]) for parts in zip(*equations))
+        best = np.linalg.solve(xx, xy[..., None])[..., 0] if beta is None else beta
+        log_variance = sum(part.log_variance @ batch.counts for part, batch in zip(filtered, self.batches))
+        square = yy + (best * ((xx @ best[..., None])[..., 0] - 2 * xy)).sum(axis=-1)
         value = -(log_variance + square + self.n_cells * np.log(2 * np.pi)) / 2
-        if not np.isfinite(value):
+        if not np.isfinite(value).all():
             raise FloatingPointError("the log-likelihood is not finite")
-        return Point(self, theta, groups, best, xx, value, filtered)
+        return Point(self, theta, groups, systems, best, xx, value, filtered)
+
+    def gradients(self, thetas: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gradients of the profile log-likelihood at several theta (S, q), and their beta (S, p)."""
+        together = max(1, TOGETHER // max(len(batch.rows) for batch in self.batches))
+        gradients, betas = [], []
+        for begin in range(0, len(thetas), together):
+            point = self.at(thetas[begin : begin + together])
+            gradients.append(point.gradient())
+            betas.append(point.beta)
+        return np.concatenate(gradients), np.concatenate(betas)
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One evaluation.
+    """One evaluation, or several side by side (...).
 
     Attributes
     ----------
-    theta : (q,) array
+    theta : (..., q) array
     groups : list of Matrices
-    beta : (p,) array
+    systems : list of System
+    beta : (..., p) array
         Regression coefficients.
-    precision : (p, p) array
+    precision : (..., p, p) array
         X'V^-1 X.
-    value : float
+    value : (...) array, or float
         Log-likelihood.
     """
 
     likelihood: Likelihood
     theta: FloatArray
     groups: list[Matrices]
+    systems: list[System]
     beta: FloatArray
     precision: FloatArray
-    value: float
+    value: Any
     filtered: list[Filtered]
 
     def scores(self) -> tuple[FloatArray, dict[str, FloatArray]]:
-        """Derivatives of the log-likelihood.
+        """Derivatives of the log-likelihood at one theta.
 
         Returns
         -------
-        (series, q + p) array
-            Of each series, with respect to (theta, beta).
+        (series, q) array
+            Of each series, with respect to theta.
         dict
             Of all, with respect to the model's covariance matrices and error variances.
         """
         layout = self.likelihood.layout
-        each = np.empty((self.likelihood.n_series, len(self.theta) + len(self.beta)))
+        each = np.empty((self.likelihood.n_series, len(self.theta)))
         total: dict[str, FloatArray] = {}
-        for batch, filtered in zip(self.likelihood.batches, self.filtered):
-            matrices = self.groups[batch.group]
-            parts = scores(batch, layout.system(matrices), filtered, self.beta)
-            natural = layout.natural(matrices, parts)
-            own = layout.score(self.theta, batch.group, natural)
-            each[batch.rows] = np.concatenate([own, parts.coefficients.T], axis=1)
+        for batch, parts in self._parts():
+            natural = layout.natural(self.groups[batch.group], parts)
+            each[batch.rows] = layout.score(self.theta, batch.group, natural)
             for name, part in natural.items():
-                total[name] = total.get(name, 0.0) + part.sum(axis=-1)
+                total[name] = total.get(name, 0.0) + part.sum(axis=0)
         return each, total
+
+    def coefficient_scores(self) -> FloatArray:
+        """Derivatives of each series' log-likelihood with respect to beta, (series, p)."""
+        each = np.empty((self.likelihood.n_series, len(self.beta)))
+        for batch, filtered in zip(self.likelihood.batches, self.filtered):
+            each[batch.rows] = coefficient_scores(batch, filtered, self.beta)
+        return each
+
+    def gradient(self) -> FloatArray:
+        """Derivatives of the log-likelihood with respect to theta, (..., q)."""
+        layout, total = self.likelihood.layout, np.zeros(self.theta.shape)
+        for batch, parts in self._parts():
+            summed = Scores(*(part.sum(axis=-1, keepdims=True) for part in parts))
+            total += layout.score(self.theta, batch.group, layout.natural(self.groups[batch.group], summed))[0]
+        return total
+
+    def _parts(self) -> Iterator[tuple[Batch, Scores]]:
+        for batch, filtered in zip(self.likelihood.batches, self.filtered):
+            yield batch, scores(batch, self.systems[batch.group], filtered, self.beta)

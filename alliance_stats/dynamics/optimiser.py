@@ -98,8 +98,7 @@ class Search:
     def move_to(self, point: Point) -> None:
         """Take a point and its scores."""
         self.point = point
-        each, self.gradients = point.scores()
-        self.scores = each[:, : len(point.theta)]
+        self.scores, self.gradients = point.scores()
         self.gradient = self.scores.sum(axis=0)
 
     def lagged(self) -> FloatArray:
@@ -230,12 +229,7 @@ def boundary(point: Point) -> tuple[str, ...]:
 
 def observed(likelihood: Likelihood, point: Point, gradient: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Minus the Hessian by differences of the gradient, and the derivatives of beta with respect to theta."""
-    q = len(point.theta)
-    hessian, slopes = np.empty((q, q)), np.empty((q, len(point.beta)))
-    for at in range(q):
-        size = 1e-5
-        up, down = (likelihood.at(point.theta + sign * size * np.eye(q)[at]) for sign in (1, -1))
-        change = up.scores()[0][:, :q].sum(axis=0) - down.scores()[0][:, :q].sum(axis=0)
-        hessian[at] = -change / (2 * size)
-        slopes[at] = (up.beta - down.beta) / (2 * size)
-    return (hessian + hessian.T) / 2, slopes
+    size = 1e-6
+    gradients, betas = likelihood.gradients(point.theta + size * np.eye(len(point.theta)))
+    hessian = -(gradients - gradient) / size
+    return (hessian + hessian.T) / 2, (betas - point.beta) / size

@@ -7,7 +7,8 @@ L with D = L L', whose diagonal may be zero or negative: so it can reach singula
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from alliance_stats.tables.arrays import FloatArray
 
 
 class Matrices(NamedTuple):
-    """The model of one group: w' = lagged w + e, e ~ N(0, shock); w at time 0 ~ N(0, start); (b, s) ~ N(0, between)."""
+    """The model of one group: w' = lagged w + e, e ~ N(0, shock); w at time 0 ~ N(0, start); (b, s) ~ N(0, between).
+
+    Further axes in front, in all of them, are those of several parameter vectors.
+    """
 
     lagged: FloatArray
     shock: FloatArray
@@ -72,18 +76,18 @@ class Layout:
         """Random effects of a series."""
         return self.k * (2 if self.slopes else 1)
 
-    @property
+    @cached_property
     def free_errors(self) -> list[int]:
         """The measures whose error variance is a parameter."""
         return [j for j, value in enumerate(self.error) if np.isnan(value)]
 
-    @property
+    @cached_property
     def free_lagged(self) -> list[tuple[int, int, int]]:
         """The lagged coefficients that are parameters."""
         every = [(g, i, j) for g in range(self.n_groups) for i in range(self.k) for j in range(self.k)]
         return [entry for entry in every if entry not in self.held]
 
-    @property
+    @cached_property
     def blocks(self) -> dict[str, slice]:
         """Where each covariance matrix has its elements in theta."""
         at, blocks = len(self.free_lagged), {}
@@ -97,23 +101,24 @@ class Layout:
         return blocks
 
     def matrices(self, theta: FloatArray) -> list[Matrices]:
-        """The matrices of each group.
+        """The matrices of each group, of one or several parameter vectors (..., q).
 
         Raises
         ------
         FloatingPointError
             For a stationary start where no stationary distribution exists.
         """
-        lagged = np.zeros((self.n_groups, self.k, self.k))
-        for at, fixed in self.held.items():
-            lagged[at] = fixed
-        for value, at in zip(theta, self.free_lagged):
-            lagged[at] = value
-        blocks = {name: theta[part] for name, part in self.blocks.items()}
+        sets = theta.shape[:-1]
+        lagged = np.zeros((self.n_groups, *sets, self.k, self.k))
+        for (g, i, j), fixed in self.held.items():
+            lagged[g, ..., i, j] = fixed
+        for at, (g, i, j) in enumerate(self.free_lagged):
+            lagged[g, ..., i, j] = theta[..., at]
+        blocks = {name: theta[..., part] for name, part in self.blocks.items()}
         shock, between = _square(blocks["shock"]), _square(blocks["between"])
-        error = np.array(self.error)
+        error = np.broadcast_to(self.error, (*sets, self.k)).copy()
         if self.free_errors:
-            error[self.free_errors] = blocks["error"] ** 2
+            error[..., self.free_errors] = blocks["error"] ** 2
         start = None if self.stationary else _square(blocks["start"])
         return [
             Matrices(phi, shock, stationary(phi, shock) if start is None else start, between, error) for phi in lagged
@@ -130,42 +135,42 @@ class Layout:
     def system(self, matrices: Matrices) -> System:
         """The state-space form of a group's matrices."""
         k, m = self.k, self.k + self.effects
-        move = np.eye(m)
-        move[:k, :k] = matrices.lagged
-        move[:k, k : 2 * k] = np.eye(k) - matrices.lagged
+        move = np.zeros((*matrices.lagged.shape[:-2], m, m))
+        move[...] = np.eye(m)
+        move[..., :k, :k] = matrices.lagged
+        move[..., :k, k : 2 * k] = np.eye(k) - matrices.lagged
         if self.slopes:
-            move[:k, 2 * k :] = move[k : 2 * k, 2 * k :] = np.eye(k) / self.half
-        load = self._loading()
+            move[..., :k, 2 * k :] = move[..., k : 2 * k, 2 * k :] = np.eye(k) / self.half
+        load = self._loading
         first = load @ matrices.between @ load.T
-        first[:k, :k] += matrices.start
+        first[..., :k, :k] += matrices.start
         return System(move, matrices.shock, first, matrices.error)
 
     def natural(self, matrices: Matrices, parts: Scores) -> dict[str, FloatArray]:
-        """The scores with respect to the model's own matrices, each (rows, columns, N); errors (k, N)."""
-        k, load = self.k, self._loading()
-        lagged, shock, start = parts.lagged, parts.shock, parts.first[:k, :k]
+        """The scores with respect to the model's own matrices, each (N, ..., rows, columns); errors (N, ..., k)."""
+        k, load = self.k, self._loading
+        lagged, shock, first, error = (np.moveaxis(part, -1, 0) for part in parts)
+        start = first[..., :k, :k]
         if self.stationary:  # S = Phi S Phi' + Psi: the score of S acts on Psi and Phi through the adjoint equation
             phi = matrices.lagged
-            through = np.linalg.solve(np.eye(k * k) - np.kron(phi.T, phi.T), start.reshape(k * k, -1))
+            through = np.linalg.solve(_without_square(np.swapaxes(phi, -1, -2)), start.reshape(*start.shape[:-2], -1, 1))
             through = through.reshape(start.shape)
             shock = shock + through
-            lagged = lagged + 2 * np.einsum("ijn,jl->iln", through, phi @ matrices.start)
-        between = np.einsum("ai,abn,bj->ijn", load, parts.first, load, optimize=True)
-        return {"lagged": lagged, "shock": shock, "start": start, "between": between, "error": parts.error}
+            lagged = lagged + 2 * through @ (phi @ matrices.start)
+        return {"lagged": lagged, "shock": shock, "start": start, "between": load.T @ first @ load, "error": error}
 
     def score(self, theta: FloatArray, group: int, natural: dict[str, FloatArray]) -> FloatArray:
-        """Derivatives with respect to theta of each series' log-likelihood, (N, parameters)."""
-        result = np.zeros((natural["error"].shape[-1], len(theta)))
+        """Derivatives with respect to theta of each series' log-likelihood, (N, ..., q)."""
+        result = np.zeros((*natural["error"].shape[:-1], theta.shape[-1]))
         for at, (g, i, j) in enumerate(self.free_lagged):
             if g == group:
-                result[:, at] = natural["lagged"][i, j]
+                result[..., at] = natural["lagged"][..., i, j]
         for name, part in self.blocks.items():
             if name == "error":
-                result[:, part] = (2 * theta[part][:, None] * natural["error"][self.free_errors]).T
+                result[..., part] = 2 * theta[..., part] * natural["error"][..., self.free_errors]
             else:
-                low = _triangle(theta[part])
-                rows, columns = np.tril_indices(len(low))
-                result[:, part] = 2 * np.einsum("ijn,jl->iln", natural[name], low)[rows, columns].T
+                low = _triangle(theta[..., part])
+                result[..., part] = 2 * (natural[name] @ low)[..., *_corner(low.shape[-1])]
         return result
 
     def bending(self, gradients: dict[str, FloatArray]) -> FloatArray:
@@ -182,10 +187,11 @@ class Layout:
                 continue
             values, vectors = np.linalg.eigh(-2 * gradients[name])
             push = (vectors * np.maximum(values, 0.0)) @ vectors.T
-            rows, columns = np.tril_indices(len(push))
+            rows, columns = _corner(len(push))
             result[part, part] = push[np.ix_(rows, rows)] * (columns[:, None] == columns)
         return result
 
+    @cached_property
     def _loading(self) -> FloatArray:
         """What (b, s) at the middle add to the state (c, l, s) at time 0."""
         eye, zero = np.eye(self.k), np.zeros((self.k, self.k))
@@ -195,7 +201,7 @@ class Layout:
 
 
 def stationary(lagged: FloatArray, shock: FloatArray) -> FloatArray:
-    """The covariance matrix S with S = Phi S Phi' + Psi.
+    """The covariance matrix S with S = Phi S Phi' + Psi, of (..., k, k) arrays.
 
     Raises
     ------
@@ -204,25 +210,38 @@ def stationary(lagged: FloatArray, shock: FloatArray) -> FloatArray:
     """
     if np.abs(np.linalg.eigvals(lagged)).max() >= 1 - 1e-9:
         raise FloatingPointError("no stationary distribution")
-    k = len(lagged)
-    solved = np.linalg.solve(np.eye(k * k) - np.kron(lagged, lagged), shock.reshape(-1)).reshape(k, k)
-    return (solved + solved.T) / 2
+    shape = np.broadcast_shapes(lagged.shape, shock.shape)
+    right = np.broadcast_to(shock, shape).reshape(*shape[:-2], -1, 1)
+    solved = np.linalg.solve(_without_square(lagged), right).reshape(shape)
+    return (solved + np.swapaxes(solved, -1, -2)) / 2
+
+
+def _without_square(phi: FloatArray) -> FloatArray:
+    """I - Phi (x) Phi, which takes S to S - Phi S Phi'."""
+    k = phi.shape[-1]
+    product = phi[..., :, None, :, None] * phi[..., None, :, None, :]
+    return np.eye(k * k) - product.reshape(*phi.shape[:-2], k * k, k * k)
+
+
+@lru_cache
+def _corner(size: int) -> tuple[Any, Any]:
+    return np.tril_indices(size)
 
 
 def _triangle(values: FloatArray) -> FloatArray:
-    size = int((np.sqrt(8 * len(values) + 1) - 1) / 2)
-    low = np.zeros((size, size))
-    low[np.tril_indices(size)] = values
+    size = int((np.sqrt(8 * values.shape[-1] + 1) - 1) / 2)
+    low = np.zeros((*values.shape[:-1], size, size))
+    low[..., *_corner(size)] = values
     return low
 
 
 def _square(values: FloatArray) -> FloatArray:
     low = _triangle(values)
-    return low @ low.T
+    return low @ np.swapaxes(low, -1, -2)
 
 
 def root(matrix: FloatArray) -> FloatArray:
     """The lower triangle of L with L L' = matrix, which may be singular."""
     values, vectors = np.linalg.eigh(matrix)
     low = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
-    return low[np.tril_indices(len(low))]
+    return low[_corner(len(low))]

@@ -55,7 +55,8 @@ def test_the_covariance_matrix_is_the_inverse_of_the_joint_information():
     information = np.empty((len(x), len(x)))
     for at in range(len(x)):
         step = 1e-5 * np.eye(len(x))[at]
-        high, low = (fit.likelihood.at((x + s)[:q], beta=(x + s)[q:]).scores()[0].sum(axis=0) for s in (step, -step))
+        points = [fit.likelihood.at((x + s)[:q], beta=(x + s)[q:]) for s in (step, -step)]
+        high, low = (np.r_[p.scores()[0].sum(axis=0), p.coefficient_scores().sum(axis=0)] for p in points)
         information[at] = -(high - low) / 2e-5
     np.testing.assert_allclose(fit.covariance @ information, np.eye(len(x)), atol=1e-5)
 
