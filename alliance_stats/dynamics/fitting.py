@@ -69,7 +69,7 @@ class SeriesFit:
     @property
     def log_likelihood(self) -> float:
         """The maximised log-likelihood."""
-        return self.optimum.point.value - self._log_scale
+        return float(self.optimum.point.value) - self._log_scale
 
     @cached_property
     def _log_scale(self) -> float:

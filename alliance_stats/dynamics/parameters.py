@@ -153,7 +153,9 @@ class Layout:
         start = first[..., :k, :k]
         if self.stationary:  # S = Phi S Phi' + Psi: the score of S acts on Psi and Phi through the adjoint equation
             phi = matrices.lagged
-            through = np.linalg.solve(_without_square(np.swapaxes(phi, -1, -2)), start.reshape(*start.shape[:-2], -1, 1))
+            through = np.linalg.solve(
+                _without_square(np.swapaxes(phi, -1, -2)), start.reshape(*start.shape[:-2], -1, 1)
+            )
             through = through.reshape(start.shape)
             shock = shock + through
             lagged = lagged + 2 * through @ (phi @ matrices.start)
@@ -220,7 +222,7 @@ def _without_square(phi: FloatArray) -> FloatArray:
     """I - Phi (x) Phi, which takes S to S - Phi S Phi'."""
     k = phi.shape[-1]
     product = phi[..., :, None, :, None] * phi[..., None, :, None, :]
-    return np.eye(k * k) - product.reshape(*phi.shape[:-2], k * k, k * k)
+    return np.asarray(np.eye(k * k) - product.reshape(*phi.shape[:-2], k * k, k * k))
 
 
 @lru_cache
@@ -237,7 +239,7 @@ def _triangle(values: FloatArray) -> FloatArray:
 
 def _square(values: FloatArray) -> FloatArray:
     low = _triangle(values)
-    return low @ np.swapaxes(low, -1, -2)
+    return np.asarray(low @ np.swapaxes(low, -1, -2))
 
 
 def root(matrix: FloatArray) -> FloatArray:

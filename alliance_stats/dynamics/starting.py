@@ -8,7 +8,7 @@ from alliance_stats.dynamics.panels import Panel
 from alliance_stats.dynamics.parameters import Layout, Matrices
 from alliance_stats.tables.arrays import FloatArray
 
-ERROR_SHARES = (0.15, 0.5, 0.85)
+ERROR_SHARES = (0.1, 0.5)
 """Shares of the variance within series that is error, where it is estimated: the likelihood can have several peaks."""
 
 
