@@ -246,4 +246,4 @@ def root(matrix: FloatArray) -> FloatArray:
     """The lower triangle of L with L L' = matrix, which may be singular."""
     values, vectors = np.linalg.eigh(matrix)
     low = np.linalg.qr((vectors * np.sqrt(np.maximum(values, 0.0))).T)[1].T
-    return low[_corner(len(low))]
+    return np.asarray(low[_corner(len(low))])
