@@ -9,8 +9,10 @@ from alliance_stats.rupture.describe.evaluate import evaluate_detection as evalu
 from alliance_stats.rupture.describe.onset import onset_aligned as onset_aligned
 from alliance_stats.rupture.describe.repair import growth_after_repair as growth_after_repair
 from alliance_stats.rupture.describe.repair import repair_times as repair_times
+from alliance_stats.rupture.latent.detect import states_so_far as states_so_far
+from alliance_stats.rupture.latent.parameters import LatentParameters as LatentParameters
+from alliance_stats.rupture.latent.parameters import read_parameters as read_parameters
 from alliance_stats.rupture.latent.result import LatentRuptures as LatentRuptures
-from alliance_stats.rupture.latent.scan import LatentParameters as LatentParameters
 from alliance_stats.rupture.rules.explain import Explanation as Explanation
 from alliance_stats.rupture.rules.sudden import sudden_gain as sudden_gain
 from alliance_stats.rupture.rules.sudden import sudden_loss as sudden_loss

@@ -7,17 +7,9 @@ from dataclasses import replace
 import numpy as np
 from detector_study.worlds import BETWEEN_VARIANCE, LEVEL, TREND, TREND_SD, DetectorWorld
 
-from alliance_stats.rupture.latent.scan import (
-    Courses,
-    Floats,
-    Ints,
-    LatentParameters,
-    Windows,
-    patterns,
-    rupture_odds,
-    shared_by,
-    whole_problem,
-)
+from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, patterns
+from alliance_stats.rupture.latent.parameters import LatentParameters
+from alliance_stats.rupture.latent.scan import Windows, rupture_odds, shared_by, whole_problem
 
 SD_NODES = 5
 """Gauss-Hermite nodes over the patient's own SD."""

@@ -9,7 +9,8 @@ from detector_study.oracle import LONGEST, has_known_law, known_world, true_prio
 from detector_study.worlds import FURTHER_WORLDS, WORLDS, DetectorWorld, simulate_world
 from scipy import stats
 
-from alliance_stats.rupture.latent.scan import Courses, windows
+from alliance_stats.rupture.latent.courses import Courses
+from alliance_stats.rupture.latent.scan import windows
 
 
 def path_chance(world, state):

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, as_courses
 from alliance_stats.rupture.latent.fit import Estimate, estimate
+from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
 from alliance_stats.rupture.latent.result import ABSENT, AMBIGUOUS, SUPPORTED, UNTESTED, LatentRuptures
-from alliance_stats.rupture.latent.scan import Courses, Floats, Ints, LatentParameters, as_courses
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, check_sessions, generator, require_choice
 
 LEAST_PATIENTS, LEAST_RATINGS = 10, 3
@@ -51,11 +52,11 @@ def detect_latent(
         Ratings a patient must have before a rupture can begin, at least 1. A first rating alone is a poor level to fall
         from: with 1 a high first score passes for one.
     parameters : LatentParameters, optional
-        Estimates of another fit (of a larger study, say); nothing is estimated then, and their bounds and `min_ratings`
-        apply.
+        Estimates of another fit (of a larger study, say); nothing is estimated then, and their bounds, `max_length` and
+        `min_ratings` apply.
     seed : int or Generator
-        For the draws: the estimates of the rates, scores beyond a bound, and the series without ruptures behind the
-        thresholds.
+        For the draws behind the estimates, and the series without ruptures behind the thresholds. Given parameters, the
+        probabilities depend on no seed, and a patient's on no other patient.
 
     Returns
     -------
@@ -111,12 +112,12 @@ def detect_latent(
             _canonical(courses),
             floor=floor,
             ceiling=ceiling,
-            longest=max_length,
+            max_length=max_length,
             seed=number,
             min_ratings=min_ratings,
         )
         parameters = fit.parameters
-    found = posterior(parameters, courses, longest=max_length, seed=number)
+    found = posterior(parameters, courses)
     verdict = UNTESTED if fit is None else verdict_of(fit)
     return LatentRuptures(
         score=score,
@@ -127,9 +128,41 @@ def detect_latent(
         _courses=courses,
         _posterior=found,
         _rows=rated[np.flatnonzero(np.r_[True, np.diff(code) > 0])],
-        _longest=max_length,
         _seed=number,
     )
+
+
+def states_so_far(sessions: pd.DataFrame, *, score: str, parameters: LatentParameters) -> pd.DataFrame:
+    """What is known of a patient's ruptures after each session, from the parameters of an earlier study.
+
+    For one patient, or several: each one's ratings so far and `parameters` are all that is used, so a further session
+    changes nothing said before it.
+
+    Parameters
+    ----------
+    sessions : DataFrame
+        SESSIONS with the column `score`: the ratings so far.
+    score : str
+        The alliance score, on the scale that `parameters` were estimated on.
+    parameters : LatentParameters
+        ``latent.parameters``, or :func:`read_parameters`.
+
+    Returns
+    -------
+    DataFrame
+        ``states("filtered")`` of the same sessions (see :meth:`LatentRuptures.states`), and ``baseline``: the score
+        expected at the session without a rupture, given the ratings so far (NaN where the session has none).
+
+    Raises
+    ------
+    DataError
+        If `sessions` has no score.
+    """
+    found = detect_latent(sessions, score=score, parameters=parameters)
+    states = found.states("filtered")
+    baseline = np.full(len(states), np.nan)
+    baseline[found.probabilities[score].notna().to_numpy()] = found._posterior.baseline_so_far[found._courses.rated]
+    return states.assign(baseline=baseline)
 
 
 def verdict_of(fit: Estimate) -> str:

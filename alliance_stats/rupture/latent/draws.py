@@ -6,21 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from alliance_stats.rupture.latent.scan import (
-    DEPTH_WEIGHTS,
-    Bools,
-    Courses,
-    Floats,
-    Ints,
-    LatentParameters,
-    Patterns,
-    Problem,
-    multiply,
-    residual,
-    shared_by,
-    whole_problem,
-    window_prior,
-)
+from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, multiply
+from alliance_stats.rupture.latent.model import residual
+from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
+from alliance_stats.rupture.latent.scan import Problem, shared_by, whole_problem, window_prior
 
 
 def imputed(

@@ -7,19 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from alliance_stats.rupture.latent.courses import Courses, Floats, Patterns, patterns
 from alliance_stats.rupture.latent.draws import imputed, update_rates
-from alliance_stats.rupture.latent.scan import (
-    Courses,
-    Floats,
-    LatentParameters,
-    Patterns,
-    Shared,
-    patterns,
-    shared_by,
-    single_odds,
-    whole_problem,
-    window_prior,
-)
+from alliance_stats.rupture.latent.parameters import LatentParameters
+from alliance_stats.rupture.latent.scan import Shared, shared_by, single_odds, whole_problem, window_prior
 
 FIT_PATIENTS = 1500
 """More patients than this add nothing to the estimates that matters; as many are taken, evenly spaced."""
@@ -69,11 +60,13 @@ class Estimate:
 
 
 def estimate(
-    series: Courses, *, floor: float, ceiling: float, longest: int, seed: int, min_ratings: int = 2
+    series: Courses, *, floor: float, ceiling: float, max_length: int, seed: int, min_ratings: int = 2
 ) -> Estimate:
     """Fit the model to series of at least two ratings each."""
     sample = _sample(series)
-    start = replace(starting_values(sample, floor=floor, ceiling=ceiling), min_ratings=min_ratings)
+    longest = max_length
+    start = starting_values(sample, floor=floor, ceiling=ceiling)
+    start = replace(start, min_ratings=min_ratings, max_length=max_length)
     unit, found = start.within_sd, patterns(sample)
     complete, parameters = sample, start
     at_bound = (sample.rated & ((sample.score <= floor) | (sample.score >= ceiling))).any()

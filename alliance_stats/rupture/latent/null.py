@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from alliance_stats.rupture.latent.courses import Courses, Floats
+from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior
-from alliance_stats.rupture.latent.scan import Courses, Floats, LatentParameters
 
 LEAST_SERIES = 4000
 """Null series behind a threshold: 5 % of them are 200, so that the rate realised is within .3 points of the nominal."""

@@ -6,22 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, Patterns, multiply, patterns
 from alliance_stats.rupture.latent.draws import Bounds, gibbs_sweep
-from alliance_stats.rupture.latent.scan import (
-    Courses,
-    Floats,
-    Ints,
-    LatentParameters,
-    Patterns,
-    Problem,
-    Windows,
-    multiply,
-    patterns,
-    problem_of,
-    residual,
-    rupture_odds,
-    whitening,
-)
+from alliance_stats.rupture.latent.model import residual, whitening
+from alliance_stats.rupture.latent.parameters import LatentParameters
+from alliance_stats.rupture.latent.scan import Problem, Windows, problem_of, rupture_odds
 
 PAIRS = 2
 """Best single windows that are combined with every other one; a third changed no result by more than a hundredth."""
@@ -76,18 +65,18 @@ class Posterior:
     residual: Floats
 
 
-def posterior(parameters: LatentParameters, series: Courses, *, longest: int, seed: int) -> Posterior:
-    """P(in rupture) of every series; `longest` caps the rated sessions of a rupture that ends within the series."""
+def posterior(parameters: LatentParameters, series: Courses) -> Posterior:
+    """P(in rupture) of every series; nothing in it depends on which other series there are."""
     n, n_positions = series.score.shape
+    longest = parameters.max_length
     result = Posterior(*(np.zeros((n, *_PER_PATIENT.get(name, (n_positions,)))) for name in _NAMES))
     step = max(1, CHUNK // (n_positions * min(2 * longest, n_positions)))
-    for number, low in enumerate(range(0, n, step)):
+    for low in range(0, n, step):
         rows = np.arange(low, min(low + step, n))
         beyond = Bounds.of(parameters, series.take(rows)).any.any(axis=1)
         for some, draws in ((rows[~beyond], 1), (rows[beyond], DRAWS)):
             if len(some):
-                uniform = _Uniform(seed, number, len(rows), some - low)
-                _fill(result, some, _of_block(parameters, series.take(some), longest, draws, uniform))
+                _fill(result, some, _of_block(parameters, series.take(some), longest, draws))
     return result
 
 
@@ -106,23 +95,19 @@ def _fill(result: Posterior, rows: Ints, part: Posterior) -> None:
             getattr(result, name)[rows, : values.shape[1]] = values
 
 
-@dataclass(frozen=True)
-class _Uniform:
-    """Uniform numbers that belong to a patient and a step: ratings to come, or other patients' bounds, move none."""
+def _spread_numbers(step: int, draws: int, sweeps: int, n_positions: int) -> Floats:
+    """(sweeps, draws, 1 + n_positions) numbers in (0, 1), evenly spread over the draws in every column.
 
-    seed: int
-    block: int
-    n_rows: int
-    rows: Ints
-
-    def __call__(self, step: int, draws: int, sweeps: int, n_positions: int) -> Floats:
-        """(sweeps, rows x draws, 1 + n_positions) numbers."""
-        rng = np.random.default_rng([self.seed, self.block, step])
-        numbers = rng.random((self.n_rows, draws, sweeps, 1 + n_positions))[self.rows]
-        return np.moveaxis(numbers.reshape(-1, sweeps, 1 + n_positions), 1, 0)
+    A Latin hypercube (McKay et al., 1979) in place of random draws. Every patient gets the same, so that the posterior
+    is a function of the patient's scores and the parameters alone.
+    """
+    rng = np.random.default_rng([1979, step])
+    cell = rng.permuted(np.repeat(np.arange(draws)[:, None], sweeps * (1 + n_positions), axis=1), axis=0)
+    numbers = (cell + rng.random(cell.shape)) / draws
+    return np.moveaxis(numbers.reshape(draws, sweeps, 1 + n_positions), 1, 0)
 
 
-def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws: int, uniform: _Uniform) -> Posterior:
+def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws: int) -> Posterior:
     """One pass through the sessions for the filter, and one look at the whole for the smoother."""
     series = series.take(np.repeat(np.arange(len(series.n_rated)), draws))
     n, n_positions = series.score.shape
@@ -137,13 +122,11 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
         active = np.flatnonzero(series.n_rated > t)
         so_far_known = precision[:, : t + 1, : t + 1]
         if draws > 1:
-            numbers = uniform(t, draws, 2, t + 1)[:, active]
+            numbers = np.tile(_spread_numbers(t + 1, draws, 2, t + 1), (1, len(active) // draws, 1))
             some = beyond.take(active, t + 1)
             values[active, : t + 1] = _beyond_bounds(
                 parameters, values[active, : t + 1], some, so_far_known, found.of[active], t + 1, numbers
             )
-        if t == 0:
-            continue
         seen = Patterns(found.time[:, : t + 1], np.minimum(found.n_rated, t + 1), found.of[active])
         problem = problem_of(parameters, so_far_known, seen, values[active, : t + 1], longest)
         odds = rupture_odds(problem, pairs=PAIRS)
@@ -159,7 +142,7 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
             mass = (odds.windows * happened).sum(axis=1).reshape(-1, draws).mean(axis=1)
             sums[patients, t] = np.minimum(mass / total, 1.0)
     if draws > 1:
-        numbers = uniform(n_positions, draws, 8, n_positions)
+        numbers = np.tile(_spread_numbers(0, draws, 8, n_positions), (1, n // draws, 1))
         values = _beyond_bounds(parameters, values, beyond, precision, found.of, series.n_rated, numbers)
     problem = problem_of(parameters, precision, found, values, longest)
     odds = rupture_odds(problem, pairs=PAIRS)
@@ -176,7 +159,7 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
     level = _level(parameters, series.time, problem, chance)
     shares = odds.windows / odds.total[:, None]
     repaired = _first_above(np.where(series.rated, scores, -np.inf), level, problem.candidates)
-    ended, past, outcomes = _endings(shares, repaired, problem.candidates, series.n_rated)
+    ended, past, outcomes = _endings(shares, repaired, problem.candidates, series.n_rated, n_positions)
     own_sd = _own_sd(parameters, values, problem, chance)
     errors = multiply(factor, found.of, values) / own_sd[:, None]
     return Posterior(
@@ -213,12 +196,13 @@ def _first_above(scores: Floats, level: Floats, candidates: Windows) -> Ints:
     return np.asarray(first[:, candidates.start, candidates.stop])
 
 
-def _endings(shares: Floats, repaired: Ints, candidates: Windows, n_rated: Ints) -> tuple[Floats, Floats, Floats]:
+def _endings(
+    shares: Floats, repaired: Ints, candidates: Windows, n_rated: Ints, n_positions: int
+) -> tuple[Floats, Floats, Floats]:
     """P(ended by t) and P(repaired past baseline by t), (n, T), and expected outcomes, (n, 3), from window `shares`.
 
     Two ruptures in one patient count twice: the probabilities are cut at 1, the expected numbers are not.
     """
-    n_positions = int(candidates.stop.max())
     position = np.arange(n_positions)
     closed = shares * ~candidates.is_open
     ended = closed @ (position >= candidates.stop[:, None]).astype(np.float64)

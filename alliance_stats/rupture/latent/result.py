@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints
 from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
+from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
-from alliance_stats.rupture.latent.scan import Bools, Courses, Floats, Ints, LatentParameters
 from alliance_stats.tables.schema import (
     CENSORED,
     EVENTS_COLUMNS,
@@ -57,7 +58,6 @@ class LatentRuptures:
     _courses: Courses = field(repr=False)
     _posterior: Posterior = field(repr=False)
     _rows: Ints = field(repr=False)
-    _longest: int = field(repr=False)
     _seed: int = field(repr=False)
 
     @property
@@ -160,7 +160,7 @@ class LatentRuptures:
         for _ in range(3):
             rng = np.random.default_rng([self._seed, 7])
             courses = null_courses(self.parameters, self._courses, noise_df=noise_df, rng=rng)
-            found = posterior(self.parameters, courses, longest=self._longest, seed=self._seed)
+            found = posterior(self.parameters, courses)
             wanted *= observed / tail_ratio(found, courses)
             heavier = noise_tails(wanted)
             if not heavier < 0.9 * noise_df:
@@ -341,6 +341,7 @@ _PARAMETERS = (
     ("floor", "points", "scores at this value are read as this or lower"),
     ("ceiling", "points", "scores at this value are read as this or higher"),
     ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
+    ("max_length", "ratings", "longest rupture that ends within the series; stated, not estimated"),
 )
 
 

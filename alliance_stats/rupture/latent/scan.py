@@ -14,166 +14,15 @@ handled exactly. Rows are padded on the right to the longest series.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
-Bools = np.ndarray[Any, np.dtype[np.bool_]]
+from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, multiply
+from alliance_stats.rupture.latent.model import residual, whitening
+from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
 
-DEPTH_NODES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
-DEPTH_WEIGHTS = np.exp(-(DEPTH_NODES**2) / 2) / np.exp(-(DEPTH_NODES**2) / 2).sum()
 LARGEST_FACTOR = 1e140  # so that a product of two stays finite
-
-
-@dataclass(frozen=True)
-class LatentParameters:
-    """What :func:`detect_latent` estimates, in points of the score and in sessions.
-
-    Attributes
-    ----------
-    onset_rate : float
-        Chance that a rupture begins, per session without one.
-    repair_rate : float
-        Chance that an open rupture ends, per session; the mean length is its inverse.
-    depth, depth_cv : float
-        Median depth of ruptures in points, and their spread (coefficient of variation; depths are log-normal).
-    autocorrelation : float
-        Correlation of the patient's true fluctuation between sessions one apart.
-    state_share : float
-        Share of the within-patient variance that is true fluctuation, the rest being measurement noise.
-    within_sd : float
-        Typical within-patient SD in points, ruptures and trends apart.
-    within_sd_df : float
-        How alike patients are in that SD: degrees of freedom of their inverse-gamma distribution (large = alike).
-    level, level_sd : float
-        Mean over patients at session `centre`, and SD between patients.
-    trend, trend_sd : float
-        Mean change per session, and its SD between patients.
-    centre : float
-        The session number at which `level` holds.
-    floor, ceiling : float
-        Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound.
-    min_ratings : int
-        Ratings a patient must have before a rupture can begin. Stated, not estimated.
-    """
-
-    onset_rate: float
-    repair_rate: float
-    depth: float
-    depth_cv: float
-    autocorrelation: float
-    state_share: float
-    within_sd: float
-    within_sd_df: float
-    level: float
-    level_sd: float
-    trend: float
-    trend_sd: float
-    centre: float
-    floor: float = -np.inf
-    ceiling: float = np.inf
-    min_ratings: int = 2
-
-    @property
-    def mean_length(self) -> float:
-        """Mean length of a rupture in sessions."""
-        return 1.0 / self.repair_rate
-
-    def depths(self) -> Floats:
-        """The depths the scan averages over, in points, with weights ``DEPTH_WEIGHTS``."""
-        return np.asarray(self.depth * np.exp(np.sqrt(np.log1p(self.depth_cv**2)) * DEPTH_NODES))
-
-
-@dataclass(frozen=True)
-class Courses:
-    """Rated scores of n patients, padded on the right to T positions.
-
-    Attributes
-    ----------
-    score : (n, T) float array
-        0 beyond a patient's last rating.
-    time : (n, T) float array
-        Session numbers; beyond the last rating they go on by one.
-    n_rated : (n,) int array
-    """
-
-    score: Floats
-    time: Floats
-    n_rated: Ints
-
-    def take(self, rows: Any) -> Courses:
-        """The series of some patients, cut to the longest of them."""
-        longest = int(self.n_rated[rows].max()) if len(self.n_rated[rows]) else 0
-        return Courses(self.score[rows, :longest], self.time[rows, :longest], self.n_rated[rows])
-
-    @property
-    def rated(self) -> Bools:
-        """Where there is a rating, (n, T)."""
-        return np.asarray(np.arange(self.score.shape[1]) < self.n_rated[:, None])
-
-
-def as_courses(code: Ints, session: Ints, score: Floats) -> Courses:
-    """Pad long columns, sorted by patient `code` (0, 1, ...) and session and without missing scores, into rows."""
-    n_rated = np.bincount(code)
-    n, longest = len(n_rated), int(n_rated.max())
-    position = np.arange(len(code)) - np.repeat(np.cumsum(n_rated) - n_rated, n_rated)
-    padded, time = np.zeros((n, longest)), np.zeros((n, longest))
-    padded[code, position] = score
-    time[code, position] = session
-    last = time[np.arange(n), n_rated - 1]
-    beyond = np.arange(longest) - (n_rated[:, None] - 1)
-    time = np.where(beyond > 0, last[:, None] + beyond, time)
-    return Courses(padded, time, n_rated.astype(np.int64))
-
-
-class Patterns(NamedTuple):
-    """The distinct sets of session numbers among the series, and which of them each series has."""
-
-    time: Floats
-    n_rated: Ints
-    of: Ints
-
-
-def patterns(series: Courses) -> Patterns:
-    """Group the series that share session numbers, so that a covariance matrix is worked on once for all of them."""
-    rows = np.column_stack([series.time, series.n_rated])
-    keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, first, of = np.unique(keys, return_index=True, return_inverse=True)
-    return Patterns(series.time[first], series.n_rated[first], of.reshape(-1).astype(np.int64))
-
-
-def covariance(parameters: LatentParameters, time: Floats) -> Floats:
-    """Covariance of a series without ruptures in units of its own variance, (p, T, T) for `time` (p, T)."""
-    lag = np.abs(time[:, :, None] - time[:, None, :]).astype(np.int64)
-    from_centre = time - parameters.centre
-    powers = np.power(parameters.autocorrelation, np.arange(lag.max(initial=0) + 1.0))
-    matrix = (parameters.state_share * powers)[lag]
-    matrix += (parameters.level_sd / parameters.within_sd) ** 2
-    matrix += (parameters.trend_sd / parameters.within_sd) ** 2 * (from_centre[:, :, None] * from_centre[:, None, :])
-    diagonal = np.arange(time.shape[1])
-    matrix[:, diagonal, diagonal] += 1.0 - parameters.state_share
-    return np.asarray(matrix)
-
-
-def whitening(parameters: LatentParameters, found: Patterns) -> Floats:
-    """Inverse Cholesky factors (p, T, T); rows beyond the last rating are zero, so that they take part in nothing."""
-    root = np.linalg.cholesky(covariance(parameters, found.time))
-    factor = np.zeros_like(root)
-    for t in range(root.shape[1]):  # forward substitution, all patterns at once
-        factor[:, t, :t] = -(root[:, t, None, :t] @ factor[:, :t, :t])[:, 0]
-        factor[:, t, t] = 1.0
-        factor[:, t, : t + 1] /= root[:, t, t, None]
-    beyond = np.arange(found.time.shape[1]) >= found.n_rated[:, None]
-    factor[beyond] = 0.0
-    return np.asarray(factor)
-
-
-def residual(parameters: LatentParameters, series: Courses) -> Floats:
-    """Score minus the mean course of all patients."""
-    mean = parameters.level + parameters.trend * (series.time - parameters.centre)
-    return np.asarray(np.where(series.rated, series.score - mean, 0.0))
 
 
 class Windows(NamedTuple):
@@ -405,16 +254,3 @@ def whole_problem(
     """The scan's problem when every rating is known; `shared` is :func:`shared_by` of the same, if at hand."""
     shared = shared_by(parameters, found, longest) if shared is None else shared
     return problem_of(parameters, shared.precision, found, residual(parameters, series), longest, shared=shared)
-
-
-def multiply(matrices: Floats, of: Ints, values: Floats) -> Floats:
-    """``matrices[of[i]] @ values[i]`` for every row i of `values`."""
-    if len(matrices) == 1:
-        return np.asarray(values @ matrices[0].T)
-    if len(matrices) <= len(values) / 20:
-        result = np.empty_like(values)
-        for p in range(len(matrices)):
-            rows = np.flatnonzero(of == p)
-            result[rows] = values[rows] @ matrices[p].T
-        return result
-    return np.asarray(np.einsum("ntu,nu->nt", matrices[of], values, optimize=False))

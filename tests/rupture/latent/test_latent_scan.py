@@ -7,17 +7,11 @@ import pytest
 from scipy.stats import multivariate_t
 
 from alliance_stats.rupture.latent import posterior as posterior_module
+from alliance_stats.rupture.latent.courses import Courses, as_courses, patterns
+from alliance_stats.rupture.latent.model import covariance
+from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
 from alliance_stats.rupture.latent.posterior import posterior
-from alliance_stats.rupture.latent.scan import (
-    DEPTH_WEIGHTS,
-    Courses,
-    LatentParameters,
-    as_courses,
-    covariance,
-    patterns,
-    rupture_odds,
-    whole_problem,
-)
+from alliance_stats.rupture.latent.scan import rupture_odds, whole_problem
 
 PARAMETERS = LatentParameters(
     onset_rate=0.08,
@@ -135,8 +129,8 @@ def test_the_filter_knows_nothing_of_later_sessions(ceiling):
     series = Courses(np.minimum(series.score, ceiling), series.time, series.n_rated)
     later = np.arange(series.score.shape[1]) >= 3
     other = np.where(later & series.rated, np.minimum(rng.normal(4, 2, series.score.shape), ceiling), series.score)
-    first = posterior(parameters, series, longest=10, seed=0)
-    second = posterior(parameters, Courses(other, series.time, series.n_rated), longest=10, seed=0)
+    first = posterior(parameters, series)
+    second = posterior(parameters, Courses(other, series.time, series.n_rated))
     for name in ("filtered", "evidence_so_far", "baseline_so_far"):
         np.testing.assert_allclose(getattr(first, name)[:, :3], getattr(second, name)[:, :3], rtol=1e-8, atol=1e-12)
     assert np.abs(first.filtered - second.filtered)[:, 3:].max() > 0.05
@@ -145,7 +139,7 @@ def test_the_filter_knows_nothing_of_later_sessions(ceiling):
 
 def test_filtered_and_smoothed_agree_at_the_last_session():
     series = courses(np.random.default_rng(3), [4, 7, 2, 6, 7, 1])
-    found = posterior(PARAMETERS, series, longest=10, seed=0)
+    found = posterior(PARAMETERS, series)
     last = np.arange(6), series.n_rated - 1
     np.testing.assert_allclose(found.filtered[last], found.smoothed[last], rtol=1e-8)
     np.testing.assert_allclose(found.evidence_so_far[last], found.evidence, rtol=1e-8)
@@ -158,7 +152,7 @@ def test_a_ceiling_is_integrated_over_what_lies_beyond(monkeypatch):
     parameters = with_(ceiling=6.0)
     score = np.array([6.0, 5.2, 3.4, 6.0])
     series = as_courses(np.zeros(4, dtype=int), np.arange(1, 5), score)
-    found = posterior(parameters, series, longest=10, seed=1)
+    found = posterior(parameters, series)
     grid = 6.0 + np.linspace(0, 1, 120) ** 2 * 12
     weight = np.gradient(grid)
     a, b = np.meshgrid(grid, grid, indexing="ij")
@@ -184,8 +178,8 @@ def test_a_ceiling_is_integrated_over_what_lies_beyond(monkeypatch):
 def test_patients_do_not_touch_each_other():
     rng = np.random.default_rng(4)
     series = courses(rng, rng.integers(1, 8, 40))
-    whole = posterior(PARAMETERS, series, longest=10, seed=0)
-    part = posterior(PARAMETERS, series.take(np.arange(10)), longest=10, seed=0)
+    whole = posterior(PARAMETERS, series)
+    part = posterior(PARAMETERS, series.take(np.arange(10)))
     width = part.smoothed.shape[1]
     np.testing.assert_allclose(part.smoothed, whole.smoothed[:10, :width], rtol=1e-8, atol=1e-12)
     np.testing.assert_allclose(part.baseline, whole.baseline[:10, :width], rtol=1e-8, atol=1e-9)
@@ -194,7 +188,7 @@ def test_patients_do_not_touch_each_other():
 def test_baseline_is_the_expected_score_without_rupture():
     """With the fall put back, level and trend are the best linear predictor; here by the textbook formula."""
     series = courses(np.random.default_rng(5), [6])
-    found = posterior(with_(onset_rate=1e-12), series, longest=10, seed=0)
+    found = posterior(with_(onset_rate=1e-12), series)
     time = series.time[0]
     marginal = covariance(PARAMETERS, series.time)[0]
     level = (1.1 / 0.9) ** 2 + (0.05 / 0.9) ** 2 * np.outer(time - 3, time - 3)

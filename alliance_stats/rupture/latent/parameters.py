@@ -1,0 +1,175 @@
+"""The parameters of the latent model, and the small file in which one study's estimates serve another's patients."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alliance_stats.rupture.latent.courses import Floats
+from alliance_stats.tables.schema import DataError
+
+DEPTH_NODES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
+DEPTH_WEIGHTS = np.exp(-(DEPTH_NODES**2) / 2) / np.exp(-(DEPTH_NODES**2) / 2).sum()
+FORMAT, VERSION = "alliance_stats latent parameters", 1
+WITHIN = {  # what a parameter read from a file may be: more than the first, at most the second
+    "onset_rate": (0.0, 1.0),
+    "repair_rate": (0.0, 1.0),
+    "depth": (0.0, np.inf),
+    "depth_cv": (0.0, np.inf),
+    "autocorrelation": (-1e-12, 0.9999),
+    "state_share": (-1e-12, 1.0),
+    "within_sd": (0.0, np.inf),
+    "within_sd_df": (2.0, np.inf),
+    "level_sd": (-1e-12, np.inf),
+    "trend_sd": (-1e-12, np.inf),
+    "min_ratings": (0.0, np.inf),
+    "max_length": (0.0, np.inf),
+}
+
+
+@dataclass(frozen=True)
+class LatentParameters:
+    """What :func:`detect_latent` estimates, in points of the score and in sessions.
+
+    Attributes
+    ----------
+    onset_rate : float
+        Chance that a rupture begins, per session without one.
+    repair_rate : float
+        Chance that an open rupture ends, per session; the mean length is its inverse.
+    depth, depth_cv : float
+        Median depth of ruptures in points, and their spread (coefficient of variation; depths are log-normal).
+    autocorrelation : float
+        Correlation of the patient's true fluctuation between sessions one apart.
+    state_share : float
+        Share of the within-patient variance that is true fluctuation, the rest being measurement noise.
+    within_sd : float
+        Typical within-patient SD in points, ruptures and trends apart.
+    within_sd_df : float
+        How alike patients are in that SD: degrees of freedom of their inverse-gamma distribution (large = alike).
+    level, level_sd : float
+        Mean over patients at session `centre`, and SD between patients.
+    trend, trend_sd : float
+        Mean change per session, and its SD between patients.
+    centre : float
+        The session number at which `level` holds.
+    floor, ceiling : float
+        Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound.
+    min_ratings : int
+        Ratings a patient must have before a rupture can begin. Stated, not estimated.
+    max_length : int
+        Longest rupture considered, in rated sessions, that ends within the series. Stated, not estimated.
+    """
+
+    onset_rate: float
+    repair_rate: float
+    depth: float
+    depth_cv: float
+    autocorrelation: float
+    state_share: float
+    within_sd: float
+    within_sd_df: float
+    level: float
+    level_sd: float
+    trend: float
+    trend_sd: float
+    centre: float
+    floor: float = -np.inf
+    ceiling: float = np.inf
+    min_ratings: int = 2
+    max_length: int = 10
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length of a rupture in sessions."""
+        return 1.0 / self.repair_rate
+
+    def depths(self) -> Floats:
+        """The depths the scan averages over, in points, with weights ``DEPTH_WEIGHTS``."""
+        return np.asarray(self.depth * np.exp(np.sqrt(np.log1p(self.depth_cv**2)) * DEPTH_NODES))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the parameters to a small JSON file; :func:`read_parameters` reads it back to the last digit.
+
+        The file is written beside its place first and then moved there, so that a reader never sees half of it.
+        """
+        target = Path(path)
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        finite = {name: value if np.isfinite(value) else None for name, value in values.items()}
+        content = {"format": FORMAT, "version": VERSION, "parameters": finite}
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def read_parameters(path: str | os.PathLike[str]) -> LatentParameters:
+    """Parameters that :meth:`LatentParameters.save` wrote, for `detect_latent(parameters=)` or `states_so_far`.
+
+    Raises
+    ------
+    DataError
+        If the file is not such a file, was written by a later version, or lacks or misstates a parameter.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> path = Path(tempfile.mkdtemp()) / "clinic.json"
+    >>> parameters = LatentParameters(
+    ...     onset_rate=0.05, repair_rate=0.4, depth=1.2, depth_cv=0.3, autocorrelation=0.3, state_share=0.5,
+    ...     within_sd=0.6, within_sd_df=8, level=5, level_sd=0.9, trend=0.02, trend_sd=0.03, centre=8, ceiling=7.0)
+    >>> parameters.save(path)
+    >>> read_parameters(path) == parameters
+    True
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is not a JSON file: {error}.", remedy=_REMEDY) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"{str(path)!r} does not hold latent parameters.", remedy=_REMEDY)
+    version, values = content.get("version"), content.get("parameters")
+    if version != VERSION or not isinstance(values, dict):
+        raise DataError(
+            f"{str(path)!r} has version {version!r} of the format; this package reads version {VERSION}.",
+            remedy="Update alliance_stats, or save the parameters again with this version.",
+        )
+    return _checked(values, str(path))
+
+
+_REMEDY = "Write the file with latent.parameters.save(path)."
+
+
+def _checked(values: Mapping[str, Any], path: str) -> LatentParameters:
+    """The parameters from the values of a file, each a number in its range."""
+    known = {item.name: item for item in fields(LatentParameters)}
+    required = [name for name, item in known.items() if item.default is MISSING]
+    wrong = [f"lacks {name}" for name in required if name not in values]
+    wrong += [f"has the unknown parameter {name}" for name in values if name not in known]
+    read: dict[str, Any] = {}
+    for name in (name for name in known if name in values):
+        value: Any = _UNBOUNDED.get(name) if values[name] is None else values[name]
+        low, high = WITHIN.get(name, (-np.inf, np.inf))
+        whole = isinstance(known[name].default, int)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+        if not number or (whole and value != int(value)) or not (low < value <= high or name in _UNBOUNDED):
+            wrong.append(f"has {name}={values[name]!r}")
+        else:
+            read[name] = int(value) if whole else float(value)
+    if not wrong and not read.get("floor", -np.inf) < read.get("ceiling", np.inf):
+        wrong.append(f"has floor={read['floor']!r}, which is not below ceiling={read['ceiling']!r}")
+    if wrong:
+        raise DataError(f"{path!r} {'; '.join(wrong)}.", remedy=_REMEDY)
+    return LatentParameters(**read)
+
+
+_UNBOUNDED = {"floor": -np.inf, "ceiling": np.inf}
