@@ -26,7 +26,14 @@ from alliance_stats.tables.schema import (
     require_columns,
     require_whole,
 )
-from alliance_stats.tables.states import check_one_rule, require_prospective, rupture_states
+from alliance_stats.tables.states import (
+    PROBABILITIES,
+    STATE_COLUMNS,
+    check_one_rule,
+    events_or_states,
+    require_prospective,
+    rupture_states,
+)
 
 CENTRES = ("patient", "so_far")
 
@@ -170,7 +177,7 @@ def lag(
 
 def mark_ruptures(
     sessions: pd.DataFrame,
-    events: pd.DataFrame,
+    events: Any,
     *,
     lag: int = 0,
     for_prediction: bool = False,
@@ -180,13 +187,16 @@ def mark_ruptures(
 
     Parameters
     ----------
-    sessions, events : DataFrame
-        SESSIONS, and EVENTS of one rule.
+    sessions : DataFrame
+        SESSIONS.
+    events : DataFrame or detector's result
+        EVENTS of one rule; or STATES, or the result of `detect_latent`, whose probabilities given the ratings so far
+        are taken.
     lag : int
         How many session numbers before each session the state is taken.
     for_prediction : bool
-        Refuse EVENTS whose rule looks ahead (``events.attrs["prospective"]``, which `detect_ruptures` sets): by such
-        a rule even the state at session 3 knows session 20.
+        Refuse what looks ahead (``attrs["prospective"]``, which `detect_ruptures` and ``states`` set): by such a rule
+        even the state at session 3 knows session 20.
     allow_lookahead : bool
         Accept them all the same.
 
@@ -196,14 +206,17 @@ def mark_ruptures(
         SESSIONS, sorted by patient and session, with ``rupture_open`` (0/1: some onset not yet repaired),
         ``repaired_before`` (0/1: some repair so far), ``n_ruptures_so_far``, ``n_repaired_so_far``,
         ``sessions_since_onset`` (of the latest onset, NaN before the first) and ``rupture_state`` (``none``, ``open``,
-        ``repaired``); marks of an earlier call are replaced. ``attrs["marked"]`` names the rule and the lag.
+        ``repaired``); from STATES their probabilities (``rupture_open``, ``repaired_before``, ...), at a session
+        without a row those of the last one before. Marks of an earlier call are replaced. ``attrs["marked"]`` names
+        the rule and the lag.
 
     Raises
     ------
     DataError
-        For events of several rules, of unknown patients, or without an onset.
+        For events of several rules, of unknown patients, or without an onset; states that are no probabilities; or
+        what looks ahead.
     ValueError
-        For a negative `lag`, or a rule that looks ahead.
+        For a negative `lag`.
 
     Examples
     --------
@@ -213,11 +226,16 @@ def mark_ruptures(
     ['none', 'open', 'open', 'repaired', 'repaired']
     """
     require_whole(lag, name="lag", low=0)
+    found = events_or_states(events, so_far=True)
     if for_prediction:
-        require_prospective(events, allow_lookahead=allow_lookahead)
+        require_prospective(found, allow_lookahead=allow_lookahead)
     table = check_sessions(sessions)
-    result = table.assign(**rupture_states(table, events, lag=lag))
-    marked = {"rule": check_one_rule(events), "lag": lag, "prospective": events.attrs.get("prospective")}
+    states = rupture_states(table, found, lag=lag)
+    earlier = [name for name in (*STATE_COLUMNS, *PROBABILITIES) if name in table and name not in states]
+    result = table.drop(columns=earlier).assign(**states)
+    marked = {"rule": check_one_rule(found), "lag": lag, "prospective": found.attrs.get("prospective")}
+    if "verdict" in found.attrs:
+        marked["verdict"] = found.attrs["verdict"]
     result.attrs = {**sessions.attrs, "marked": marked}
     return result
 

@@ -16,6 +16,7 @@ from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
 from alliance_stats.tables.flow import Steps, record, with_step
 from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
+from alliance_stats.tables.states import PROBABILITIES, distrust
 
 FRAILTIES = ("gamma", "lognormal")
 
@@ -152,6 +153,8 @@ def fit_dropout(
             f"the risk set is the sessions held: {used['rows_not_at_risk']} intervals that start at a missed session, "
             "where no ending is recorded, are left out"
         )
+    if set(PROBABILITIES) & set(design.variables):
+        used["notes"] += distrust(intervals.attrs)
     used["flow"] = _flow(intervals, used)
     job = Job(formula, ending, data, design, event, settings, used)
     try:

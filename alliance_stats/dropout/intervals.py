@@ -25,7 +25,6 @@ from alliance_stats.dropout.grid import (
 )
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.endings import Endings, resolve_endings
-from alliance_stats.tables.episodes import EpisodeStates, episode_states
 from alliance_stats.tables.flow import FLOW, record, with_step
 from alliance_stats.tables.schema import (
     COMPLETED,
@@ -42,7 +41,7 @@ from alliance_stats.tables.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.tables.states import check_one_rule, event_arrays, require_prospective, state_columns
+from alliance_stats.tables.states import check_one_rule, events_or_states, require_prospective, states_at
 
 ENDED = (COMPLETED, DROPOUT, TRANSFERRED)
 """The endings that are events; ``ongoing`` is censoring."""
@@ -50,7 +49,7 @@ ENDED = (COMPLETED, DROPOUT, TRANSFERRED)
 
 def dropout_intervals(
     sessions: pd.DataFrame,
-    events: pd.DataFrame | None = None,
+    events: Any = None,
     *,
     endings: pd.DataFrame | None = None,
     lag: int = 1,
@@ -68,9 +67,10 @@ def dropout_intervals(
     sessions : DataFrame
         SESSIONS. A missed session need not have a row: the patient is at risk there all the same, and it counts as
         missed. A patient whose first row is session 4 enters at 4 (delayed entry).
-    events : DataFrame, optional
-        EVENTS, by one rule that does not look ahead (``events.attrs["prospective"]``, which `detect_ruptures` sets).
-        Without it there are no rupture columns.
+    events : DataFrame or detector's result, optional
+        EVENTS, by one rule that does not look ahead (``events.attrs["prospective"]``, which `detect_ruptures` sets); or
+        STATES, or the result of `detect_latent`: then the probabilities given the ratings so far. Without it there are
+        no rupture columns.
     endings : DataFrame, optional
         One row per patient: ``patient``, ``ending`` (``completed``, ``dropout``, ``transferred``, ``ongoing``),
         optional ``last_session`` (default: the patient's last row) and, for ``time="days"``, ``end_date``.
@@ -104,16 +104,17 @@ def dropout_intervals(
         then, as known `lag` sessions before ``stop``: ``rupture_open`` (0/1: some onset not yet repaired; 1 until
         repair, also after the rule's window has passed), ``repaired_before`` (0/1), ``n_ruptures_so_far``,
         ``n_repaired_so_far``, ``sessions_since_onset`` (of the latest onset, NaN before the first),
-        ``rupture_state`` (``none``, ``open``, ``repaired``), ``missed_last``, ``n_missed_so_far`` (``late_last`` and
-        ``n_late_so_far`` where there is ``attendance``), the measures and covariates. ``attrs`` state the choices and
-        the counts. Every ending that is an event is in exactly one row.
+        ``rupture_state`` (``none``, ``open``, ``repaired``), or the probabilities of STATES; ``missed_last``,
+        ``n_missed_so_far`` (``late_last`` and ``n_late_so_far`` where there is ``attendance``), the measures and
+        covariates. ``attrs`` state the choices and the counts. Every ending that is an event is in exactly one row.
 
     Raises
     ------
     DataError
-        For a patient without an ending, an ending without a patient, an unknown ending, events of unknown patients.
+        For a patient without an ending, an ending without a patient, an unknown ending, events of unknown patients,
+        states that are no probabilities; for a rule or states that look ahead, unless allowed.
     ValueError
-        For a rule that looks ahead, unless allowed; for an unknown `time` or negative `lag`, `carry`.
+        For an unknown `time` or negative `lag`, `carry`.
 
     Notes
     -----
@@ -165,11 +166,12 @@ def dropout_intervals(
     columns["start"], columns["stop"] = _clock(table, grid, cells, ends, time)
     columns["ending"] = _ending_column(ends, owner, grid.session[cells])
     columns["at_risk"] = _at_risk(ends, owner, missed_cells(table, grid)[cells], columns["ending"].codes > 0)
-    rule = None
+    rule, about = None, {}
     if events is not None:
-        rule = check_one_rule(events)
-        require_prospective(events, allow_lookahead=allow_lookahead)
-        columns |= _rupture_columns(events, index, owner, grid.session[cells] - (lag - 1))
+        found = events_or_states(events, so_far=True)
+        rule, about = check_one_rule(found), found.attrs
+        require_prospective(found, allow_lookahead=allow_lookahead)
+        columns |= states_at(index, owner, grid.session[cells] - (lag - 1), found)
     columns |= attendance_columns(table, grid, known, has)
     for measure in measures:
         columns |= measure_columns(numeric(table, measure), measure, grid, known, has, carry)
@@ -194,7 +196,8 @@ def dropout_intervals(
         "time": time,
         "carry": carry,
         "rule": rule,
-        "prospective": None if events is None else events.attrs.get("prospective"),
+        "prospective": about.get("prospective"),
+        "verdict": about.get("verdict"),
         "definition": ends.definition,
         "n_patients": len(index),
         "endings": {name: int((ends.ending == name).sum()) for name in (*ENDED, ONGOING)},
@@ -287,27 +290,3 @@ def _clock(table: pd.DataFrame, grid: Grid, cells: Array, ends: Endings, time: s
             )
     first_day = day[grid.row[grid.begin[:-1]]]
     return (day[at] - first_day[owner]).astype(np.int64), (next_day - first_day[owner]).astype(np.int64)
-
-
-def _rupture_columns(events: pd.DataFrame, index: Any, owner: Array, when: Array) -> dict[str, Any]:
-    code, onset, repaired_at = event_arrays(events, index)
-    # Before a patient's first onset there is nothing to know; only the later rows are asked about.
-    first = np.full(len(index), np.iinfo(np.int64).max)
-    np.minimum.at(first, code, onset.astype(np.int64))
-    rows = np.flatnonzero(when >= first[owner])
-    states = episode_states(owner[rows], when[rows], episode_series=code, start=onset, end=repaired_at)
-
-    def everyone(found: Array, otherwise: Any = 0) -> Array:
-        column = np.full(len(owner), otherwise, dtype=found.dtype)
-        column[rows] = found
-        return column
-
-    return state_columns(
-        EpisodeStates(
-            n_started=everyone(states.n_started),
-            n_closed=everyone(states.n_closed),
-            is_open=everyone(states.is_open),
-            since_start=everyone(states.since_start, np.nan),
-            since_closed=everyone(states.since_closed, np.nan),
-        )
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,18 +18,31 @@ from alliance_stats.figures.style import (
     styled_figure,
     whole_ticks,
 )
-from alliance_stats.tables.schema import CENSORED, DataError, check_sessions, plain, require_columns, suggest
+from alliance_stats.tables.schema import (
+    CENSORED,
+    DataError,
+    check_sessions,
+    empty_events,
+    plain,
+    require_columns,
+    suggest,
+)
+from alliance_stats.tables.states import are_states, check_states, events_or_states
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+STRIP = 0.2
+"""Share of the height that a strip of probabilities takes."""
+
 
 def plot_patient(
     sessions: pd.DataFrame,
-    events: pd.DataFrame,
+    events: Any,
     *,
     patient: Hashable,
     score: str,
+    states: Any = None,
     label: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -38,17 +51,21 @@ def plot_patient(
     The line is solid between neighbouring sessions and dotted across a missing rating. A triangle pointing down
     marks the onset of a rupture (filled if decided, hollow if the series ended before it could be), the dashed line
     is the baseline to be regained, drawn as long as the rupture lasts, and a triangle pointing up the repair.
+    Probabilities are a strip along the bottom: as high as the lighter band where a rupture is certainly open.
 
     Parameters
     ----------
     sessions : DataFrame
         SESSIONS with the column `score`.
-    events : DataFrame
-        EVENTS of the same sessions.
+    events : DataFrame or detector's result
+        EVENTS of the same sessions; or STATES, or the result of `detect_latent`, which draws the baseline expected
+        without a rupture and the strip of probabilities in place of marks.
     patient : hashable
         The patient to draw, as in the column ``patient``.
     score : str
         The measure to draw; its name labels the axis.
+    states : DataFrame or detector's result, optional
+        Probabilities to draw below the marks of EVENTS.
     label : str, optional
         The title instead of the patient's id, for instance a pseudonym.
     ax : Axes, optional
@@ -59,21 +76,26 @@ def plot_patient(
     DataError
         If there is no such patient or column.
     """
-    own, ruptures = _courses(sessions, events, [patient], score)[0]
+    course = _courses(sessions, events, states, [patient], score)[0]
     with axes_to_draw_on(ax) as ax:
-        _draw_course(ax, own, ruptures, score)
+        _draw_course(ax, course, score)
         ax.set(xlabel="Session", ylabel=score, title=f"Patient {patient}" if label is None else label)
-        if len(ruptures):
-            ax.legend(handles=_legend_marks(ruptures), loc="best")
+        if course.states is not None:
+            low, high = ax.get_ylim()
+            ax.set_ylim(low - STRIP * (high - low), high)
+        marks = _legend_marks([course])
+        if marks:
+            ax.legend(handles=marks, loc="best")
     return ax
 
 
 def plot_patients(
     sessions: pd.DataFrame,
-    events: pd.DataFrame,
+    events: Any,
     *,
     patients: Sequence[Hashable],
     score: str,
+    states: Any = None,
     labels: Mapping[Any, str] | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> np.ndarray[Any, np.dtype[np.object_]]:
@@ -81,8 +103,8 @@ def plot_patients(
 
     Parameters
     ----------
-    sessions, events : DataFrame
-        SESSIONS with the column `score`, and EVENTS.
+    sessions, events, states
+        As in `plot_patient`.
     patients : sequence
         Whom to draw, in this order.
     score : str
@@ -96,7 +118,7 @@ def plot_patients(
     -------
     array of Axes, one per patient
     """
-    courses = _courses(sessions, events, patients, score)
+    courses = _courses(sessions, events, states, patients, score)
     if not courses:
         raise ValueError("patients is empty; name at least one patient.")
     rows, columns = -(-len(courses) // 3), min(3, len(courses))
@@ -114,31 +136,52 @@ def plot_patients(
         if len(panels) < len(courses):
             raise ValueError(f"axes holds {len(panels)} Axes for {len(courses)} patients.")
         panels = panels[: len(courses)]
-        for panel, patient, (own, ruptures) in zip(panels, patients, courses, strict=True):
-            _draw_course(panel, own, ruptures, score)
+        for panel, patient, course in zip(panels, patients, courses, strict=True):
+            _draw_course(panel, course, score)
             panel.set_title(f"Patient {patient}" if labels is None else labels[patient], fontsize=7.5)
-        _share_limits(panels, pd.concat([own for own, _ in courses]), score)
+        below = 0.0 if courses[0].states is None else STRIP
+        _share_limits(panels, pd.concat([course.own for course in courses]), score, below)
         figure.supxlabel("Session", fontsize=9)
         figure.supylabel(score, fontsize=9)
-        marks = _legend_marks(pd.concat([ruptures for _, ruptures in courses]))
+        marks = _legend_marks(courses)
         figure.legend(handles=marks, loc="outside upper center", ncols=4, handletextpad=0.5)
     return np.array(panels, dtype=object)
 
 
+class _Course(NamedTuple):
+    """One patient's sessions, ruptures, and probabilities if there are any."""
+
+    own: pd.DataFrame
+    ruptures: pd.DataFrame
+    states: pd.DataFrame | None
+
+
 def _courses(
-    sessions: pd.DataFrame, events: pd.DataFrame, patients: Sequence[Hashable], score: str
-) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    """The sessions and the ruptures of each patient."""
+    sessions: pd.DataFrame, events: Any, states: Any, patients: Sequence[Hashable], score: str
+) -> list[_Course]:
     table = check_sessions(sessions, [score])
-    require_columns(events, ["patient", "onset", "repaired_at", "status", "baseline"], table_name="events")
+    found = events_or_states(events, so_far=False)
+    chances = None if states is None else events_or_states(states, so_far=False)
+    if are_states(found):
+        found, chances = empty_events(table["patient"]), found if chances is None else chances
+    elif chances is not None:
+        chances = chances.drop(columns="baseline", errors="ignore")  # the ruptures have baselines of their own
+    require_columns(found, ["patient", "onset", "repaired_at", "status", "baseline"], table_name="events")
+    if chances is not None:
+        chances = check_states(chances, pd.Index(table["patient"].unique()))
     unknown = [patient for patient in patients if not (table["patient"] == patient).any()]
     if unknown:
         remedy = suggest(str(unknown[0]), table["patient"].unique())
         raise DataError(f"There is no patient {plain(unknown[0])!r}.", remedy=remedy)
-    return [(table.loc[table["patient"] == one], events.loc[events["patient"] == one]) for one in patients]
+
+    def of(one: Hashable, rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.loc[rows["patient"] == one]
+
+    return [_Course(of(one, table), of(one, found), None if chances is None else of(one, chances)) for one in patients]
 
 
-def _draw_course(ax: Axes, own: pd.DataFrame, ruptures: pd.DataFrame, score: str) -> None:
+def _draw_course(ax: Axes, course: _Course, score: str) -> None:
+    own, ruptures = course.own, course.ruptures
     rated = own.loc[own[score].notna(), ["session", score]]
     every = np.arange(own["session"].min(), own["session"].max() + 1)
     unbroken = rated.set_index("session")[score].reindex(every)
@@ -157,7 +200,22 @@ def _draw_course(ax: Axes, own: pd.DataFrame, ruptures: pd.DataFrame, score: str
         ax.plot(onset[k], score_at.get(onset[k], baseline[k]), **_onset_mark(status))
         if not np.isnan(repair[k]):
             ax.plot(repair[k], score_at.get(int(repair[k]), baseline[k]), **_REPAIR)
+    if course.states is not None:
+        _draw_strip(ax, course.states, every)
     whole_ticks(ax)
+
+
+def _draw_strip(ax: Axes, states: pd.DataFrame, every: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """The probability of an open rupture along the bottom of the axes, and the baseline if the states have one."""
+    by_session = states.set_index("session")
+    chance = by_session["rupture_open"].reindex(every).ffill().fillna(0.0)
+    edges, height = np.append(every - 0.5, every[-1] + 0.5), 0.8 * STRIP
+    band: dict[str, Any] = {"step": "post", "linewidth": 0, "transform": ax.get_xaxis_transform(), "zorder": 0}
+    ax.fill_between(edges, 0.0, height, color=COLOURS["light"], alpha=0.5, **band)
+    ax.fill_between(edges, 0.0, height * np.append(chance, chance.iloc[-1]), color=COLOURS["vermillion"], **band)
+    if "baseline" in by_session:
+        baseline = by_session["baseline"].dropna()
+        ax.plot(baseline.index, baseline, "--", color=COLOURS["blue"], linewidth=1.0)
 
 
 _REPAIR: dict[str, Any] = {
@@ -181,27 +239,32 @@ def _onset_mark(status: str) -> dict[str, Any]:
     }
 
 
-def _legend_marks(ruptures: pd.DataFrame) -> list[Any]:
-    """The marks that these ruptures need, explained."""
+def _legend_marks(courses: Sequence[_Course]) -> list[Any]:
+    """The marks that these courses need, explained."""
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
+    ruptures = pd.concat([course.ruptures for course in courses])
+    states = [course.states for course in courses if course.states is not None]
     undecided = ruptures["status"] == CENSORED
+    line = Line2D([], [], color=COLOURS["blue"], linestyle="--", linewidth=1.0, label="baseline")
     marks = [
-        (len(ruptures) > 0, Line2D([], [], color=COLOURS["blue"], linestyle="--", linewidth=1.0, label="baseline")),
+        (len(ruptures) > 0 or any("baseline" in own for own in states), line),
         (not undecided.all(), Line2D([], [], **_onset_mark("unrepaired"), label="rupture")),
         (undecided.any(), Line2D([], [], **_onset_mark(CENSORED), label="rupture, undecided")),
         (ruptures["repaired_at"].notna().any(), Line2D([], [], **_REPAIR, label="repair")),
+        (len(states) > 0, Patch(color=COLOURS["vermillion"], label="P(rupture open)")),
     ]
-    return [line for needed, line in marks if needed]
+    return [mark for needed, mark in marks if needed]
 
 
-def _share_limits(panels: Sequence[Axes], shown: pd.DataFrame, score: str) -> None:
+def _share_limits(panels: Sequence[Axes], shown: pd.DataFrame, score: str, below: float) -> None:
     """Common limits for panels that may belong to a figure of the caller's own."""
     low, high = shown[score].min(), shown[score].max()
     margin = 0.08 * (high - low) if high > low else 0.5
     first, last = shown["session"].min(), shown["session"].max()
     for panel in panels:
         if np.isfinite(low):
-            panel.set_ylim(low - margin, high + margin)
+            panel.set_ylim(low - margin - below * (high - low), high + margin)
         panel.set_xlim(first - 0.8, last + 0.8)
         panel.locator_params(axis="x", nbins=4, integer=True)

@@ -11,18 +11,19 @@ import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.engine import fit_nested, quoted
+from alliance_stats.outcome.membership import named_pattern, pattern_sizes, with_patterns
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
 from alliance_stats.tables.rendering import as_html, as_text
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
-    PATTERNS,
     SESSION,
     THERAPIST,
     DataError,
     check_sessions,
     require_columns,
 )
+from alliance_stats.tables.states import distrust
 from alliance_stats.tables.terms import t_interval, t_p_value
 
 TIME = "sessions_since_first"
@@ -119,7 +120,7 @@ def fit_growth(
     patients: pd.DataFrame,
     *,
     measure: str,
-    pattern: str = "pattern",
+    pattern: str | None = None,
     reference: str = "none",
     therapist: str | None = THERAPIST,
     correlation: str | None = None,
@@ -134,7 +135,8 @@ def fit_growth(
     measure : str
         What grows, such as ``phq9``.
     pattern, reference : str
-        Column of `patients`, and the pattern the others are compared with.
+        Column of `patients`, and the pattern the others are compared with; or the stem of columns of probabilities.
+        Default: ``p_pattern`` where PATIENTS have it, otherwise ``pattern``; see `fit_outcome`.
     therapist : str or None
         Column of therapists in `sessions`, who get a random intercept; ignored where absent, all the same, or not fewer
         than the patients.
@@ -159,26 +161,21 @@ def fit_growth(
     describes the finished course: patients grouped as repaired have stayed for the repair.
     """
     table = check_sessions(sessions, [measure])
-    require_columns(patients, [PATIENT, pattern], table_name="patients")
+    pattern, members = named_pattern(patients, pattern)
+    require_columns(patients, [PATIENT, *members], table_name="patients")
     if patients[PATIENT].duplicated().any():
         raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
     score = patients.attrs.get("score")
     if score in table and is_linear_function(table[measure], table[score].astype(np.float64)):
         raise same_series_error(measure, str(score))
-    of_patient = patients.set_index(PATIENT)[pattern]
-    table = table.assign(**{TIME: table[SESSION] - 1.0, "pattern": table[PATIENT].map(of_patient).astype(object)})
+    of_patient = patients.set_index(PATIENT)[members].reindex(table[PATIENT])
+    known = {name: of_patient[name].to_numpy() for name in members}
+    table = table.assign(**{TIME: table[SESSION] - 1.0}, **known)
     nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
-    table, lost = _usable(table, measure, exclude, therapist if nested else None)
-    found = table.drop_duplicates(PATIENT)["pattern"].value_counts()
-    if reference not in found or len(found) < 2:
-        named = ", ".join(map(str, found.index)) or "none"
-        raise DataError(
-            f"Growth by pattern needs {reference!r} and another pattern; found: {named}.",
-            remedy="Choose another reference=, or a rule that finds ruptures in this study.",
-        )
-    order = {name: place for place, name in enumerate(PATTERNS)}
-    levels = sorted((name for name in found.index if name != reference), key=lambda name: (order.get(name, 99), name))
-    table = table.assign(**{f"pattern_{name}": (table["pattern"] == name).astype(np.float64) for name in levels})
+    table, lost = _usable(table, measure, pattern, members, exclude, therapist if nested else None)
+    sizes = pattern_sizes(table.drop_duplicates(PATIENT), pattern, reference)
+    levels = [name for name in sizes if name != reference]
+    table = with_patterns(table, pattern, reference, levels)
     random = f"(1 + {TIME} | {PATIENT})"
     if nested and 1 < len(table[therapist].unique()) < len(table[PATIENT].unique()):
         table = table.assign(therapist=table[therapist])
@@ -201,10 +198,11 @@ def fit_growth(
         "patients": int(table[PATIENT].nunique()),
         "rows_lost": lost,
         "flow": steps,
-        "patterns": {name: int(found[name]) for name in (reference, *levels)},
+        "patterns": sizes,
         "notes": [
+            *distrust(patients.attrs),
             "The pattern is known only at the end: patients grouped as repaired have stayed for the repair (immortal "
-            "time)."
+            "time).",
         ],
     }
     first = table.drop_duplicates(PATIENT)[measure]
@@ -219,12 +217,18 @@ def fit_growth(
 
 
 def _usable(
-    table: pd.DataFrame, measure: str, exclude: Sequence[str], therapist: str | None
+    table: pd.DataFrame,
+    measure: str,
+    pattern: str,
+    members: list[str],
+    exclude: Sequence[str],
+    therapist: str | None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     left = np.ones(len(table), dtype=bool)
     lost: dict[str, int] = {}
-    reasons = {f"pattern {name!r}": (table["pattern"] == name).to_numpy() for name in exclude}
-    reasons["patient without a pattern"] = table["pattern"].isna().to_numpy()
+    labels = exclude if pattern in table else ()
+    reasons = {f"pattern {name!r}": (table[pattern] == name).to_numpy() for name in labels}
+    reasons["patient without a pattern"] = table[members].isna().any(axis=1).to_numpy()
     reasons[f"no {measure}"] = table[measure].isna().to_numpy()
     if therapist is not None:
         reasons[f"no {therapist}"] = table[therapist].isna().to_numpy()

@@ -28,7 +28,13 @@ from alliance_stats.tables.schema import (
     require_choice,
     require_columns,
 )
-from alliance_stats.tables.states import check_one_rule, require_prospective, rupture_states
+from alliance_stats.tables.states import (
+    check_one_rule,
+    distrust,
+    events_or_states,
+    require_prospective,
+    rupture_states,
+)
 from alliance_stats.tables.terms import terms_table
 
 CENTRES = ("patient", "detrend", "so_far")
@@ -144,7 +150,7 @@ class NextSessionFit:
 
 def fit_next_session(
     sessions: pd.DataFrame,
-    events: pd.DataFrame | None = None,
+    events: Any = None,
     *,
     symptom: str,
     alliance: str,
@@ -161,8 +167,11 @@ def fit_next_session(
 
     Parameters
     ----------
-    sessions, events : DataFrame
-        SESSIONS, and EVENTS by a prospective rule (None: without rupture terms).
+    sessions : DataFrame
+        SESSIONS.
+    events : DataFrame or detector's result, optional
+        EVENTS by a prospective rule; or STATES, or the result of `detect_latent`: the probabilities given the ratings
+        so far then take the place of 0 and 1 (regression calibration). None: without rupture terms.
     symptom, alliance : str
         Columns of `sessions`.
     centre : {"patient", "detrend", "so_far"}
@@ -193,14 +202,13 @@ def fit_next_session(
     -------
     NextSessionFit
         Terms: ``<symptom>``, ``<symptom>_first``, ``<alliance>_within``, ``<alliance>_between``, ``rupture_open`` and
-        ``repaired_before`` (0/1, as known after session t) with their between parts, ``session``.
+        ``repaired_before`` (0/1, or probabilities, as known after session t) with their between parts, ``session``.
 
     Raises
     ------
     DataError
-        If no row has all it needs, a column is missing, or the symptom is a linear function of the alliance.
-    ValueError
-        For a rule that looks ahead, or does not say whether it does.
+        If no row has all it needs, a column is missing, the symptom is a linear function of the alliance, or a rule
+        or STATES look ahead or do not say whether they do.
 
     Notes
     -----
@@ -225,6 +233,7 @@ def fit_next_session(
     require_choice(centre, CENTRES, name="centre")
     require_choice(correlation, (None, "ar1"), name="correlation")
     covariates = list(covariates)
+    events = None if events is None else events_or_states(events, so_far=True)
     prospective = None if events is None else require_prospective(events, allow_lookahead=allow_lookahead)
     table = check_sessions(sessions, [symptom, alliance])
     require_columns(table, covariates, table_name="sessions")
@@ -267,6 +276,7 @@ def fit_next_session(
         "flow": steps,
         "rule": rule,
         "prospective": prospective,
+        "verdict": None if events is None else events.attrs.get("verdict"),
         "centre": centre,
         "left_out": left_out,
         "aliased": list(fit.diagnostics["aliased"]),
@@ -350,7 +360,7 @@ def _within_sd(data: pd.DataFrame, name: str) -> float:
 
 
 def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list[str]:
-    notes = []
+    notes = distrust(diagnostics)
     if diagnostics["prospective"] is False or (diagnostics["rule"] and diagnostics["prospective"] is None):
         notes.append(f"The rule {diagnostics['rule']!r} may look ahead: this describes, it does not predict.")
     if diagnostics["left_out"]:
@@ -359,7 +369,7 @@ def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list
         named = ", ".join(diagnostics["aliased"])
         notes.append(f"Left out because they are combinations of other terms in the rows used: {named}.")
     if "rupture_open" in data and 0 < data["rupture_open"].sum() < 20:
-        notes.append(f"Only {int(data['rupture_open'].sum())} sessions with an open rupture.")
+        notes.append(f"Only {data['rupture_open'].sum():.0f} sessions with an open rupture.")
     if centre != "so_far":
         notes.append("The alliance is centred on the patient's whole course, later sessions included.")
     if diagnostics["boundary"]:

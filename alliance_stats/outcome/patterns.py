@@ -13,18 +13,19 @@ from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.effects import partial_correlation, standardised_difference
 from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.outcome.linear import LinearFit, fit_linear
+from alliance_stats.outcome.membership import named_pattern, pattern_sizes, spread_within, with_patterns
 from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
 from alliance_stats.tables.rendering import as_html, as_text
 from alliance_stats.tables.same_series import same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
-    PATTERNS,
     THERAPIST,
     DataError,
     numeric,
     require_choice,
     require_columns,
 )
+from alliance_stats.tables.states import distrust
 from alliance_stats.tables.terms import t_interval, t_p_value
 
 PUBLISHED = pd.DataFrame(
@@ -57,9 +58,9 @@ class OutcomeFit:
     data : DataFrame
         The rows both were fitted to, with a column for each pattern.
     diagnostics : dict
-        ``rows``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``patterns`` (patients by pattern),
-        ``exposure_by_pattern`` (median), ``therapists``, ``converged``, ``boundary``, ``notes``: what to keep in mind,
-        in sentences.
+        ``rows``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``patterns`` (patients by pattern;
+        expected numbers where patterns are probabilities), ``exposure_by_pattern`` (median, of labels), ``therapists``,
+        ``converged``, ``boundary``, ``notes``: what to keep in mind, in sentences.
     """
 
     fit: MixedFit | LinearFit
@@ -89,7 +90,7 @@ class OutcomeFit:
 
     def predict(self, data: pd.DataFrame) -> pd.DataFrame:
         """Expected post scores of new patients (``prediction``), from the columns the model was fitted on."""
-        return self.fit.predict(_with_dummies(data, self.pattern, self.reference, self._levels))
+        return self.fit.predict(with_patterns(data, self.pattern, self.reference, self._levels))
 
     @property
     def _levels(self) -> list[str]:
@@ -180,7 +181,7 @@ def fit_outcome(
     *,
     post: str,
     pre: str | None,
-    pattern: str = "pattern",
+    pattern: str | None = None,
     reference: str = "none",
     exposure: str | None = "n_rated",
     covariates: Iterable[str] = (),
@@ -198,7 +199,10 @@ def fit_outcome(
         The outcome at the end and at the start, such as ``phq9_post`` and ``phq9_pre``; without a start (None) the
         raw difference between patterns.
     pattern, reference : str
-        The column of rupture patterns, and the one the others are compared with.
+        The column of rupture patterns, and the one the others are compared with; or the stem of columns that hold the
+        probability of each pattern, which then take the place of 0 and 1 (regression calibration). Default:
+        ``p_pattern`` where PATIENTS have it (from `summarise_patients` with the result of `detect_latent`), otherwise
+        ``pattern``.
     exposure : str or None
         The number of rated sessions: who is rated more often has more chances to show a rupture, and to repair it.
         None leaves it out; otherwise the result has both.
@@ -210,7 +214,7 @@ def fit_outcome(
     better : {"lower", "higher"}
         Which way of `post` is the better outcome; orients the partial correlation.
     exclude : sequence of str
-        Patterns left out (and counted). A ``censored`` pattern is not decided yet.
+        Patterns left out (and counted). A ``censored`` pattern is not decided yet. Probabilities leave nobody out.
 
     Returns
     -------
@@ -246,7 +250,8 @@ def fit_outcome(
     """
     covariates = list(covariates)
     require_choice(better, BETTER, name="better")
-    wanted = [post, *([pre] if pre else []), pattern, *([exposure] if exposure else []), *covariates]
+    pattern, members = named_pattern(patients, pattern)
+    wanted = [post, *([pre] if pre else []), *members, *([exposure] if exposure else []), *covariates]
     require_columns(patients, [PATIENT, *wanted], table_name="patients")
     if patients[PATIENT].duplicated().any():
         raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
@@ -257,8 +262,9 @@ def fit_outcome(
     table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
     steps = _flow(patients, table, lost)
     table.attrs = {}  # the record counts sessions, the models below patients
-    levels = _levels(table, pattern, reference)
-    table = _with_dummies(table, pattern, reference, levels)
+    sizes = pattern_sizes(table, pattern, reference)
+    levels = [name for name in sizes if name != reference]
+    table = with_patterns(table, pattern, reference, levels)
     nested = nested and _nests(table[therapist])
     constant = exposure is not None and len(table[exposure].unique()) < 2
     if constant:
@@ -267,21 +273,21 @@ def fit_outcome(
     basic = [*([quoted(pre)] if pre else []), *dummies, *map(quoted, covariates)]
     fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist if nested else None)
     plain = _fit(post, basic, table, therapist if nested else None) if exposure else fit
-    groups = table.groupby(pattern, observed=True)[post]
-    spread_df = int(len(table) - groups.ngroups)
-    spread = float(np.sqrt(((table[post] - groups.transform("mean")) ** 2).sum() / spread_df)) if spread_df else np.nan
-    counts = table[pattern].value_counts()
+    spread, spread_df = spread_within(table[post], table[dummies])
+    medians: dict[Any, float] = {}
+    if exposure and pattern in table:
+        medians = table.groupby(pattern, observed=True)[exposure].median().to_dict()
     diagnostics = {
         "converged": bool(fit.diagnostics["converged"]),
         "boundary": list(fit.diagnostics.get("boundary", [])),
         "rows": len(table),
         "rows_lost": lost,
         "flow": steps,
-        "patterns": {name: int(counts[name]) for name in (reference, *levels)},
-        "exposure_by_pattern": table.groupby(pattern, observed=True)[exposure].median().to_dict() if exposure else {},
+        "patterns": sizes,
+        "exposure_by_pattern": medians,
         "therapists": int(table[therapist].nunique()) if nested else 0,
     }
-    notes = _notes(diagnostics, exposure, levels)
+    notes = distrust(patients.attrs) + _notes(diagnostics, exposure, levels)
     if constant:
         notes.append("Every patient has the same number of rated sessions: there is nothing to adjust.")
     diagnostics["notes"] = notes
@@ -327,7 +333,8 @@ def _kept(
     if pre and post.endswith("_post") and rated in table:
         lose("rated once: pre and post are one value", pd.Series(numeric(patients, rated) < 2))
     for name in exclude:
-        lose(f"pattern {name!r}", table[pattern] == name)
+        if pattern in table:
+            lose(f"pattern {name!r}", table[pattern] == name)
     for name in dict.fromkeys([*wanted, *([therapist] if therapist else [])]):
         lose(f"no {name}", table[name].isna())
     return table.loc[left.to_numpy()].reset_index(drop=True), lost
@@ -339,29 +346,6 @@ def _flow(patients: pd.DataFrame, table: pd.DataFrame, lost: dict[str, int]) -> 
     sessions = int(table["n_sessions"].sum()) if "n_sessions" in table else None
     lost = {f"patients: {reason}": n for reason, n in lost.items()}
     return with_step(steps, "used by the outcome model", patients=len(table), sessions=sessions, lost=lost)
-
-
-def _levels(table: pd.DataFrame, pattern: str, reference: str) -> list[str]:
-    found = [str(name) for name in table[pattern].unique()]
-    if reference not in found:
-        remedy = f"Choose another reference=; patterns found: {', '.join(sorted(found)) or 'none'}."
-        raise DataError(f"No patient left in the model has the pattern {reference!r}.", remedy=remedy)
-    if len(found) < 2:
-        raise DataError(
-            f"Every patient left in the model has the pattern {reference!r}: there is nothing to compare.",
-            remedy="Use a rule that finds ruptures in this study, or more patients.",
-        )
-    order = {name: place for place, name in enumerate(PATTERNS)}
-    return sorted((name for name in found if name != reference), key=lambda name: (order.get(name, 99), name))
-
-
-def _with_dummies(table: pd.DataFrame, pattern: str, reference: str, levels: list[str]) -> pd.DataFrame:
-    values = table[pattern].astype(object)
-    unknown = set(values.dropna()) - {reference, *levels}
-    if unknown:
-        require_choice(sorted(unknown)[0], [reference, *levels], name=pattern)
-    dummies = {f"pattern_{name}": (values == name).astype(np.float64).where(values.notna()) for name in levels}
-    return table.assign(**dummies)
 
 
 def _fit(post: str, terms: list[str], table: pd.DataFrame, therapist: str | None) -> MixedFit | LinearFit:
@@ -390,7 +374,7 @@ def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str])
             "the number of sessions removes part of this bias at best; fit_next_session and a time-varying dropout "
             "model do not have it."
         )
-    small = [f"{name} ({n})" for name, n in diagnostics["patterns"].items() if n < 10]
+    small = [f"{name} ({n:g})" for name, n in diagnostics["patterns"].items() if n < 10]
     if small:
         notes.append(f"Few patients in: {', '.join(small)}.")
     if diagnostics["boundary"]:

@@ -13,6 +13,7 @@ from alliance_stats.outcome.reciprocal_data import MEANS, Study, make_study, req
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit, diagnose
 from alliance_stats.tables.flow import record, with_step
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_choice, require_columns
+from alliance_stats.tables.states import PROBABILITIES, distrust
 
 TRENDS, STARTS = ("none", "random"), ("free", "stationary")
 
@@ -126,6 +127,8 @@ def fit_dynamics(
     settings = {"means": means, "trend": trend, "start": start, "error": error, "by": by, "therapist": therapist}
     result = DynamicsFit(fit, study, settings, table, {})
     result.diagnostics.update(diagnose(result, steps))
+    if set(inputs) & set(PROBABILITIES):
+        result.diagnostics["notes"] += distrust(sessions.attrs.get("marked") or {})
     return result
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from alliance_stats.dynamics.panels import Panel
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, numeric
-from alliance_stats.tables.states import STATE_COLUMNS
+from alliance_stats.tables.states import PROBABILITIES, STATE_COLUMNS
 
 MOST_SESSIONS = 400
 MEANS = ("linear", "quadratic", "free")
@@ -116,17 +116,18 @@ def require_known_inputs(attrs: Any, inputs: Sequence[str], *, allow_lookahead: 
 
     Raises
     ------
-    ValueError
+    DataError
         Naming the column and what to do.
     """
-    states = [name for name in inputs if name in STATE_COLUMNS]
+    states = [name for name in inputs if name in (*STATE_COLUMNS, *PROBABILITIES)]
     prospective = (attrs.get("marked") or {}).get("prospective")
     if not states or allow_lookahead or prospective:
         return
     why = "come from a rule that looks ahead" if prospective is False else "do not say whether their rule looks ahead"
-    raise ValueError(
-        f"The states {', '.join(map(repr, states))} {why}. Detect with a prospective rule and mark them with "
-        "mark_ruptures(..., for_prediction=True), or pass allow_lookahead=True and report a description."
+    raise DataError(
+        f"The states {', '.join(map(repr, states))} {why}.",
+        remedy="Detect with a prospective rule, or take a detector's filtered states, and mark them with "
+        "mark_ruptures(..., for_prediction=True); or pass allow_lookahead=True and report a description.",
     )
 
 

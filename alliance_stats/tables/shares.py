@@ -50,7 +50,7 @@ def wilson(share: Any, n: Any, *, level: float) -> tuple[Any, Any]:
     return (low, high) if low.ndim else (float(low), float(high))
 
 
-def clustered_share(part: Any, whole: Any, *, level: float) -> tuple[float, float, float]:
+def clustered_share(part: Any, whole: Any, *, level: float, information: float = 1.0) -> tuple[float, float, float]:
     """The share sum(part) / sum(whole) over patients, with an interval that allows for patients differing.
 
     The linearised variance of the ratio over patients gives an effective number of units, never more than
@@ -60,6 +60,10 @@ def clustered_share(part: Any, whole: Any, *, level: float) -> tuple[float, floa
     ----------
     part, whole : (p,) arrays
         Per patient the count of interest, and what it is counted in.
+    information : float
+        Where `part` sums probabilities: Var(p) / (mean (1 - mean)), the share of the information on what they are
+        probabilities of. They vary less than that does: the variance of the ratio is divided by its square, which for
+        patients gives the information on the share of a mixture whose components are known.
 
     Returns
     -------
@@ -80,11 +84,11 @@ def clustered_share(part: Any, whole: Any, *, level: float) -> tuple[float, floa
     if total <= 0:
         return (float("nan"),) * 3
     share = float(part.sum() / total)
-    effective = total
+    effective = total * information**2
     if patients > 1:
         variance = patients / (patients - 1) * np.square(part - share * whole).sum() / total**2
         if variance > 0:
-            effective = min(total, share * (1.0 - share) / variance)
+            effective = min(total, share * (1.0 - share) / variance * information**2)
     low, high = wilson(share, effective, level=level)
     return share, low, high
 

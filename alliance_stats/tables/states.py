@@ -1,15 +1,24 @@
-"""The rupture state of each patient-session: EVENTS laid onto SESSIONS, knowing only what was known by then."""
+"""The rupture state of each patient-session, from EVENTS (0 or 1) or STATES (probabilities), as known by then.
+
+STATES is a table of ``patient``, ``session``, ``rupture_open`` and others of ``PROBABILITIES``. What a detector returns
+counts as well if it has a method ``states``. Functions test columns, not classes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.episodes import EpisodeStates, episode_states
-from alliance_stats.tables.schema import PATIENT, SESSION, DataError, numeric, require_columns
+from alliance_stats.tables.panel import rows_until
+from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, numeric, require_columns
 
+PROBABILITIES = ("rupture_open", "repaired_before", "repaired_to_baseline", "unrepaired")
+"""The columns of STATES, each in [0, 1]; only the first is required."""
 STATE_COLUMNS = (
     "rupture_open",
     "repaired_before",
@@ -19,27 +28,93 @@ STATE_COLUMNS = (
     "rupture_state",
 )
 STATES = ("none", "open", "repaired")
+TRUSTED = (None, "supported")
 
 
-def rupture_states(table: pd.DataFrame, events: pd.DataFrame, *, lag: int = 0) -> dict[str, Any]:
-    """The columns of ``STATE_COLUMNS`` for each row of a checked SESSIONS table, as known `lag` sessions before.
+def events_or_states(ruptures: Any, *, so_far: bool) -> pd.DataFrame:
+    """EVENTS or STATES as they are; of a detector's result its STATES: known so far, or given the whole course.
+
+    Raises
+    ------
+    TypeError
+        If `ruptures` is neither a table nor has a method ``states``.
+    """
+    if isinstance(ruptures, pd.DataFrame):
+        return ruptures
+    if not hasattr(ruptures, "states"):
+        raise TypeError(f"Ruptures must be EVENTS, STATES or a detector's result, not {type(ruptures).__name__}.")
+    states: pd.DataFrame = ruptures.states("filtered" if so_far else "smoothed")
+    return states
+
+
+def are_states(ruptures: pd.DataFrame) -> bool:
+    """Whether a table is STATES: one row per session, and whether a rupture is open there."""
+    return "rupture_open" in ruptures and SESSION in ruptures
+
+
+def check_states(states: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
+    """STATES sorted by patient and session, with those of ``PROBABILITIES`` that they have as numbers.
 
     Raises
     ------
     DataError
-        If `events` mixes rules, names a patient `table` does not have, or has a missing onset.
+        For duplicate rows, a missing value or one outside [0, 1], or patients that differ from `patients`.
     """
-    check_one_rule(events)
+    columns = [name for name in PROBABILITIES if name in states]
+    table = check_sessions(states, columns)
+    for name in columns:
+        bad = np.flatnonzero(~((table[name] >= 0) & (table[name] <= 1)))
+        if len(bad):
+            raise DataError(
+                f"The states hold {len(bad)} value(s) that are missing or not probabilities.",
+                remedy="States must lie between 0 and 1, with a value at every session.",
+                patient=table[PATIENT].iloc[bad[0]],
+                session=table[SESSION].iloc[bad[0]],
+                column=name,
+                value=table[name].iloc[bad[0]],
+            )
+    different = pd.Index(table[PATIENT].unique()).symmetric_difference(patients, sort=False)
+    if len(different):
+        raise DataError(
+            f"The states and the sessions are not of the same patients: {len(different)} are in one table only.",
+            remedy="Take the states from the same sessions, with ids of the same type.",
+            patient=different[0],
+        )
+    return table
+
+
+def rupture_states(table: pd.DataFrame, ruptures: pd.DataFrame, *, lag: int = 0) -> dict[str, Any]:
+    """The state at each row of a checked SESSIONS table, as known `lag` sessions before; see :func:`states_at`."""
     owner, patients = pd.factorize(table[PATIENT])
-    whose, onset, repaired_at = event_arrays(events, pd.Index(patients))
-    states = episode_states(
-        owner,
-        table[SESSION].to_numpy() - lag,
-        episode_series=whose,
-        start=onset,
-        end=repaired_at,
-    )
-    return state_columns(states)
+    return states_at(pd.Index(patients), owner, table[SESSION].to_numpy() - lag, ruptures)
+
+
+def states_at(patients: pd.Index, owner: IntArray, when: IntArray, ruptures: pd.DataFrame) -> dict[str, Any]:
+    """The state of patient ``patients[owner]`` as known at session number `when`, one entry for each of them.
+
+    Returns
+    -------
+    dict of str to (n,) arrays
+        From EVENTS: the columns of ``STATE_COLUMNS``. From STATES: their ``PROBABILITIES``, at a session without a row
+        those of the last one before, and 0 before the first.
+
+    Raises
+    ------
+    DataError
+        If EVENTS mix rules, name an unknown patient, or lack an onset; if STATES are not probabilities.
+    """
+    if are_states(ruptures):
+        states = check_states(ruptures, patients)
+        series = patients.get_indexer(pd.Index(states[PATIENT]))
+        order = np.argsort(series, kind="stable")  # in the order of `patients`, which need not be sorted
+        series = series[order]
+        row = rows_until(series, states[SESSION].to_numpy()[order], owner, when) - 1
+        known = (row >= 0) & (series[row] == owner)
+        names = [name for name in PROBABILITIES if name in states]
+        return {name: np.where(known, states[name].to_numpy()[order][row], 0.0) for name in names}
+    check_one_rule(ruptures)
+    whose, onset, repaired_at = event_arrays(ruptures, patients)
+    return state_columns(episode_states(owner, when, episode_series=whose, start=onset, end=repaired_at))
 
 
 def state_columns(states: EpisodeStates) -> dict[str, Any]:
@@ -90,38 +165,56 @@ def event_arrays(events: pd.DataFrame, patients: pd.Index) -> tuple[Any, Any, An
     return whose, onset, repaired_at
 
 
-def check_one_rule(events: pd.DataFrame) -> str | None:
-    """The name of the rule of EVENTS, None where they tell none; ``DataError`` where there are several."""
-    require_columns(events, [PATIENT, "onset", "repaired_at"], table_name="events")
-    rules = list(pd.unique(events["rule"].dropna())) if "rule" in events else []
+def check_one_rule(ruptures: pd.DataFrame) -> str | None:
+    """The name of the rule of EVENTS or STATES, None where they tell none; ``DataError`` where there are several."""
+    if are_states(ruptures):
+        return ruptures.attrs.get("rule")
+    require_columns(ruptures, [PATIENT, "onset", "repaired_at"], table_name="events")
+    rules = list(pd.unique(ruptures["rule"].dropna())) if "rule" in ruptures else []
     if len(rules) > 1:
         raise DataError(
             f"events holds {len(rules)} rules ({', '.join(map(repr, rules[:3]))}): a rupture would count twice.",
             remedy="Pass the events of one rule.",
         )
-    return str(rules[0]) if rules else events.attrs.get("rule")
+    return str(rules[0]) if rules else ruptures.attrs.get("rule")
 
 
-def require_prospective(events: pd.DataFrame, *, allow_lookahead: bool) -> bool | None:
-    """Whether the rule of `events` uses no later ratings; raises where it does, or does not tell, unless allowed.
+def require_prospective(ruptures: pd.DataFrame, *, allow_lookahead: bool) -> bool | None:
+    """Whether EVENTS or STATES use no later ratings; raises where they do, or do not tell, unless allowed.
 
     Raises
     ------
-    ValueError
+    DataError
         Naming the rule and what to do.
     """
-    rule = check_one_rule(events)
-    prospective = events.attrs.get("prospective")
-    if allow_lookahead or prospective or (prospective is None and events.empty):
+    rule, prospective = check_one_rule(ruptures), ruptures.attrs.get("prospective")
+    if allow_lookahead or prospective or (prospective is None and ruptures.empty):
         return None if prospective is None else bool(prospective)
-    named = f"The rule {rule!r}" if rule else "The rule of these events"
+    kind = "states" if are_states(ruptures) else "events"
+    named = f"The rule {rule!r}" if rule else f"The rule of these {kind}"
+    describe = "or pass allow_lookahead=True and report a description."
     if prospective is None:
-        raise ValueError(
-            f"{named} does not say whether it looks ahead (events.attrs['prospective'] is not set, as after reading "
-            "events from a file). If it uses only ratings up to each onset and repair, set "
-            "events.attrs['prospective'] = True; otherwise pass allow_lookahead=True and report a description."
+        raise DataError(
+            f"{named} does not say whether it looks ahead ({kind}.attrs['prospective'] is not set, as after reading "
+            f"{kind} from a file).",
+            remedy=f"If it uses only ratings up to each session, set {kind}.attrs['prospective'] = True; {describe}",
         )
-    raise ValueError(
+    instead = "Pass the detector's result or its states('filtered'), " if kind == "states" else (
+        "Detect with a prospective rule, "
+    )  # fmt: skip
+    raise DataError(
         f"{named} looks ahead: it judges a session by ratings made after it, so its states already know what they "
-        "are to predict. Detect with a prospective rule, or pass allow_lookahead=True and report a description."
+        "are to predict.",
+        remedy=instead + describe,
     )
+
+
+def distrust(attrs: Mapping[Any, Any]) -> list[str]:
+    """A sentence where the detector behind STATES (or what was made of them) does not vouch for them; else none."""
+    verdict = attrs.get("verdict")
+    if verdict in TRUSTED:
+        return []
+    return [
+        f"The detector's verdict on these ruptures is {verdict!r}, not 'supported': the coefficients of rupture states "
+        "cannot be trusted here."
+    ]

@@ -395,7 +395,7 @@ def test_growth_slopes_and_losses(study):
 
 def test_growth_refusals(study):
     patients = pd.DataFrame({"patient": study.endings["patient"], "pattern": "none"})
-    with pytest.raises(als.DataError, match="another pattern"):
+    with pytest.raises(als.DataError, match="nothing to compare"):
         fit_growth(study.sessions, patients, measure="phq9")
     with pytest.raises(als.DataError, match="Duplicate patient rows"):
         fit_growth(study.sessions, pd.concat([patients, patients]), measure="phq9")

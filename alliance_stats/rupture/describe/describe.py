@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from alliance_stats.rupture.describe.expected import describe_expected, expected_by_session, expected_states
 from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.detect import rule_of, source_of
 from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
@@ -26,7 +27,7 @@ from alliance_stats.tables.schema import (
     require_columns,
 )
 from alliance_stats.tables.shares import check_level, clustered_share, wilson
-from alliance_stats.tables.states import event_arrays
+from alliance_stats.tables.states import are_states, event_arrays, events_or_states
 
 
 class PlacedEvents(NamedTuple):
@@ -43,7 +44,7 @@ class PlacedEvents(NamedTuple):
 
 def describe_ruptures(
     sessions: pd.DataFrame,
-    events: pd.DataFrame,
+    events: Any,
     *,
     level: float = 0.95,
     score: str | None = None,
@@ -53,8 +54,11 @@ def describe_ruptures(
 
     Parameters
     ----------
-    sessions, events : DataFrame
-        SESSIONS and the EVENTS detected in them.
+    sessions : DataFrame
+        SESSIONS.
+    events : DataFrame or detector's result
+        The EVENTS detected in them; or STATES, or the result of `detect_latent`: counts are then expected numbers given
+        the whole course, for what probabilities tell (no "cannot fire", no exposure).
     level : float
         Coverage of the intervals: Wilson's for shares of patients; for shares of sessions and of ruptures the same
         with an effective number of units that allows for patients differing (:func:`clustered_share`).
@@ -74,6 +78,8 @@ def describe_ruptures(
     little without the count expected by chance alone: :func:`~alliance_stats.chance_level`.
     """
     check_level(level)
+    if are_states(events_or_states(events, so_far=False)):
+        return describe_expected(expected_states(sessions, events, score=score), level=level)
     placed = place_events(sessions, events, score=score, rule=rule)
     series, roll = placed.series, placed.roll
     n_patients, n_rated = len(roll.ids), series.n_patients
@@ -120,7 +126,7 @@ def describe_ruptures(
 
 def ruptures_by_session(
     sessions: pd.DataFrame,
-    events: pd.DataFrame,
+    events: Any,
     *,
     level: float = 0.95,
     score: str | None = None,
@@ -133,9 +139,12 @@ def ruptures_by_session(
     DataFrame
         One row per session number with a rating: ``session``, ``n_rated``, ``n_at_risk``, ``n_onsets``, ``onset_rate``
         (of those at risk) with ``ci_low`` and ``ci_high`` (Wilson; each patient counts once per session number),
-        ``n_open``, ``open_rate`` (of those rated).
+        ``n_open``, ``open_rate`` (of those rated). From STATES without ``rupture_begins`` the columns of onsets are
+        missing.
     """
     check_level(level)
+    if are_states(events_or_states(events, so_far=False)):
+        return expected_by_session(expected_states(sessions, events, score=score), level=level)
     placed = place_events(sessions, events, score=score, rule=rule)
     number, inverse = np.unique(placed.series.session, return_inverse=True)
 

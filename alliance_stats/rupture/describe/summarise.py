@@ -15,12 +15,13 @@ from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.endings import check_endings
 from alliance_stats.tables.flow import carried
 from alliance_stats.tables.same_series import is_linear_function
-from alliance_stats.tables.schema import ENDING, PATIENT, PATTERNS, STATUSES, THERAPIST, check_sessions
+from alliance_stats.tables.schema import ENDING, PATIENT, PATTERNS, STATUSES, THERAPIST, DataError, check_sessions
+from alliance_stats.tables.states import are_states
 
 
 def summarise_patients(
     sessions: pd.DataFrame,
-    events: pd.DataFrame,
+    events: Any,
     *,
     endings: pd.DataFrame | None = None,
     measures: Iterable[str] = (),
@@ -30,8 +31,12 @@ def summarise_patients(
 
     Parameters
     ----------
-    sessions, events : DataFrame
-        SESSIONS and the EVENTS detected in them.
+    sessions : DataFrame
+        SESSIONS.
+    events : DataFrame or detector's result
+        The EVENTS detected in them; or the result of `detect_latent`, whose ``events()`` are then counted, and whose
+        ``patterns()`` give ``p_pattern_none``, ``p_pattern_repaired``, ...: the probability of each pattern (missing
+        for patients without a rating). STATES alone do not tell patterns and are refused.
     endings : DataFrame, optional
         ``patient``, ``ending`` (completed, dropout, transferred, ongoing), one row for every patient of the sessions.
     measures : iterable of str
@@ -60,7 +65,13 @@ def summarise_patients(
     ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a
     repair needs later sessions. Models of dropout and of the next session take the state known at the time instead.
     """
-    measures = list(measures)
+    measures, patterns = list(measures), None
+    if hasattr(events, "patterns"):
+        events, patterns = events.events(), events.patterns()
+    elif are_states(events):
+        raise DataError(
+            "STATES do not tell which patients had a rupture.", remedy="Pass the detector's result, or its events()."
+        )
     source = source_of(events, score=score)
     table = check_sessions(sessions, [source, *measures])
     placed = place_events(table, events, score=source)
@@ -91,8 +102,11 @@ def summarise_patients(
     for measure in measures:
         columns.update(_before_and_after(table, measure, codes, n))
     patients = pd.DataFrame(columns)
+    if patterns is not None:
+        patients = patients.merge(patterns, on=PATIENT, how="left")
     same = [name for name in measures if is_linear_function(table[name], table[source])]
-    patients.attrs.update(carried(sessions) | {"score": source, "linear_in_score": same})
+    about = {"score": source, "linear_in_score": same, "verdict": events.attrs.get("verdict")}
+    patients.attrs.update(carried(sessions) | about)
     return patients
 
 

@@ -185,7 +185,10 @@ class LatentRuptures:
             - ``rupture_open``: a rupture is open;
             - ``repaired_to_baseline``: one has ended, the level being back;
             - ``repaired_before``: one has ended, and a score since then has exceeded the baseline at its onset;
-            - ``unrepaired``: one has ended, and no score since then has.
+            - ``unrepaired``: one has ended, and no score since then has;
+            - ``rupture_begins`` (smoothed only): one begins here;
+
+            and ``baseline``, the score expected without a rupture (NaN where not known).
 
             Sessions without a score carry the latest values forward; 0 before the first rating that can be judged. For
             sessions that follow no rating they are what was known then. ``attrs`` hold ``prospective``, ``rule``,
@@ -201,13 +204,22 @@ class LatentRuptures:
             "repaired_before": past,
             "unrepaired": np.maximum(ended - past, 0.0),
         }
+        if not so_far:
+            values["rupture_begins"] = found.begun
         rated = self.probabilities[self.score].notna().to_numpy()
         too_few = (self._courses.n_rated <= self.parameters.min_ratings)[:, None]
         table = self.probabilities[[PATIENT, SESSION]].copy()
         for name, wide in values.items():
             column = np.full(len(table), np.nan)
             column[rated] = np.where(too_few, 0.0, wide)[mask]
-            table[name] = pd.Series(column).groupby(table[PATIENT].to_numpy(), sort=False).ffill().fillna(0.0)
+            if name != "rupture_begins":  # it happens at one session and does not last
+                column = pd.Series(column).groupby(table[PATIENT].to_numpy(), sort=False).ffill().to_numpy()
+            table[name] = np.nan_to_num(column)
+        level = np.where(too_few, np.nan, found.baseline_so_far if so_far else found.baseline)
+        if so_far:
+            level[:, 0] = np.nan  # nothing is known of it before the first rating
+        table["baseline"] = np.nan
+        table.loc[rated, "baseline"] = level[mask]
         table.attrs = {"prospective": so_far, "rule": f"latent_{version}", "score": self.score, "verdict": self.verdict}
         return table
 

@@ -294,7 +294,7 @@ def test_states_are_probabilities_known_at_the_session(study, fit):
         assert states.attrs["prospective"] is (version == "filtered")
         assert states.attrs["rule"] == f"latent_{version}"
         assert states[["patient", "session"]].equals(study.sessions[["patient", "session"]])
-        columns = states.drop(columns=["patient", "session"])
+        columns = states.drop(columns=["patient", "session", "baseline"])
         assert ((columns >= 0) & (columns <= 1)).all(axis=None)
         assert (states["repaired_before"] <= states["repaired_to_baseline"] + 1e-12).all()
         assert np.allclose(states["rupture_open"], fit.probabilities[f"p_{version}"].fillna(0.0))
@@ -313,7 +313,8 @@ def test_filtered_states_do_not_look_ahead(study, fit):
 def test_states_carry_over_missed_sessions(study, fit):
     holes = study.sessions.assign(alliance=study.sessions["alliance"].where(study.sessions["session"] != 5))
     states = detect_latent(holes, score="alliance", parameters=fit.parameters).states()
-    at = states.set_index(["patient", "session"]).drop(columns=[]).xs(5, level="session")
+    states = states.drop(columns="baseline")  # a level, not a state
+    at = states.set_index(["patient", "session"]).xs(5, level="session")
     before = states.set_index(["patient", "session"]).xs(4, level="session")
     assert at.equals(before)
 
