@@ -150,19 +150,14 @@ def states_so_far(sessions: pd.DataFrame, *, score: str, parameters: LatentParam
     Returns
     -------
     DataFrame
-        ``states("filtered")`` of the same sessions (see :meth:`LatentRuptures.states`), and ``baseline``: the score
-        expected at the session without a rupture, given the ratings so far (NaN where the session has none).
+        ``states("filtered")`` of the same sessions; see :meth:`LatentRuptures.states`.
 
     Raises
     ------
     DataError
         If `sessions` has no score.
     """
-    found = detect_latent(sessions, score=score, parameters=parameters)
-    states = found.states("filtered")
-    baseline = np.full(len(states), np.nan)
-    baseline[found.probabilities[score].notna().to_numpy()] = found._posterior.baseline_so_far[found._courses.rated]
-    return states.assign(baseline=baseline)
+    return detect_latent(sessions, score=score, parameters=parameters).states("filtered")
 
 
 def verdict_of(fit: Estimate) -> str:

@@ -188,7 +188,7 @@ class LatentRuptures:
             - ``unrepaired``: one has ended, and no score since then has;
             - ``rupture_begins`` (smoothed only): one begins here;
 
-            and ``baseline``, the score expected without a rupture (NaN where not known).
+            and ``baseline``, the score expected without a rupture (NaN where the session has no score).
 
             Sessions without a score carry the latest values forward; 0 before the first rating that can be judged. For
             sessions that follow no rating they are what was known then. ``attrs`` hold ``prospective``, ``rule``,
@@ -215,11 +215,8 @@ class LatentRuptures:
             if name != "rupture_begins":  # it happens at one session and does not last
                 column = pd.Series(column).groupby(table[PATIENT].to_numpy(), sort=False).ffill().to_numpy()
             table[name] = np.nan_to_num(column)
-        level = np.where(too_few, np.nan, found.baseline_so_far if so_far else found.baseline)
-        if so_far:
-            level[:, 0] = np.nan  # nothing is known of it before the first rating
         table["baseline"] = np.nan
-        table.loc[rated, "baseline"] = level[mask]
+        table.loc[rated, "baseline"] = (found.baseline_so_far if so_far else found.baseline)[mask]
         table.attrs = {"prospective": so_far, "rule": f"latent_{version}", "score": self.score, "verdict": self.verdict}
         return table
 

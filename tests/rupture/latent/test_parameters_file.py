@@ -101,8 +101,7 @@ def test_a_patient_s_ratings_so_far_give_the_filtered_states_of_the_study():
             if rows["alliance"].iloc[:last].isna().all():
                 continue
             so_far = als.rupture.states_so_far(rows.iloc[:last], score="alliance", parameters=PARAMETERS)
-            columns = so_far.drop(columns="baseline")
-            pd.testing.assert_frame_equal(columns, expected.iloc[:last], rtol=0, atol=1e-8, check_exact=False)
+            pd.testing.assert_frame_equal(so_far, expected.iloc[:last], rtol=0, atol=1e-8, check_exact=False)
             assert so_far["baseline"].isna().equals(rows["alliance"].iloc[:last].isna().reset_index(drop=True))
             assert so_far["baseline"].dropna().between(2, 5.8).all()
 
