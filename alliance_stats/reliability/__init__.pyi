@@ -11,5 +11,6 @@ from alliance_stats.reliability.levels import repeated_correlation as repeated_c
 from alliance_stats.reliability.raters import rater_agreement as rater_agreement
 from alliance_stats.reliability.raters import rater_icc as rater_icc
 from alliance_stats.reliability.raters import truth_and_bias as truth_and_bias
+from alliance_stats.reliability.sessions import error_variance as error_variance
 from alliance_stats.reliability.sessions import session_components as session_components
 from alliance_stats.reliability.sessions import session_reliability as session_reliability

@@ -130,6 +130,56 @@ def session_reliability(
     return result
 
 
+def error_variance(
+    sessions: pd.DataFrame,
+    items: str | Sequence[str],
+    *,
+    score: str,
+    instrument: str | Path | Instrument | None = None,
+) -> float:
+    """Variance of the measurement error in one session's score that the agreement of its items implies.
+
+    The number that ``fit_dynamics(error={score: ...})`` and ``fit_next_session(error=...)`` take.
+
+    Parameters
+    ----------
+    sessions, items, instrument
+        As in :func:`session_components`.
+    score : str
+        The column that was scored from these items, as a mean, a sum or another linear function of their mean.
+
+    Returns
+    -------
+    float
+        In squared points of `score`: the residual component over the number of items, ``Var(error)`` in the
+        within-patient reliability R_C of Cranford et al. (2006).
+
+    Raises
+    ------
+    DataError
+        If `score` is not a linear function of the mean of the items.
+
+    Notes
+    -----
+    Only errors that differ between the items of a session count. What all items of a form share, such as the same
+    answer to every item or the mood of the minute, is taken for a true change; with it the error is larger.
+    """
+    table = check_sessions(sessions, [score])
+    components = session_components(table, items, instrument=instrument)
+    answers = keyed_answers(table, items, instrument)
+    mean, values = answers.values.mean(axis=1), table.loc[answers.complete, score].to_numpy()
+    known = ~np.isnan(values)
+    mean, values = mean[known] - mean[known].mean(), values[known] - values[known].mean()
+    factor = float(mean @ values / (mean @ mean)) if (mean @ mean) > 0 else 0.0
+    if factor == 0 or np.abs(values - factor * mean).max() > 1e-6 * np.abs(values).max():
+        raise DataError(
+            f"{score!r} is not a linear function of the mean of its {answers.values.shape[1]} items.",
+            remedy="Name the items that the score was made of, and its instrument where items are reversed.",
+        )
+    residual = dict(zip(components["component"], components["variance"]))["residual"]
+    return float(residual) / answers.values.shape[1] * factor**2
+
+
 def _harmonic_sessions(table: pd.DataFrame, items: Any, instrument: Any) -> float:
     answers = keyed_answers(table, items, instrument)
     sizes = table.loc[answers.complete].groupby(PATIENT, sort=False).size().to_numpy()
