@@ -11,7 +11,7 @@ import pandas as pd
 from pandas.io.stata import StataMissingValue  # type: ignore[attr-defined]
 
 from alliance_stats.load.raw import Raw, unique_names
-from alliance_stats.load.sheets import read_sheet
+from alliance_stats.load.sheets import read_other_sheet, read_sheet
 from alliance_stats.tables.schema import DataError
 
 _SPSS_EPOCH = np.datetime64("1582-10-14", "s")
@@ -36,8 +36,8 @@ def read_binary(path: Path, *, encoding: str | None, sheet: str | int | None, he
         Of any kind, for a damaged file: readers of binary formats do not say which.
     """
     found = FORMATS[path.suffix.lower()]
-    if found.package == "openpyxl":
-        return read_sheet(path, sheet=sheet, header_row=header_row)
+    if found.package in SHEETS:
+        return found.read(path, sheet=sheet, header_row=header_row)
     return found.read(path, encoding)
 
 
@@ -153,9 +153,14 @@ def _framed(
     return Raw(table, how, labels, tuple(remarks or ()))
 
 
+SHEETS = ("openpyxl", "python_calamine")
+"""Packages whose files hold sheets."""
+
 FORMATS: dict[str, Format] = {
     ".xlsx": Format("Excel", "openpyxl", read_sheet),
     ".xlsm": Format("Excel", "openpyxl", read_sheet),
+    ".xls": Format("Excel 97-2003", "python_calamine", read_other_sheet),
+    ".ods": Format("OpenDocument", "python_calamine", read_other_sheet),
     ".sav": Format("SPSS", "pyreadstat", _read_spss),
     ".zsav": Format("SPSS", "pyreadstat", _read_spss),
     ".por": Format("SPSS portable", "pyreadstat", _read_portable),

@@ -1,6 +1,6 @@
 """A file as a table, by its ending: text is read here, every other format in a child process with limits.
 
-Excel, SPSS, SAS, Parquet and Feather need optional packages; the error says which to install.
+Excel, OpenDocument, SPSS, SAS, Parquet and Feather need optional packages; the error says which to install.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from alliance_stats.load.text import read_text
 from alliance_stats.tables.schema import DataError, suggest
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
-_EXTRAS = {"openpyxl": "excel", "pyreadstat": "spss", "pyarrow": "parquet"}
+_EXTRAS = {"openpyxl": "excel", "python_calamine": "sheets", "pyreadstat": "spss", "pyarrow": "parquet"}
 
 
 def read_file(
@@ -83,7 +83,7 @@ def _require_file(path: Path) -> None:
 def _unknown_remedy(ending: str) -> str:
     if ending in (".rds", ".rda", ".rdata"):
         return "Write it in R with write.csv(data, 'study.csv', row.names = FALSE) and read that."
-    if ending in (".xls", ".ods", ".numbers"):
+    if ending == ".numbers":
         return "Save it as .xlsx or .csv."
     return "Save it as .csv."
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from alliance_stats.load.layout import layout_of
 from alliance_stats.load.problems import Problems
-from alliance_stats.load.sessions import read_layout
+from alliance_stats.load.sessions import read_layout, usable_rows
 from alliance_stats.load.shape import Wide
 from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.tables.schema import DataError
@@ -48,8 +48,8 @@ def read_sessions(
     Parameters
     ----------
     path : str or Path
-        Text (.csv, .tsv, .txt), Excel (.xlsx), SPSS (.sav, .zsav, .por), Stata (.dta), SAS (.sas7bdat, .xpt), Parquet
-        or Feather. R data: ``write.csv(data, "study.csv", row.names = FALSE)``.
+        Text (.csv, .tsv, .txt), Excel (.xlsx, .xls), OpenDocument (.ods), SPSS (.sav, .zsav, .por), Stata (.dta), SAS
+        (.sas7bdat, .xpt), Parquet or Feather. R data: ``write.csv(data, "study.csv", row.names = FALSE)``.
     patient : str
         The column of patient ids.
     session : str, optional
@@ -166,10 +166,20 @@ def check_file(path: str | Path, **options: Any) -> pd.DataFrame:
     1    error        duplicate   3
     2  warning      one patient None
     """
+    return read_in_part(path, **options)[1]
+
+
+def read_in_part(path: str | Path, **options: Any) -> tuple[pd.DataFrame | None, pd.DataFrame]:
+    """As much of SESSIONS as can be read, and CHECK; for a dry run, which goes on after the first problem.
+
+    Rows without a patient or a whole session number are left out, and of several rows of one patient and session all
+    but the first. None where the file cannot be read as a table.
+    """
     layout = layout_of(options)
     problems = Problems()
     try:
-        read_layout(Path(path), layout, problems)
+        table = read_layout(Path(path), layout, problems)
     except DataError as error:
         problems.add_error(error, "file")
-    return problems.table()
+        return None, problems.table()
+    return usable_rows(table), problems.table()

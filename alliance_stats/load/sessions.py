@@ -43,6 +43,15 @@ def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
     return shape_sessions(read_raw(path, layout), path.name, layout, problems)
 
 
+def usable_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table with errors that can pass for SESSIONS: a patient, a whole session number, each once."""
+    session = pd.to_numeric(table[SESSION], errors="coerce")
+    good = table[PATIENT].notna() & session.notna() & (session == np.floor(session))
+    usable: pd.DataFrame = table.loc[good].astype({SESSION: np.int64}).drop_duplicates([PATIENT, SESSION])
+    usable.attrs = table.attrs
+    return usable
+
+
 def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> pd.DataFrame:
     """SESSIONS from the table of a file."""
     table, how = raw.table, dict(raw.how)

@@ -1,10 +1,11 @@
-"""One sheet of an Excel workbook."""
+"""One sheet of a workbook: Excel, OpenDocument."""
 
 from __future__ import annotations
 
 import datetime
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +25,59 @@ _UNCALCULATED = re.compile(
 
 
 def read_sheet(path: Path, *, sheet: str | int | None, header_row: int) -> Raw:
-    """The table on a sheet; the first row with column names is `header_row`."""
+    """The table on a sheet of Excel; the first row with column names is `header_row`."""
     import openpyxl
 
     _refuse_long_sheets(path)
     book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     try:
-        page = _sheet(book, path, sheet)
+        pages = {page.title: page for page in book.worksheets}
+        page = pages[_chosen(list(pages), lambda name: _has_cells(pages[name]), path, sheet)]
         _require_results(page)
         return _from_rows(_rows(page), {"format": "excel", "sheet": page.title}, header_row)
     finally:
         book.close()
 
 
-def _sheet(book: Any, path: Path, sheet: str | int | None) -> Any:
-    names = [page.title for page in book.worksheets]
+def read_other_sheet(path: Path, *, sheet: str | int | None, header_row: int) -> Raw:
+    """The table on a sheet of OpenDocument (.ods) or of an Excel before 2007 (.xls)."""
+    from python_calamine import CalamineWorkbook
+
+    with CalamineWorkbook.from_path(path) as book:
+        pages = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
+        name = _chosen(list(pages), lambda one: pages[one].total_height > 0, path, sheet)
+        rows = [tuple(map(_cell, row)) for row in pages[name].to_python(skip_empty_area=False)]
+    return _from_rows(rows, {"format": path.suffix[1:].lower(), "sheet": name}, header_row)
+
+
+def _cell(value: Any) -> Any:
+    """A cell as openpyxl has it: None for an empty one, whole numbers as int, days as datetime."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return datetime.datetime.combine(value, datetime.time())
+    return None if value == "" else value
+
+
+def _chosen(names: list[str], filled: Callable[[str], bool], path: Path, sheet: str | int | None) -> str:
+    """The sheet that is meant: by name, by position from 1, or the only one with data."""
     if not names:
         raise DataError(f"{path.name} has no sheet with cells.", remedy="Save the data in a sheet.")
     if sheet is None:
-        filled = [page for page in book.worksheets if _has_cells(page)]
-        if len(filled) > 1:
-            shown = ", ".join(repr(page.title) for page in filled)
-            raise DataError(f"{path.name} has {len(filled)} sheets with data: {shown}.", remedy="Name one with sheet=.")
-        return filled[0] if filled else book.worksheets[0]
+        full = [name for name in names if filled(name)]
+        if len(full) > 1:
+            shown = ", ".join(map(repr, full))
+            raise DataError(f"{path.name} has {len(full)} sheets with data: {shown}.", remedy="Name one with sheet=.")
+        return full[0] if full else names[0]
     if isinstance(sheet, int):
         if not 1 <= sheet <= len(names):
             raise DataError(
                 f"{path.name} has {len(names)} sheet(s).", remedy=f"sheet={sheet} must be 1 to {len(names)}."
             )
-        return book.worksheets[sheet - 1]
+        return names[sheet - 1]
     if sheet not in names:
         raise DataError(f"{path.name} has no sheet {sheet!r}.", remedy=suggest(sheet, names))
-    return book[sheet]
+    return sheet
 
 
 def _has_cells(page: Any) -> bool:

@@ -389,7 +389,7 @@ BAD_FILES = [
     BadFile("parquet cut off", b"PAR1xxxx", ("not a readable Parquet file",), suffix=".parquet"),
     BadFile("feather cut off", b"ARROW1xx", ("not a readable Feather file",), suffix=".feather"),
     BadFile("unknown ending", GOOD, ("'.rds'", "write.csv"), suffix=".rds"),
-    BadFile("old workbook", b"\xd0\xcf\x11\xe0", ("'.xls'", "Save it as .xlsx"), suffix=".xls"),
+    BadFile("old workbook", b"\xd0\xcf\x11\xe0", ("not a readable Excel 97-2003 file",), suffix=".xls"),
     # -- wide ---------------------------------------------------------------------------------------------------
     BadFile(
         "wide, codes after the end",

@@ -1,10 +1,14 @@
 """Rows kept for a reason: by a mask or by one column."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import alliance_stats as als
+from alliance_stats import DataError
+from alliance_stats.load.keeping import keep
 
 ROWS = pd.DataFrame(
     {"patient": [1, 1, 2, 3], "session": [1, 2, 1, 1], "arm": ["a", "a", "b", None], "x": [1.0, 2, 3, np.nan]}
@@ -73,3 +77,36 @@ def test_the_loss_is_recorded_after_the_steps_of_reading(tmp_path):
     assert flow[["patients_lost", "sessions_lost"]].iloc[-1].tolist() == [1, 2]
     with pytest.raises(ValueError, match="in words"):
         als.keep(got, got["wai"] > 5, because=" ")
+
+
+DATED = pd.DataFrame(
+    {
+        "patient": [1, 1, 1, 2, 2],
+        "session": [1, 2, 3, 1, 2],
+        "date": pd.to_datetime(["2026-01-05", "2026-01-12", None, "2026-02-01T09:30", "2026-02-08"], format="ISO8601"),
+        "wai": [5, None, 4, None, 3],
+    }
+)
+
+
+def test_patients_with_enough_sessions_or_values_keep_all_their_rows():
+    assert keep(DATED, min_sessions=3, because="three sessions")["patient"].tolist() == [1, 1, 1]
+    assert keep(DATED, column="wai", min_sessions=2, because="two ratings")["session"].tolist() == [1, 2, 3]
+    with pytest.raises(DataError, match="No patient has 4 sessions; the most are 3"):
+        keep(DATED, min_sessions=4, because="four")
+    with pytest.raises(ValueError, match="two steps"):
+        keep(DATED, column="wai", equals=5, min_sessions=2, because="x")
+
+
+def test_dates_are_limits_themselves_kept():
+    day = datetime.date(2026, 1, 12)
+    assert keep(DATED, column="date", at_least=day, because="from then on")["session"].tolist() == [2, 1, 2]
+    assert keep(DATED, column="date", at_most=datetime.date(2026, 2, 1), because="until")["patient"].tolist() == [
+        1,
+        1,
+        2,
+    ]
+    with pytest.raises(DataError, match=r"holds dates; the limit is 3\. .*2026-01-31"):
+        keep(DATED, column="date", at_least=3, because="x")
+    with pytest.raises(DataError, match="'session' holds numbers"):
+        keep(DATED, column="session", at_least=day, because="x")
