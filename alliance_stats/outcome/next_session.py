@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
+from alliance_stats.outcome.calibrated import calibrate
 from alliance_stats.outcome.dynamic import dynamic_covariance
 from alliance_stats.outcome.effects import partial_correlation
 from alliance_stats.outcome.engine import fit_nested, quoted
@@ -161,6 +162,7 @@ def fit_next_session(
     therapist: str | None = THERAPIST,
     covariates: Iterable[str] = (),
     correlation: str | None = None,
+    error: float | None = None,
     allow_lookahead: bool = False,
 ) -> NextSessionFit:
     """Model the symptoms of session t + 1 on symptoms, alliance and rupture state of session t.
@@ -195,6 +197,12 @@ def fit_next_session(
         Further columns of session t, numbers or categories.
     correlation : {None, "ar1"}
         Residuals correlated over session numbers.
+    error : float, optional
+        Variance of the measurement error of one alliance score, in squared points: known from elsewhere, or what the
+        items imply (:func:`alliance_stats.reliability.error_variance`). The within part is then that of the alliance
+        to be expected given score and rupture state (:func:`alliance_stats.outcome.calibrated.calibrate`). Without it
+        the alliance enters as if measured without error: its coefficient comes out too near 0, and ``rupture_open``
+        takes over a part of it.
     allow_lookahead : bool
         Accept events of a rule that looks ahead; the result is then a description, not a prediction.
 
@@ -214,7 +222,8 @@ def fit_next_session(
     -----
     A row needs session t + 1 by number: nothing is carried across a missed session. Rows lost are counted by reason.
     ``rupture_open`` is entered beside the alliance of the same session: its coefficient is what an open rupture says
-    beyond the low score that reveals it. Measurement error of the alliance draws the within coefficient towards 0.
+    beyond the low score that reveals it. Measurement error of the alliance draws the within coefficient towards 0 and
+    that of ``rupture_open`` away from the truth, unless `error` is given; the error variance is taken as known.
     Where symptoms also move the later alliance, every centre is biased towards 0, ``"so_far"`` least; ``fit.feedback``
     says whether they do in these sessions. The answer without that bias is :func:`fit_dynamics`.
     With the last symptom score among the covariates the usual standard errors are too small, its own most of all: in
@@ -239,7 +248,7 @@ def fit_next_session(
     require_columns(table, covariates, table_name="sessions")
     if is_linear_function(table[symptom], table[alliance]):
         raise same_series_error(symptom, alliance)
-    table, after = _assembled(table, events, symptom, alliance, centre)
+    table, after, reliability = _assembled(table, events, symptom, alliance, centre, error)
     outcome, (within, between) = f"{symptom}_next", (f"{alliance}_within", f"{alliance}_between")
     terms = [symptom, *([f"{symptom}_first"] if initial else []), within, between]
     if events is not None:
@@ -278,6 +287,8 @@ def fit_next_session(
         "prospective": prospective,
         "verdict": None if events is None else events.attrs.get("verdict"),
         "centre": centre,
+        "error": error,
+        "within_reliability": reliability,
         "left_out": left_out,
         "aliased": list(fit.diagnostics["aliased"]),
     }
@@ -287,28 +298,33 @@ def fit_next_session(
 
 
 def _assembled(
-    table: pd.DataFrame, events: pd.DataFrame | None, symptom: str, alliance: str, centre: str
-) -> tuple[pd.DataFrame, Any]:
-    """The table with every covariate and the next symptom, and the row of the next session (-1: none)."""
+    table: pd.DataFrame, events: pd.DataFrame | None, symptom: str, alliance: str, centre: str, error: float | None
+) -> tuple[pd.DataFrame, Any, float | None]:
+    """The table with every covariate and the next symptom, the row of the next session (-1: none), the reliability."""
     series, patients = pd.factorize(table[PATIENT])
     session, score = table[SESSION].to_numpy(), table[alliance].to_numpy()
     after = lagged_rows(series, session, -1)
     values = table[symptom].to_numpy()
     split = _split(series, session, score, len(patients), centre)
+    states = {} if events is None else rupture_states(table, events)
+    within, reliability = split.within, None
+    if error is not None:
+        about = {} if events is None else events.attrs
+        expected, reliability = calibrate(series, score, states.get("rupture_open"), error, about)
+        within = _split(series, session, expected, len(patients), centre).within
     rated = np.flatnonzero(~np.isnan(values))
     begin = pd.Series(values[rated]).groupby(series[rated]).first().reindex(range(len(patients))).to_numpy()
     new: dict[str, Any] = {
         f"{symptom}_next": np.where(after >= 0, values[np.maximum(after, 0)], np.nan),
         f"{symptom}_first": begin[series],
-        f"{alliance}_within": split.within,
+        f"{alliance}_within": within,
         f"{alliance}_between": split.between,
     }
     if events is not None:
-        states = rupture_states(table, events)
         for name in STATES:
             share = _split(series, session, states[name].astype(np.float64), len(patients), centre).between
             new |= {name: states[name], f"{name}_between": share}
-    return table.assign(**new), after
+    return table.assign(**new), after, reliability
 
 
 def _split(series: Any, session: Any, values: Any, n_series: int, centre: str) -> Split:
@@ -370,6 +386,11 @@ def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list
         notes.append(f"Left out because they are combinations of other terms in the rows used: {named}.")
     if "rupture_open" in data and 0 < data["rupture_open"].sum() < 20:
         notes.append(f"Only {data['rupture_open'].sum():.0f} sessions with an open rupture.")
+    if diagnostics["error"] is None:
+        notes.append(
+            "The alliance is taken as measured without error, so that its coefficient is too near 0 and an open "
+            "rupture's takes over a part of it; error= says how large the error is."
+        )
     if centre != "so_far":
         notes.append("The alliance is centred on the patient's whole course, later sessions included.")
     if diagnostics["boundary"]:

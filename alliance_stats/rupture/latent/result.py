@@ -192,7 +192,7 @@ class LatentRuptures:
 
             Sessions without a score carry the latest values forward; 0 before the first rating that can be judged. For
             sessions that follow no rating they are what was known then. ``attrs`` hold ``prospective``, ``rule``,
-            ``score`` and ``verdict``.
+            ``score``, ``verdict``, and of the parameters ``depth`` and ``within_sd``, in points.
         """
         require_choice(version, VERSIONS, name="version")
         found, so_far = self._posterior, version == "filtered"
@@ -217,7 +217,14 @@ class LatentRuptures:
             table[name] = np.nan_to_num(column)
         table["baseline"] = np.nan
         table.loc[rated, "baseline"] = (found.baseline_so_far if so_far else found.baseline)[mask]
-        table.attrs = {"prospective": so_far, "rule": f"latent_{version}", "score": self.score, "verdict": self.verdict}
+        table.attrs = {
+            "prospective": so_far,
+            "rule": f"latent_{version}",
+            "score": self.score,
+            "verdict": self.verdict,
+            "depth": self.parameters.depth,
+            "within_sd": self.parameters.within_sd,
+        }
         return table
 
     def patterns(self) -> pd.DataFrame:
