@@ -177,7 +177,7 @@ def error_variance(
             remedy="Name the items that the score was made of, and its instrument where items are reversed.",
         )
     residual = dict(zip(components["component"], components["variance"]))["residual"]
-    return float(residual) / answers.values.shape[1] * factor**2
+    return float(residual / answers.values.shape[1] * factor**2)
 
 
 def _harmonic_sessions(table: pd.DataFrame, items: Any, instrument: Any) -> float:
