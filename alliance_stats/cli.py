@@ -88,13 +88,11 @@ def _make_report(study: Path, out: Path, *, force: bool) -> int:
     from alliance_stats.report.writing import write_report
 
     logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # the notes repeat what it says
-    progress = _Progress()
     before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
     try:
-        written = write_report(study, out, force=force, progress=progress)
+        written = write_report(study, out, force=force)
     finally:
         signal.signal(signal.SIGTERM, before)
-        progress.close()
     for sentence in written.headline:
         print(sentence)
     for note in written.notes:
@@ -108,25 +106,6 @@ def _make_report(study: Path, out: Path, *, force: bool) -> int:
 
 def _stop(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
-
-
-class _Progress:
-    """A bar on stderr, and only where stderr is a terminal."""
-
-    def __init__(self) -> None:
-        self._shown = sys.stderr.isatty()
-
-    def __call__(self, step: str, done: int, total: int) -> None:
-        if self._shown:
-            full = round(24 * done / total)
-            sys.stderr.write(f"\r[{'#' * full}{'.' * (24 - full)}] {step:<40.40}")
-            sys.stderr.flush()
-
-    def close(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r" + " " * 70 + "\r")
-            sys.stderr.flush()
-            self._shown = False
 
 
 def _write_table(table: pd.DataFrame, out: Path | None) -> int:

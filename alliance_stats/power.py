@@ -16,6 +16,7 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.simulate.simulated import simulate_study
 from alliance_stats.simulate.study import Study
+from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import THERAPIST, DataError, Seed, generator, require_choice
 from alliance_stats.tables.shares import wilson
 
@@ -33,6 +34,7 @@ def simulate_power(
     rule: str | Rule | None = "previous_2pooled",
     n_studies: int = 200,
     alpha: float = 0.05,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Simulate many studies, analyse each, and count how often a term is significant.
 
@@ -56,6 +58,8 @@ def simulate_power(
         Studies per cell.
     alpha : float
         Level of the two-sided test.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Returns
     -------
@@ -83,11 +87,15 @@ def simulate_power(
         raise ValueError(f"alpha={alpha!r} must lie between 0 and 1.")
     seeds = generator(seed).integers(0, 2**63, n_studies)
     names, values = list(vary or {}), list((vary or {}).values())
+    cells = [dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)]
     rows = []
-    for combination in itertools.product(*values):
-        cell = dict(zip(names, combination, strict=True))
-        found = [_one_study(analyse, term, rule, {**(world or {}), **cell}, int(each)) for each in seeds]
-        rows.append({**cell, **_counted([row for row in found if row is not None], n_studies, alpha)})
+    with bar("Simulating studies", len(cells) * n_studies, show=progress):
+        for cell in cells:
+            found = []
+            for each in seeds:
+                found.append(_one_study(analyse, term, rule, {**(world or {}), **cell}, int(each)))
+                advance()
+            rows.append({**cell, **_counted([row for row in found if row is not None], n_studies, alpha)})
     return pd.DataFrame(rows)
 
 

@@ -12,6 +12,7 @@ from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.tables.arrays import Array
+from alliance_stats.tables.progress import tracked
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
 from alliance_stats.tables.states import STATES
 
@@ -50,6 +51,7 @@ def repair_effect(
     draws: int = 500,
     seed: Seed = 0,
     level: float = 0.95,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """The risk of the event by session `by` if every rupture were repaired, and if none were, among those with one.
 
@@ -70,6 +72,8 @@ def repair_effect(
     seed : int or Generator
     level : float
         Coverage of the percentile intervals.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def repair_effect(
     n_units = int(unit_of_row.max()) + 1
     point = _risks(fit, worlds, fit.coefficients, None, np.ones(n_units))
     random, found, failed = generator(seed), [], 0
-    for _ in range(draws):
+    for _ in tracked(range(draws), "Bootstrap", show=progress):
         weight = np.bincount(random.integers(n_units, size=n_units), minlength=n_units).astype(np.float64)
         sample = _refit(fit, weight[unit_of_row]) if weight[worlds.unit].sum() > 0 else None
         if sample is None:

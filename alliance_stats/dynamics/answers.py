@@ -10,6 +10,7 @@ from alliance_stats.dynamics.fitting import SeriesFit
 from alliance_stats.dynamics.panels import Panel
 from alliance_stats.dynamics.parameters import Layout, Matrices
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.progress import advance
 
 
 def next_state(fit: SeriesFit) -> tuple[FloatArray, FloatArray, IntArray]:
@@ -115,4 +116,5 @@ def bootstrap_ratio(small: SeriesFit, large: Layout, *, draws: int, seed: int) -
         under = small.refit(y=values)
         over = under.refit(large)
         statistics[at] = 2 * (over.log_likelihood - under.log_likelihood)
+        advance()
     return statistics

@@ -5,6 +5,7 @@ A multiverse analysis after Steegen, Tuerlinckx, Gelman & Vanpaemel (2016).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.tables.progress import tracked
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -71,6 +73,7 @@ def fit_multiverse(
     better: str = "lower",
     allow_lookahead: bool = False,
     level: float = 0.95,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """The same estimate under every detection rule and repair target, in one table.
 
@@ -98,6 +101,8 @@ def fit_multiverse(
         Fit rules that look ahead also where the question is a prediction (next session, dropout).
     level : float
         Coverage of the intervals.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Returns
     -------
@@ -129,6 +134,7 @@ def fit_multiverse(
         targets=targets,
         better=better,
         allow_lookahead=allow_lookahead,
+        progress=progress,
     )
     return multiverse_table(found, question=question, score=score, level=level)
 
@@ -164,6 +170,7 @@ def specifications(
     targets: Iterable[str],
     better: str,
     allow_lookahead: bool,
+    progress: bool = False,
 ) -> list[Specification]:
     """Every specification of a multiverse, fitted; arguments as those of `fit_multiverse`."""
     require_choice(question, QUESTIONS, name="question")
@@ -182,14 +189,13 @@ def specifications(
         if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
             raise same_series_error(symptom, score)
     found = []
-    for rule in chosen:
-        for target in targets:
-            variant = replace(rule, **TARGETS[target])
-            head = {"rule": rule.name, "target": target, "prospective": variant.prospective}
-            if question != "outcome" and not variant.prospective and not allow_lookahead:
-                found.append(Specification(head, None, "looks ahead"))
-            else:
-                found.append(_specification(head, sessions, variant, score, question, symptom, endings, better))
+    for rule, target in tracked(list(itertools.product(chosen, targets)), "Fitting each rule", show=progress):
+        variant = replace(rule, **TARGETS[target])
+        head = {"rule": rule.name, "target": target, "prospective": variant.prospective}
+        if question != "outcome" and not variant.prospective and not allow_lookahead:
+            found.append(Specification(head, None, "looks ahead"))
+        else:
+            found.append(_specification(head, sessions, variant, score, question, symptom, endings, better))
     return found
 
 

@@ -15,6 +15,7 @@ from alliance_stats.dynamics.parameters import Matrices, stationary
 from alliance_stats.outcome.reciprocal_data import Study
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.flow import FLOW, Steps, in_words
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.rendering import as_html, as_text
 from alliance_stats.tables.schema import PATIENT, SESSION, VARIANCES_COLUMNS, Seed, generator, require_choice
 from alliance_stats.tables.terms import t_interval, terms_table
@@ -227,7 +228,9 @@ class DynamicsFit:
         smaller = self.fit.refit(replace(self.fit.layout, held=held))
         return replace(self, fit=smaller, diagnostics={**self.diagnostics, "converged": smaller.optimum.converged})
 
-    def compare(self, smaller: DynamicsFit, *, draws: int = 0, seed: int | None = None) -> pd.DataFrame:
+    def compare(
+        self, smaller: DynamicsFit, *, draws: int = 0, seed: int | None = None, progress: bool = True
+    ) -> pd.DataFrame:
         """Likelihood ratio test against a model nested in this one, fitted to the same rows.
 
         Parameters
@@ -239,6 +242,8 @@ class DynamicsFit:
             identified, and no known distribution holds.
         seed : int, optional
             Needed with draws.
+        progress : bool
+            Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
         Returns
         -------
@@ -255,7 +260,8 @@ class DynamicsFit:
         if draws:
             if seed is None:
                 raise ValueError("A bootstrap needs a seed.")
-            drawn = bootstrap_ratio(smaller.fit, self.fit.layout, draws=draws, seed=seed)
+            with bar("Bootstrap", draws, show=progress):
+                drawn = bootstrap_ratio(smaller.fit, self.fit.layout, draws=draws, seed=seed)
             p_value, method = (1 + float((drawn >= statistic).sum())) / (draws + 1), f"bootstrap, {draws} draws"
         else:
             from scipy.special import chdtrc

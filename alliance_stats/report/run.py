@@ -27,8 +27,6 @@ from alliance_stats.tables.terms import glance, tidy, variances
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Progress = Callable[[str, int, int], None]
-
 
 @dataclass
 class Run:

@@ -21,12 +21,13 @@ from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
 from alliance_stats.report.pseudonyms import masked_for
-from alliance_stats.report.run import Progress, Run
+from alliance_stats.report.run import Run
 from alliance_stats.report.sections import open_study
 from alliance_stats.report.steps import check, find_ruptures, read_and_score, study_endings
 from alliance_stats.report.study import StudyError, StudyFile
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.tables.flow import flow
+from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import suggest
 
 _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")
@@ -81,9 +82,7 @@ def detect_study(path: Path) -> pd.DataFrame:
     return masked_for(study, sessions, find_ruptures(study, sessions))
 
 
-def write_report(
-    path: Path, out: Path, *, force: bool = False, progress: Progress = lambda step, done, total: None
-) -> Written:
+def write_report(path: Path, out: Path, *, force: bool = False, progress: bool = True) -> Written:
     """Run the study at `path` and write its report into the folder `out`.
 
     Parameters
@@ -94,8 +93,8 @@ def write_report(
         The folder to write; an earlier report there is replaced as a whole when the new one is complete.
     force : bool
         Replace an earlier report even if some of its files were changed after it was written.
-    progress : callable
-        Called with the step, how many are done, and how many there are.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Raises
     ------
@@ -104,26 +103,29 @@ def write_report(
     DataError
         If the data cannot.
     """
-    total = len(PARTS) + 3
-    progress("reading", 0, total)
     study = open_study(path)
-    with whole_folder(out, force=force) as folder:
-        sessions = read_and_score(study)
-        progress("detecting ruptures", 1, total)
-        run = Run(study, folder, sessions, find_ruptures(study, sessions), study_endings(study, sessions))
-        run.patients = summarise_patients(
-            sessions, run.events, endings=run.endings, measures=symptoms(study, sessions), score=run.score
-        )
-        open_report(run)
-        for done, (step, part) in enumerate(PARTS, start=2):
-            progress(step, done, total)
+    with bar("Report", len(PARTS) + 1, show=progress), whole_folder(out, force=force) as folder:
+        run = _open_run(study, folder)
+        advance(now=PARTS[0][0])
+        for (step, part), following in zip(PARTS, [*(name for name, _ in PARTS[1:]), "writing the page"], strict=True):
             with run.listening(f"While {step}"):
                 part(run)
-        progress("writing the page", total - 1, total)
+            advance(now=following)
         close_report(run)
         _write_page(run)
         _write_manifest(run)
     return Written(tuple(run.headline), tuple(run.notes), len(run.tables), run.n_figures, run.n_undone)
+
+
+def _open_run(study: StudyFile, folder: Path) -> Run:
+    """The study, read and scored, with its ruptures, endings and patients."""
+    sessions = read_and_score(study)
+    run = Run(study, folder, sessions, find_ruptures(study, sessions), study_endings(study, sessions))
+    run.patients = summarise_patients(
+        sessions, run.events, endings=run.endings, measures=symptoms(study, sessions), score=run.score
+    )
+    open_report(run)
+    return run
 
 
 def symptoms(study: StudyFile, sessions: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.cli import _Progress, main
+from alliance_stats.cli import main
 from alliance_stats.report.writing import demo_study
 
 STUDY = str(demo_study())
@@ -87,19 +87,6 @@ def test_a_closed_pipe_is_no_error():
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert done.stdout.startswith("patient,")
     assert "Error" not in done.stderr
-
-
-def test_progress_is_a_bar_on_a_terminal_only(monkeypatch, capsys):
-    bar = _Progress()
-    bar("reading", 1, 2)
-    bar.close()
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    bar = _Progress()
-    bar("reading", 1, 2)
-    assert capsys.readouterr().err == "\r[############............] reading" + " " * 33
-    bar.close()
-    assert capsys.readouterr().err.endswith("\r")
 
 
 INSTRUMENT = """

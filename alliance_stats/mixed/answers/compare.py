@@ -16,13 +16,16 @@ from scipy.special import chdtrc
 from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import Seed, generator
 
 LOWER = 1e-5
 """By how much of deviance a larger model may be worse than a smaller one: what searches leave."""
 
 
-def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | None = None) -> pd.DataFrame:
+def compare(
+    smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | None = None, progress: bool = True
+) -> pd.DataFrame:
     """Likelihood-ratio test of two nested models of the same rows.
 
     Parameters
@@ -33,6 +36,8 @@ def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | Non
         Outcomes simulated under the smaller model for a parametric-bootstrap p value; 0 for none.
     seed : int or Generator
         Needed with `draws`.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Returns
     -------
@@ -108,7 +113,8 @@ def compare(smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | Non
         return table
     if seed is None:
         raise ValueError("A bootstrap draws at random: give seed=.")
-    simulated = bootstrap_statistics(smaller, larger, draws=draws, seed=seed)
+    with bar("Bootstrap", draws, show=progress):
+        simulated = bootstrap_statistics(smaller, larger, draws=draws, seed=seed)
     p_bootstrap = (1 + int(np.sum(simulated >= statistic - 1e-9))) / (1 + len(simulated))
     return table.assign(p_bootstrap=[np.nan, p_bootstrap], draws=[0, len(simulated)])
 
@@ -125,6 +131,7 @@ def bootstrap_statistics(smaller: Fitted, larger: Fitted, *, draws: int, seed: S
         small, large = smaller.refit(y), larger.refit(y[by_rows][order])
         if small.optimum.converged and large.optimum.converged:
             found.append(max(2 * (large.log_likelihood - small.log_likelihood), 0.0))
+        advance()
     return np.array(found)
 
 

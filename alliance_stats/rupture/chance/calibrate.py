@@ -16,6 +16,7 @@ from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 
@@ -89,12 +90,13 @@ def calibrate(
     bounds: tuple[float, float] | None = None,
     step: float | None = None,
     level: float = 0.95,
+    progress: bool = True,
 ) -> Calibration:
     """Choose the size of a rule's fall so that scores without ruptures are flagged at a wanted rate.
 
     Parameters
     ----------
-    sessions, score, rule, draws, seed, null, bounds, step, level
+    sessions, score, rule, draws, seed, null, bounds, step, level, progress
         As in :func:`~alliance_stats.chance_level`; the rule's own size is not used. Rules with run rules signal at
         fixed distances and cannot be calibrated by size.
     rate : float
@@ -133,19 +135,30 @@ def calibrate(
     of_study = judge(series, rule).of_study
     deepest, every = [], []
     template = series
-    for scores in blocks:
-        if scores.shape[1] != template.n_studies or template is series:
-            template = series.tiled(scores.shape[1])
-        drawn = template.with_scores(np.ascontiguousarray(scores.T).ravel())
-        depth = judge(drawn, rule, of_study).depth()
-        deepest.append(np.maximum.reduceat(depth, drawn.start))
-        every.append(depth)
+    with bar("Looking for the size", draws, show=progress):
+        for scores in blocks:
+            if scores.shape[1] != template.n_studies or template is series:
+                template = series.tiled(scores.shape[1])
+            drawn = template.with_scores(np.ascontiguousarray(scores.T).ravel())
+            depth = judge(drawn, rule, of_study).depth()
+            deepest.append(np.maximum.reduceat(depth, drawn.start))
+            every.append(depth)
+            advance(scores.shape[1])
     pool = {"patient": np.sort(np.concatenate(deepest)), "session": np.sort(np.concatenate(every))}
     size = smallest_size(pool[per], rate)
     reached = _rate_at(pool[per], size)
     chosen = replace(rule, size=size)
     chance = chance_level(
-        sessions, score=score, rule=chosen, draws=draws, seed=rng, null=null, bounds=bounds, step=step, level=level
+        sessions,
+        score=score,
+        rule=chosen,
+        draws=draws,
+        seed=rng,
+        null=null,
+        bounds=bounds,
+        step=step,
+        level=level,
+        progress=progress,
     )
     sizes = np.unique(np.r_[np.linspace(0.5, 1.5, 41) * size, size])
     per_draw = np.array([_rate_at(np.sort(part), size) for part in (deepest if per == "patient" else every)])

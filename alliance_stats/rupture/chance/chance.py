@@ -30,6 +30,7 @@ from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Roll, Series, read_series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 
@@ -121,6 +122,7 @@ def chance_level(
     bounds: tuple[float, float] | None = None,
     step: float | None = None,
     level: float = 0.95,
+    progress: bool = True,
 ) -> ChanceLevel:
     """What a rule finds in scores like these when no rupture exists, beside what it found.
 
@@ -148,6 +150,8 @@ def chance_level(
         Grid of the score (1 for whole points, 1/12 for the mean of 12 items, 0 for none); otherwise read off the data.
     level : float
         Coverage of the intervals.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Returns
     -------
@@ -189,7 +193,9 @@ def chance_level(
     series, roll = rated_series(sessions, score)
     observed, judged, ruptures = count_study(series, rule)
     events = label(events_table(judged, ruptures, roll, score=score), rule, score=score)
-    drawn = draw_counts(judged, draws, rng, null, bounds, step)
+    n_draws = draws + draws // 2 if null == "fitted" else draws
+    with bar("Drawing studies without ruptures", n_draws, show=progress):
+        drawn = draw_counts(judged, draws, rng, null, bounds, step)
     found, expected = drawn.found, drawn.expected
     warnings = [*drawn.warnings, *_about(series, observed, expected)]
     ordered = REFERENCES[rule.reference].ordered or UNITS[rule.unit].ordered or bool(rule.run_rules)

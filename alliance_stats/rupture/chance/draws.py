@@ -15,6 +15,7 @@ from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Series
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.progress import advance
 
 BLOCK_RATINGS = 300_000
 """Draws go through the rule in blocks of about so many ratings, small enough for the processor's cache."""
@@ -91,6 +92,7 @@ def count_draws(frame: Frame, like: Judged, blocks: Iterator[FloatArray]) -> Cou
         depths.append(depth_of(judged, ruptures))
         kept.append(statistics(frame, scores) if frame.pairs and frame.scale > 0 else np.zeros((0, draws)))
         done += draws
+        advance(draws)
     return Counts(
         np.concatenate(totals),
         per_patient / done,

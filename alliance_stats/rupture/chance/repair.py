@@ -18,6 +18,7 @@ from alliance_stats.rupture.rules.recovery import change_after_repair, watched
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import read_series
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import CENSORED, STATUSES, DataError, Seed, generator, require_whole
 from alliance_stats.tables.shares import check_level
 
@@ -44,6 +45,7 @@ def chance_of_repair(
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
     step: float | None = None,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """What became of the ruptures found, beside what becomes of as many "ruptures" in scores without any.
 
@@ -51,7 +53,7 @@ def chance_of_repair(
     ----------
     sessions : DataFrame
         SESSIONS of the whole study.
-    score, rule, seed, bounds, step
+    score, rule, seed, bounds, step, progress
         As in :func:`~alliance_stats.chance_level`.
     within : sequence of int
         Sessions after the onset at which the share repaired is asked for.
@@ -94,13 +96,15 @@ def chance_of_repair(
         raise DataError("The rule finds no rupture.", remedy="Choose another rule, or a smaller size.")
     frame = frame_of(series, bounds=rule.bounds if bounds is None else bounds, step=step)
     parts, template, first = [], series, 0
-    for scores in fitted_blocks(frame, fit_null(frame, rng).exact(), draws, rng):
-        if scores.shape[1] != template.n_studies or template is series:
-            template = series.tiled(scores.shape[1])
-        drawn_series = template.with_scores(np.ascontiguousarray(scores.T).ravel())
-        found = _outcomes(judge(drawn_series, rule, judged.of_study), after)
-        parts.append(found._replace(patient=found.patient + first))
-        first += template.n_patients
+    with bar("Drawing studies without ruptures", draws, show=progress):
+        for scores in fitted_blocks(frame, fit_null(frame, rng).exact(), draws, rng):
+            if scores.shape[1] != template.n_studies or template is series:
+                template = series.tiled(scores.shape[1])
+            drawn_series = template.with_scores(np.ascontiguousarray(scores.T).ravel())
+            found = _outcomes(judge(drawn_series, rule, judged.of_study), after)
+            parts.append(found._replace(patient=found.patient + first))
+            first += template.n_patients
+            advance(scores.shape[1])
     pool = Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     observed, expected = _answers(seen, within), _answers(pool, within)
     drawn = np.array([_answers(part, within) for part in _samples(pool, len(seen.time), draws, rng)])

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, as_courses
-from alliance_stats.rupture.latent.fit import Estimate, estimate
+from alliance_stats.rupture.latent.fit import STAGES, Estimate, estimate
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
 from alliance_stats.rupture.latent.result import ABSENT, AMBIGUOUS, SUPPORTED, UNTESTED, LatentRuptures
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, check_sessions, generator, require_choice
 
 LEAST_PATIENTS, LEAST_RATINGS = 10, 3
@@ -28,6 +29,7 @@ def detect_latent(
     min_ratings: int = 2,
     parameters: LatentParameters | None = None,
     seed: Seed = 0,
+    progress: bool = True,
 ) -> LatentRuptures:
     """Probability that a rupture is open at each session, from one model of all patients.
 
@@ -57,6 +59,8 @@ def detect_latent(
     seed : int or Generator
         For the draws behind the estimates, and the series without ruptures behind the thresholds. Given parameters, the
         probabilities depend on no seed, and a patient's on no other patient.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
     Returns
     -------
@@ -108,14 +112,15 @@ def detect_latent(
     if parameters is None:
         _require_enough(courses, score, max(LEAST_RATINGS, min_ratings + 1))
         floor, ceiling = _bounds(bounds, values[rated])
-        fit = estimate(
-            _canonical(courses),
-            floor=floor,
-            ceiling=ceiling,
-            max_length=max_length,
-            seed=number,
-            min_ratings=min_ratings,
-        )
+        with bar("Estimating the latent model", STAGES, show=progress):
+            fit = estimate(
+                _canonical(courses),
+                floor=floor,
+                ceiling=ceiling,
+                max_length=max_length,
+                seed=number,
+                min_ratings=min_ratings,
+            )
         parameters = fit.parameters
     found = posterior(parameters, courses)
     verdict = UNTESTED if fit is None else verdict_of(fit)

@@ -11,6 +11,7 @@ from alliance_stats.rupture.latent.courses import Courses, Floats, Patterns, pat
 from alliance_stats.rupture.latent.draws import imputed, update_rates
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.scan import Shared, shared_by, single_odds, whole_problem, window_prior
+from alliance_stats.tables.progress import advance
 
 FIT_PATIENTS = 1500
 """More patients than this add nothing to the estimates that matters; as many are taken, evenly spaced."""
@@ -31,6 +32,8 @@ CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd")
 COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend")
 STEP = 1e-8
 """Of the forward differences on the optimiser's scale."""
+STAGES = 4
+"""Steps that `estimate` tells the progress bar."""
 RATES = ("onset_rate", "repair_rate")
 RUPTURES = (*RATES, "depth", "depth_cv")
 
@@ -80,9 +83,13 @@ def estimate(
     elif len(sample.n_rated) > 600:  # most of the way on fewer patients
         part = _sample(sample, 400)
         parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
+    advance(now="ruptures")
     parameters, height, converged = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, 40, longest)
+    advance(now="no ruptures")
     null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, 40, 0)
+    advance(now="falls against rises")
     mirrored = mirror_statistic(null, complete, unit, longest)
+    advance(now="rates")
     part = _sample(complete, 800)
     parameters = update_rates(parameters, part, patterns(part), longest, rng)
     return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
