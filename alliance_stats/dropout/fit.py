@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from alliance_stats.dropout.rows import rows_at_risk
 from alliance_stats.hazard.binary import LINKS
 from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
+from alliance_stats.tables.attenuation import WORDS, expected_attenuation
 from alliance_stats.tables.flow import Steps, record, with_step
 from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
 from alliance_stats.tables.states import PROBABILITIES, distrust
@@ -38,6 +40,7 @@ def fit_dropout(
     nodes: int = 25,
     strata: str | None = None,
     penalty: str | None = None,
+    states: Any = None,
 ) -> HazardFit:
     """Fit the cause-specific hazard of an ending.
 
@@ -86,6 +89,9 @@ def fit_dropout(
     penalty : {None, "firth"}
         Firth's (1993) penalised likelihood, for few events or infinite estimates: intervals and p values come from its
         profile (Heinze & Schemper 2001, 2002), patients counting as independent. Not with `cluster` or `random`.
+    states : DataFrame or detector's result, optional
+        STATES, or the result of `detect_latent`, where the intervals hold the states of a rule: the summary then shows
+        beside each rupture state what share of its effect the rule's marks are expected to show.
 
     Returns
     -------
@@ -159,14 +165,29 @@ def fit_dropout(
     job = Job(formula, ending, data, design, event, settings, used)
     try:
         if penalty is not None:
-            return penalised_model(job, model, link, ties)
-        if random is not None:
-            return mixed_model(job, link, nodes) if model == "discrete" else frailty_model(job, ties, frailty, method)
-        return discrete_model(job, link) if model == "discrete" else cox_model(job, ties)
+            fit = penalised_model(job, model, link, ties)
+        elif random is not None:
+            fit = mixed_model(job, link, nodes) if model == "discrete" else frailty_model(job, ties, frailty, method)
+        else:
+            fit = discrete_model(job, link) if model == "discrete" else cox_model(job, ties)
     except ValueError as error:
         if isinstance(error, DataError):
             raise
         raise DataError(str(error), remedy=f"(model of {ending!r}, {int(event.sum())} events)") from error
+    return fit if states is None else _with_attenuation(fit, states)
+
+
+def _with_attenuation(fit: HazardFit, states: Any) -> HazardFit:
+    """The fit with what share of an effect its rupture states are expected to show; rows weigh by their variance."""
+    weight = None
+    if fit.settings["strata"] is None:
+        hazard = np.minimum(fit.predict(), 1.0)
+        weight = hazard if fit.is_cox else hazard * (1 - hazard)
+    lag = (fit.settings["lag"] or 1) - 1
+    found = expected_attenuation(fit.data, fit.design.matrix, fit.terms, states, lag=lag, weight=weight)
+    return replace(
+        fit, diagnostics={**fit.diagnostics, "attenuation": found, "notes": [*fit.diagnostics["notes"], WORDS]}
+    )
 
 
 def _check_choices(

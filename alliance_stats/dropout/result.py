@@ -13,6 +13,7 @@ from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.dropout.rows import predict_rows, residuals
 from alliance_stats.hazard.firth import FirthFit
 from alliance_stats.tables.arrays import Array
+from alliance_stats.tables.attenuation import beside
 from alliance_stats.tables.flow import in_words
 from alliance_stats.tables.rendering import as_html, as_text
 from alliance_stats.tables.schema import VARIANCES_COLUMNS
@@ -44,8 +45,8 @@ class HazardFit:
     data : DataFrame
         The rows used.
     diagnostics : dict
-        Counts of rows and events used and lost, ``events_by_state``, ``flow`` (who was kept, step by step), and
-        ``notes``: what a reader must know before trusting the numbers.
+        Counts of rows and events used and lost, ``events_by_state``, ``flow`` (who was kept, step by step),
+        ``attenuation`` (where `states` were given), and ``notes``: what a reader must know before trusting the numbers.
     random : DataFrame or None
         VARIANCES of the therapist effect.
     random_effects : DataFrame or None
@@ -145,7 +146,7 @@ class HazardFit:
             in_words(used["flow"]),
             f"Errors: {self.settings['errors']}. Ending: {self.settings['definition'] or 'as given'}.",
         ]
-        tables = {"Coefficients": self.tidy()}
+        tables = {"Coefficients": beside(self.tidy(), used.get("attenuation"))}
         if self.random is not None:
             tables["Variance between groups"] = self.random
         broken = [] if self.converged else ["The fit did not converge: do not interpret it."]

@@ -16,6 +16,7 @@ from alliance_stats.outcome.dynamic import dynamic_covariance
 from alliance_stats.outcome.effects import partial_correlation
 from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.outcome.reciprocal import fit_dynamics
+from alliance_stats.tables.attenuation import WORDS, beside, calibrated, expected_attenuation
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
 from alliance_stats.tables.panel import Split, lagged_rows, series_means, split_by_line, split_by_mean, split_so_far
 from alliance_stats.tables.rendering import as_html, as_text
@@ -54,8 +55,10 @@ class NextSessionFit:
         The rows it was fitted to, covariates as they entered.
     diagnostics : dict
         ``rows``, ``patients``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``rule``,
-        ``prospective``, ``centre``, ``left_out`` (constant terms), ``aliased`` (terms left out as combinations of
-        others), the mixed model's ``converged`` and ``boundary``, and ``notes`` in sentences.
+        ``prospective``, ``verdict`` (of a detector), ``calibrated`` (whether the states are calibrated probabilities),
+        ``centre``, ``left_out`` (constant terms), ``aliased`` (terms left out as combinations of others),
+        ``attenuation`` (of each rupture state, where `states` were given), the mixed model's ``converged`` and
+        ``boundary``, and ``notes`` in sentences.
     """
 
     fit: MixedFit
@@ -144,7 +147,8 @@ class NextSessionFit:
         return as_html(*self._shown())
 
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
-        tables = {"Coefficients": self.tidy(), "Effect sizes": self.effects(), "Variances": self.variances()}
+        coefficients = beside(self.tidy(), self.diagnostics["attenuation"])
+        tables = {"Coefficients": coefficients, "Effect sizes": self.effects(), "Variances": self.variances()}
         title = f"{self.formula}; {self.diagnostics['rows']} sessions of {self.diagnostics['patients']} patients"
         return [title, in_words(self.diagnostics[FLOW])], tables, self.notes
 
@@ -155,6 +159,7 @@ def fit_next_session(
     *,
     symptom: str,
     alliance: str,
+    states: Any = None,
     centre: str = "patient",
     initial: bool = True,
     split_states: bool = True,
@@ -172,10 +177,14 @@ def fit_next_session(
     sessions : DataFrame
         SESSIONS.
     events : DataFrame or detector's result, optional
-        EVENTS by a prospective rule; or STATES, or the result of `detect_latent`: the probabilities given the ratings
-        so far then take the place of 0 and 1 (regression calibration). None: without rupture terms.
+        EVENTS by a prospective rule; or the result of `detect_latent`, whose probabilities given the ratings so far
+        take the place of 0 and 1, calibrated on the model's other covariates (see Notes); or STATES, whose
+        probabilities enter as they are. None: without rupture terms.
     symptom, alliance : str
         Columns of `sessions`.
+    states : DataFrame or detector's result, optional
+        STATES, or the result of `detect_latent`, beside EVENTS of a rule: the summary then shows beside each rupture
+        state what share of its effect the rule's marks are expected to show.
     centre : {"patient", "detrend", "so_far"}
         What the within part of the alliance deviates from: the patient's mean; the patient's own line over sessions
         (Wang & Maxwell, 2015); or the mean of the ratings so far, which knows no later session. Where symptoms also
@@ -224,6 +233,10 @@ def fit_next_session(
     ``rupture_open`` is entered beside the alliance of the same session: its coefficient is what an open rupture says
     beyond the low score that reveals it. Measurement error of the alliance draws the within coefficient towards 0 and
     that of ``rupture_open`` away from the truth, unless `error` is given; the error variance is taken as known.
+    Ruptures are uncertain. The marks of a rule show only a part of an effect (`states` says which part). With the
+    result of a detector the states are what all covariates of the row predict for the probability given the whole
+    course (regression calibration; Carroll et al., 2006): later ratings of a patient enter only through the patient's
+    means. The coefficients are then right to a few per cent where the probabilities are: ``docs/states.md``.
     Where symptoms also move the later alliance, every centre is biased towards 0, ``"so_far"`` least; ``fit.feedback``
     says whether they do in these sessions. The answer without that bias is :func:`fit_dynamics`.
     With the last symptom score among the covariates the usual standard errors are too small, its own most of all: in
@@ -242,6 +255,7 @@ def fit_next_session(
     require_choice(centre, CENTRES, name="centre")
     require_choice(correlation, (None, "ar1"), name="correlation")
     covariates = list(covariates)
+    whole = None if events is None or isinstance(events, pd.DataFrame) else events_or_states(events, so_far=False)
     events = None if events is None else events_or_states(events, so_far=True)
     prospective = None if events is None else require_prospective(events, allow_lookahead=allow_lookahead)
     table = check_sessions(sessions, [symptom, alliance])
@@ -251,8 +265,8 @@ def fit_next_session(
     table, after, reliability = _assembled(table, events, symptom, alliance, centre, error)
     outcome, (within, between) = f"{symptom}_next", (f"{alliance}_within", f"{alliance}_between")
     terms = [symptom, *([f"{symptom}_first"] if initial else []), within, between]
-    if events is not None:
-        terms += [*STATES, *(f"{name}_between" for name in STATES if split_states)]
+    found = [name for name in STATES if f"{name}_between" in table]
+    terms += [*found, *(f"{name}_between" for name in found if split_states)]
     terms += [SESSION, *covariates]
     nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
     data, lost = _complete(table, after, outcome, [symptom, alliance, *terms], therapist if nested else None)
@@ -261,6 +275,8 @@ def fit_next_session(
         remedy = "Patients need at least two ratings (three with centre='detrend')."
         raise DataError(f"{alliance!r} does not vary within patients in any usable row.", remedy=remedy)
     used = [name for name in terms if name not in left_out]
+    if whole is not None:
+        data = data.assign(**calibrated(data, used, whole))
     random = f"(1{' + ' + SESSION if slope else ''} | {PATIENT})"
     if nested and 1 < len(data[therapist].unique()) < len(data[PATIENT].unique()):
         data = data.assign(therapist=data[therapist])
@@ -291,7 +307,12 @@ def fit_next_session(
         "within_reliability": reliability,
         "left_out": left_out,
         "aliased": list(fit.diagnostics["aliased"]),
+        "calibrated": whole is not None,
+        "attenuation": None,
     }
+    if states is not None:
+        design = fit.design
+        diagnostics["attenuation"] = expected_attenuation(data.iloc[design.kept], design.user_x(), fit.terms, states)
     diagnostics["notes"] = _notes(diagnostics, data, centre)
     scores = table[[PATIENT, SESSION, alliance, symptom]]
     return NextSessionFit(fit, data, formula, outcome, diagnostics, scores)
@@ -320,10 +341,9 @@ def _assembled(
         f"{alliance}_within": within,
         f"{alliance}_between": split.between,
     }
-    if events is not None:
-        for name in STATES:
-            share = _split(series, session, states[name].astype(np.float64), len(patients), centre).between
-            new |= {name: states[name], f"{name}_between": share}
+    for name in [name for name in STATES if name in states]:
+        share = _split(series, session, states[name].astype(np.float64), len(patients), centre).between
+        new |= {name: states[name], f"{name}_between": share}
     return table.assign(**new), after, reliability
 
 
@@ -391,6 +411,10 @@ def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list
             "The alliance is taken as measured without error, so that its coefficient is too near 0 and an open "
             "rupture's takes over a part of it; error= says how large the error is."
         )
+    if diagnostics["calibrated"]:
+        notes.append("Rupture states are probabilities, calibrated on the other covariates (regression calibration).")
+    if diagnostics["attenuation"]:
+        notes.append(WORDS)
     if centre != "so_far":
         notes.append("The alliance is centred on the patient's whole course, later sessions included.")
     if diagnostics["boundary"]:

@@ -39,10 +39,12 @@ def known_sections() -> dict[str, frozenset[str]]:
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
         "chance": options_of(chance_level, without=("score", "rule", "seed")),
         "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
-        "next_session": options_of(fit_next_session, without=("symptom", "alliance")),
+        "next_session": options_of(fit_next_session, without=("symptom", "alliance", "states")),
         "dynamics": options_of(fit_dynamics, without=("alliance", "measures", "allow_lookahead")),
         "growth": options_of(fit_growth, without=("measure", "pattern")),
-        "dropout": options_of(dropout_intervals, without=("endings",)) | options_of(fit_dropout) | {"formula"},
+        "dropout": options_of(dropout_intervals, without=("endings",))
+        | options_of(fit_dropout, without=("states",))
+        | {"formula"},
         "figures": frozenset({"patients", "before", "after"}),
     }
 

@@ -48,7 +48,7 @@ def expected_states(sessions: pd.DataFrame, ruptures: Any, *, score: str | None)
     if "rupture_begins" in states:
         own = rated.merge(states[[PATIENT, "session", "rupture_begins"]], on=[PATIENT, "session"], how="left")
         values["rupture_begins"] = own["rupture_begins"].to_numpy(dtype=np.float64)
-    patterns = ruptures.patterns() if hasattr(ruptures, "patterns") else None
+    patterns = None if isinstance(ruptures, pd.DataFrame) else ruptures.patterns()
     return Expected(series.owner, series.session, values, len(roll.ids), patterns)
 
 

@@ -66,7 +66,7 @@ def summarise_patients(
     repair needs later sessions. Models of dropout and of the next session take the state known at the time instead.
     """
     measures, patterns = list(measures), None
-    if hasattr(events, "patterns"):
+    if not isinstance(events, pd.DataFrame):
         events, patterns = events.events(), events.patterns()
     elif are_states(events):
         raise DataError(
