@@ -6,6 +6,7 @@ from alliance_stats import figures as figures
 from alliance_stats import instruments as instruments
 from alliance_stats import load as load
 from alliance_stats import mixed as mixed
+from alliance_stats import monitoring as monitoring
 from alliance_stats import multiverse as multiverse
 from alliance_stats import outcome as outcome
 from alliance_stats import power as power
@@ -40,6 +41,7 @@ from alliance_stats.load.reading import read_sessions as read_sessions
 from alliance_stats.mixed.answers.compare import compare as compare
 from alliance_stats.mixed.answers.r_squared import icc as icc
 from alliance_stats.mixed.fit import fit_mixed as fit_mixed
+from alliance_stats.monitoring.watch import monitor as monitor
 from alliance_stats.multiverse.fit import fit_multiverse as fit_multiverse
 from alliance_stats.outcome.growth import fit_growth as fit_growth
 from alliance_stats.outcome.next_session import fit_next_session as fit_next_session

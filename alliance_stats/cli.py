@@ -1,4 +1,4 @@
-"""The command line: ``alliance-stats check | score | detect | report STUDY.toml`` and ``alliance-stats demo``.
+"""The command line: ``alliance-stats check | score | detect | report | monitor STUDY.toml``, ``alliance-stats demo``.
 
 Exit status: 0, all went well; 1, the command ran and found problems in the data; 2, wrong usage or input that cannot
 be read. Errors are one line on stderr. Nothing heavy is imported until a command needs it.
@@ -71,6 +71,44 @@ def _detect(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     return _make_report(options.study, options.out, force=options.force)
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    from alliance_stats.monitoring.pages import draw_pages, every_session, latest, monitor_patients
+    from alliance_stats.monitoring.watch import CAUTION
+    from alliance_stats.report.spreadsheet import write_table
+    from alliance_stats.report.writing import scored_study
+    from alliance_stats.rupture.latent.detect import detect_latent
+    from alliance_stats.rupture.latent.parameters import read_parameters
+
+    if (options.parameters is None) == (options.estimate is None):
+        return _fail("monitor needs --parameters FILE of an earlier study, or --estimate FILE to write them.", UNUSABLE)
+    sessions, score, names = scored_study(options.study)
+    if options.estimate is not None:
+        latent = detect_latent(sessions, score=score)
+        latent.parameters.save(options.estimate)
+        print(f"{_shown(options.estimate)}: from {len(names)} patients. {latent.summary().splitlines()[1].strip()}")
+        return OK
+    wanted = None
+    if options.patient is not None:
+        wanted = [one for one in names if str(one) == options.patient]
+        if not wanted:
+            return _fail(f"there is no patient {options.patient!r} in {options.study}.", PROBLEMS)
+    watched = monitor_patients(
+        sessions,
+        parameters=read_parameters(options.parameters),
+        score=score,
+        patients=wanted,
+        n_sessions=options.sessions,
+        false_alarm=options.false_alarm,
+    )
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        write_table(every_session(watched, names), options.out / "sessions.csv")
+        draw_pages(watched, names, options.out)
+        print(f"{_shown(options.out)}: {len(watched)} patient(s).", file=sys.stderr)
+    print(CAUTION, file=sys.stderr)
+    return _write_table(latest(watched, names).round(4), None)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -165,6 +203,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write (default: print it)")
     report = _add(commands, "report", _report, "run the whole path and write an HTML report, tables and figures")
     report.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+    monitor = _add(
+        commands, "monitor", _monitor, "say after the latest session of each patient whether a rupture is open"
+    )
+    monitor.add_argument("--parameters", type=Path, metavar="FILE", help="JSON file of an earlier study's parameters")
+    monitor.add_argument("--estimate", type=Path, metavar="FILE", help="write that file from this study instead")
+    monitor.add_argument("--patient", metavar="ID", help="one patient only (default: all)")
+    monitor.add_argument("--sessions", type=int, default=20, metavar="N", help="length of a therapy (default: 20)")
+    monitor.add_argument("--false-alarm", type=float, default=0.05, metavar="RATE", help="per therapy (default: 0.05)")
+    monitor.add_argument("--out", type=Path, metavar="DIR", help="also write a picture of each patient, and a table")
     demo = commands.add_parser("demo", help="the whole path on the simulated study that is shipped")
     demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-report"), help="default: demo-report")
     demo.set_defaults(run=_demo)

@@ -14,7 +14,7 @@ FLOORS = {
     **dict.fromkeys(
         ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "figures"], 2
     ),
-    **dict.fromkeys(["multiverse", "power", "report"], 3),
+    **dict.fromkeys(["multiverse", "power", "monitoring", "report"], 3),
     **dict.fromkeys(["cli", "__init__", "__main__"], 4),
 }
 # Rooms within a room: what each may import of the others beside it. Files directly in the room sit above them.
@@ -132,7 +132,7 @@ def test_every_public_name_loads_and_is_listed_once():
             assert getattr(place, name) is not None
             assert name not in seen, f"{name} is public in {seen[name]} and in {place.__name__}"
             seen[name] = place.__name__
-    assert 30 <= len([name for name in alliance_stats.__all__ if name not in FLOORS]) <= 48
+    assert 30 <= len([name for name in alliance_stats.__all__ if name not in FLOORS]) <= 50
 
 
 def test_no_module_has_the_name_of_a_root_function():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,7 @@ from alliance_stats.report.part_dynamics import relate_both_ways
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
-from alliance_stats.report.pseudonyms import masked_for
+from alliance_stats.report.pseudonyms import masked_for, names_of
 from alliance_stats.report.run import Run
 from alliance_stats.report.sections import open_study
 from alliance_stats.report.steps import check, find_ruptures, read_and_score, study_endings
@@ -28,7 +28,7 @@ from alliance_stats.report.study import StudyError, StudyFile
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.tables.flow import flow
 from alliance_stats.tables.progress import advance, bar
-from alliance_stats.tables.schema import suggest
+from alliance_stats.tables.schema import PATIENT, suggest
 
 _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")
 
@@ -66,6 +66,13 @@ class Written:
 def check_study(path: Path) -> pd.DataFrame:
     """Every problem of the study's files, one row each; empty where there is none."""
     return check(open_study(path))
+
+
+def scored_study(path: Path) -> tuple[pd.DataFrame, str, Mapping[Any, str]]:
+    """SESSIONS of the study with its scores, the score of ``[detect]``, and what each patient is called in print."""
+    study = open_study(path)
+    sessions = read_and_score(study)
+    return sessions, str(study.section("detect")["score"]), names_of(study, sessions, PATIENT)
 
 
 def score_study(path: Path) -> pd.DataFrame:
