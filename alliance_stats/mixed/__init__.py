@@ -24,7 +24,7 @@ What differs
   ``"car1"`` (phi to the difference in continuous time, phi >= 0) within the inner grouping factor, as nlme's
   ``corAR1(form = ~session | patient)`` and ``corCAR1``, but below a second grouping factor as well. Rows may carry
   prior ``weights``. One residual variance is shared by all rows: nlme's ``varIdent`` is not offered (see below).
-* At most two grouping factors, nested or crossed (patients who change therapist), with at most four random effects
+* At most four grouping factors, nested or crossed (patients who change therapist), with at most four random effects
   each.
 * Columns are centred and scaled inside and mapped back exactly, so that a calendar year as time costs nothing;
   nothing of it shows in a result (``diagnostics["centred_scaled"]`` tells what was used).

@@ -35,8 +35,8 @@ def fit_mixed(
     ----------
     formula : str
         In lme4's syntax: ``"y ~ x1 * x2 + C(arm) + (1 + time | patient) + (1 | therapist)"``; ``||``, ``0 +`` and
-        ``(1 | therapist/patient)`` as there. At most two grouping factors, nested or crossed, with at most four random
-        effects each. Terms hold columns, numbers, operators, comparisons and the transforms ``I C center scale
+        ``(1 | clinic/therapist/patient)`` as there. At most four grouping factors, nested or crossed, with at most four
+        random effects each. Terms hold columns, numbers, operators, comparisons and the transforms ``I C center scale
         standardize poly bs cs cc cr log log2 log10 log1p exp expm1 sqrt abs sin cos``, nothing else: a formula may come
         from a study file, and can run no code. ``I(x^2)`` is the square, as in R; text is a factor, and text that looks
         like numbers is refused.

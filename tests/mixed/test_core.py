@@ -103,7 +103,7 @@ def test_formula_reads_lme4_syntax():
         ("y ~ x + (1 | g + h)", "no grouping factor"),
         ("y ~ x + (1 | g", "not closed"),
         ("y ~ x + (1 | g) + (1 | g)", "is given twice"),
-        ("y ~ (1 | a) + (1 | b) + (1 | c)", "3 grouping factors"),
+        ("y ~ (1 | a) + (1 | b) + (1 | c) + (1 | x) + (1 | g)", "5 grouping factors"),
     ],
 )
 def test_bad_formulas_are_refused_in_words(formula, words):

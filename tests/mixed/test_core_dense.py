@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.linalg import block_diag
 
-from alliance_stats.mixed.answers.effects import outer_of_row
 from alliance_stats.mixed.design.build import build_design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.model import build_model
@@ -26,6 +26,9 @@ STRUCTURES = {
     "therapist_apart": "y ~ t + x + (1 + t | patient) + (1 + t || therapist)",
     "transfers": "y ~ t + x + (1 + t | patient) + (1 | switched)",
     "transfers_slopes": "y ~ t + x + (1 | patient) + (1 + t | switched)",
+    "clinics": "y ~ t + x + (1 + t | patient) + (1 | therapist) + (1 + x | clinic)",
+    "clinics_transfers": "y ~ t + x + (1 | patient) + (1 + t | switched) + (1 | clinic)",
+    "raters": "y ~ t + x + (1 + t | patient) + (1 | switched) + (1 | clinic) + (1 | rater)",
     "no_fixed_intercept": "y ~ 0 + t + x + (1 | patient)",
 }
 OPTIONS = {
@@ -50,6 +53,8 @@ def study(seed=0, patients=9, therapists=3):
     data["x"] = rng.normal(size=n) + 3
     data["w"] = rng.uniform(0.5, 2, n)
     data["switched"] = np.where(rng.uniform(size=n) < 0.3, "t0", data["therapist"])
+    data["clinic"] = data["therapist"].map(lambda name: "c1" if name == "t2" else "c0")
+    data["rater"] = rng.integers(0, 4, n)
     effect = {patient: rng.normal(size=2) for patient in data["patient"].unique()}
     shift = np.array([effect[p][0] + 0.2 * effect[p][1] * t for p, t in zip(data["patient"], data["t"])])
     data["y"] = 20 + 0.5 * data["t"] - data["x"] + 2 * shift + rng.normal(size=n)
@@ -59,15 +64,14 @@ def study(seed=0, patients=9, therapists=3):
 def parameters(model, seed):
     """Some admissible variance parameters, internal and relative."""
     rng = np.random.default_rng(seed)
-    np.zeros(len(model.parameters))
-    a, r = len(model.design.effects), len(model.outer_columns)
+    a = len(model.design.effects)
 
     def spd(q):
         root = rng.normal(size=(q, q))
         return root @ root.T + 0.1 * np.eye(q)
 
-    inner, outer = spd(a), spd(r) if r else None
-    return model.vector(inner, outer, 0.45)
+    inner, outer = spd(a), [spd(len(columns)) for columns in model.design.outer_columns]
+    return model.vector(inner, block_diag(*outer) if outer else None, 0.45)
 
 
 def dense(model, theta, sigma2):
@@ -78,9 +82,8 @@ def dense(model, theta, sigma2):
     same = same[:, None] == same
     v = (design.effects.T @ inner @ design.effects) * same
     if outer is not None:
-        level = effects_outer(model)
-        u = design.effects[list(model.outer_columns)]
-        v = v + (u.T @ outer @ u) * (level[:, None] == level)
+        u = outer_design(design)
+        v = v + u.T @ outer_prior(design, outer) @ u
     r = np.eye(design.n)
     if model.pairs is not None:
         gap = np.abs(design.time[:, None] - design.time) / model.pairs.unit
@@ -100,11 +103,23 @@ def dense(model, theta, sigma2):
     return value + model.offset
 
 
-def effects_outer(model):
-    class Holder:
-        design = model.design
+def outer_design(design):
+    """Z of the outer factors, (effects of all levels, n), factor by factor and level by level."""
+    parts = []
+    for codes, columns in zip(design.grouping.outer_of_row, design.outer_columns):
+        for level in np.unique(codes):
+            parts.append(design.effects[list(columns)] * (codes == level))
+    return np.vstack(parts)
 
-    return outer_of_row(Holder)
+
+def outer_prior(design, outer):
+    """The covariance of all outer effects, in the order of `outer_design`."""
+    parts, first = [], 0
+    for codes, columns in zip(design.grouping.outer_of_row, design.outer_columns):
+        own = slice(first, first + len(columns))
+        parts += [outer[own, own]] * len(np.unique(codes))
+        first += len(columns)
+    return block_diag(*parts)
 
 
 def model_of(structure, option, seed=0):
@@ -147,7 +162,7 @@ def test_gradient_is_the_slope_of_the_deviance(structure, option):
 
 
 @pytest.mark.parametrize("option", ["plain", "ml", "ar1", "car1", "weights"])
-@pytest.mark.parametrize("structure", ["slope", "apart", "therapist_slopes", "transfers"])
+@pytest.mark.parametrize("structure", ["slope", "apart", "therapist_slopes", "transfers", "clinics_transfers"])
 def test_deviance_in_the_users_units(structure, option):
     """The same criterion written in absolute variances of uncentred columns, with its gradient."""
     data = study(5, patients=12)
@@ -166,7 +181,9 @@ def test_deviance_in_the_users_units(structure, option):
 
 
 @pytest.mark.parametrize("option", ["plain", "ar1", "weights"])
-@pytest.mark.parametrize("structure", ["slope", "therapists", "therapist_slopes", "transfers", "transfers_slopes"])
+@pytest.mark.parametrize(
+    "structure", ["slope", "therapists", "therapist_slopes", "transfers", "transfers_slopes", "clinics", "raters"]
+)
 def test_predictions_are_henderson_s(structure, option):
     """Random effects, their conditional SDs and prediction errors by the definition, from the explicit V."""
     data = study(2, patients=14, therapists=4)
@@ -180,13 +197,8 @@ def test_predictions_are_henderson_s(structure, option):
         z[row, group[row] * a : (group[row] + 1) * a] = design.effects[:, row]
     prior = np.kron(np.eye(design.grouping.n_inner), inner)
     if outer is not None:
-        level, r = outer_of_row(fit), len(outer)
-        u = np.zeros((n, r * design.grouping.n_outer))
-        for row in range(n):
-            u[row, level[row] * r : (level[row] + 1) * r] = design.effects[list(model.outer_columns), row]
-        z = np.hstack([z, u])
-        zeros = np.zeros((len(prior), u.shape[1]))
-        prior = np.block([[prior, zeros], [zeros.T, np.kron(np.eye(design.grouping.n_outer), outer)]])
+        z = np.hstack([z, outer_design(design).T])
+        prior = block_diag(prior, outer_prior(design, outer))
     residual = np.eye(n)
     if model.pairs is not None:
         same = group[:, None] == group

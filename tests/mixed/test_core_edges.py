@@ -43,8 +43,7 @@ def best_known(fit):
             root[np.tril_indices(q)] = z[at : at + q * (q + 1) // 2]
             at += q * (q + 1) // 2
             if block.outer:
-                places = [model.outer_columns.index(column) for column in block.columns]
-                outer[np.ix_(places, places)] = root @ root.T
+                outer[np.ix_(block.places, block.places)] = root @ root.T
             else:
                 inner[np.ix_(block.columns, block.columns)] = root @ root.T
         return model.vector(inner, outer if r else None, np.tanh(z[-1]))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alliance_stats.mixed.answers.effects import outer_of_row
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import Seed, generator
@@ -30,14 +29,16 @@ def simulate_outcomes(fit: Fitted, *, draws: int, seed: Seed) -> Iterator[FloatA
     design = fit.design
     mean = fit.optimum.deviance.beta @ design.x * design.y_scale + design.y_centre
     columns = design.user_effects()
-    inner = design.grouping.inner_of_row()
+    outer = dict(zip(design.outer_factors, design.grouping.outer_of_row))
+    at = {factor: codes - codes.min(initial=0) for factor, codes in outer.items()} | {
+        design.inner_factor: design.grouping.inner_of_row()
+    }
     roots = [_root(cov) for cov in fit.covariances]
     for _ in range(draws):
         y = mean + _noise(fit, random)
         for block, root in zip(design.blocks, roots):
-            levels = design.grouping.n_outer if block.outer else design.grouping.n_inner
-            effect = random.standard_normal((levels, len(root))) @ root.T
-            rows = outer_of_row(fit) if block.outer else inner
+            rows = at[block.factor]
+            effect = random.standard_normal((int(rows.max()) + 1, len(root))) @ root.T
             y = y + np.einsum("nq,nq->n", columns[:, list(block.columns)], effect[rows])
         yield y
 

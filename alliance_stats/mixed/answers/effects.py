@@ -16,7 +16,7 @@ POPULATION = "population"
 
 
 def modes(fit: Fitted) -> tuple[FloatArray, FloatArray | None]:
-    """Conditional modes in internal units: (a, m) of the inner factor and (r, J) of the outer one."""
+    """Conditional modes in internal units: (a, m) of the inner factor and (r, J) of all outer ones in turn."""
     model, deviance = fit.model, fit.optimum.deviance
     inner, outer, _ = model.matrices(fit.optimum.theta)
     weight = np.append(-deviance.beta, 1.0)
@@ -43,19 +43,18 @@ def random_effects(fit: Fitted) -> dict[str, pd.DataFrame]:
     cov_b, cov_c = conditional_covariances(fit)
     tables: dict[str, pd.DataFrame] = {}
     for factor in dict.fromkeys(block.factor for block in design.blocks):
-        outer = factor == design.outer_factor
-        labels = design.grouping.outer_labels if outer else design.grouping.labels
+        labels, levels = levels_of(fit, factor)
         columns: dict[str, FloatArray] = {}
         for block in design.blocks:
             if block.factor != factor:
                 continue
             chosen = list(block.columns)
             back = design.effect_map[np.ix_(chosen, chosen)] * design.y_scale
-            if outer and c is not None and cov_c is not None:
-                places = [fit.model.outer_columns.index(column) for column in chosen]
-                mode, cov = c[places], cov_c[np.ix_(places, places)]
+            own = np.ix_(block.places, block.places)
+            if block.outer and c is not None and cov_c is not None:
+                mode, cov = c[list(block.places), levels], cov_c[own][..., levels]
             else:
-                mode, cov = b[chosen], cov_b[np.ix_(chosen, chosen)]
+                mode, cov = b[chosen], cov_b[own]
             mode = back @ mode
             variance = np.einsum("ab,bcm,ac->am", back, cov, back) * fit.optimum.deviance.sigma2
             for place, name in enumerate(block.names):
@@ -76,8 +75,7 @@ def _row_values(fit: Fitted, level: str | None) -> FloatArray:
     """Fitted values in the order used, user's units."""
     design = fit.design
     level = design.inner_factor if level is None else level
-    known = [POPULATION, design.inner_factor, *([design.outer_factor] if design.outer_factor else [])]
-    require_choice(level, known, name="level")
+    require_choice(level, (POPULATION, *design.factors), name="level")
     value = fit.optimum.deviance.beta @ design.x
     if level != POPULATION:
         b, c = modes(fit)
@@ -86,16 +84,21 @@ def _row_values(fit: Fitted, level: str | None) -> FloatArray:
             value = value + np.einsum("an,an->n", design.effects, b[:, at])
         if c is not None:
             chosen = design.effects[list(fit.model.outer_columns)]
-            value = value + np.einsum("rn,rn->n", chosen, c[:, outer_of_row(fit)])
+            for factor, at in zip(design.outer_factors, design.grouping.outer_of_row):
+                if factor in design.included(level):
+                    value = value + np.einsum("rn,rn->n", chosen, c[:, at])
     return value * design.y_scale + design.y_centre
 
 
-def outer_of_row(fit: Fitted) -> Any:
-    """The outer level of each row, in the order used."""
-    grouping = fit.design.grouping
-    if grouping.outer_of_row is not None:
-        return grouping.outer_of_row
-    return np.repeat(grouping.outer_of_inner(), grouping.counts)
+def levels_of(fit: Fitted, factor: str) -> tuple[Any, slice]:
+    """The labels of a factor's levels, and their places among the levels of all outer factors."""
+    design = fit.design
+    if factor == design.inner_factor:
+        return design.grouping.labels, slice(None)
+    number = design.outer_factors.index(factor)
+    first = sum(len(labels) for labels in design.grouping.outer_labels[:number])
+    labels = design.grouping.outer_labels[number]
+    return labels, slice(first, first + len(labels))
 
 
 def as_series(fit: Fitted, values: FloatArray, name: str) -> pd.Series:

@@ -48,11 +48,9 @@ class MarginalBlock:
 def block_starts(fit: Fitted) -> IntArray:
     """The first row of each independent block, rows in the order used."""
     grouping = fit.design.grouping
-    if grouping.crossed:
+    if grouping.block_starts is None:
         return np.zeros(1, dtype=np.int64)
-    if grouping.outer_starts is not None:
-        return np.asarray(grouping.starts[grouping.outer_starts])
-    return grouping.starts
+    return np.asarray(grouping.starts[grouping.block_starts])
 
 
 def check_size(fit: Fitted, *, method: str) -> None:
@@ -71,19 +69,17 @@ def marginal_blocks(fit: Fitted, *, derivatives: bool = False) -> Iterator[Margi
     sigma2 = optimum.deviance.sigma2
     inner, outer, rho = model.matrices(optimum.theta)
     inner_of_row = design.grouping.inner_of_row()
-    outer_of_row = design.grouping.outer_of_row
     residual = design.y - optimum.deviance.beta @ design.x
     starts = block_starts(fit)
     for start, stop in zip(starts, np.append(starts[1:], design.n)):
         rows = slice(int(start), int(stop))
         a = design.effects[:, rows].T
         same_inner = _same(inner_of_row[rows])
-        u = a[:, list(model.outer_columns)]
-        same_outer = None if outer_of_row is None else _same(outer_of_row[rows])
+        u, same_outer = a[:, list(model.outer_columns)], _same_outer(fit, rows)
         noise = _Noise(fit, rows, same_inner, rho)
         covariance = sigma2 * ((a @ inner @ a.T) * same_inner + noise.value)
         if outer is not None:
-            covariance += sigma2 * _masked(u @ outer @ u.T, same_outer)
+            covariance += sigma2 * _outer_part(u, outer, same_outer)
         changes: list[FloatArray] = []
         bends: dict[tuple[int, int], FloatArray] = {}
         if derivatives:
@@ -91,7 +87,7 @@ def marginal_blocks(fit: Fitted, *, derivatives: bool = False) -> Iterator[Margi
                 if parameter.kind == "inner":
                     changes.append(_outer_product(a, parameter.i, parameter.j) * same_inner)
                 elif parameter.kind == "outer":
-                    changes.append(_masked(_outer_product(u, parameter.i, parameter.j), same_outer))
+                    changes.append(_outer_product(u, parameter.i, parameter.j) * same_outer[parameter.i])
             changes.append(noise.value)
             if model.pairs is not None:
                 last = len(changes)
@@ -128,10 +124,7 @@ def whitened_residuals(fit: Fitted, *, most_groups: int = 2000) -> list[FloatArr
         covariance = a @ inner @ a.T + _Noise(fit, rows, np.ones((len(a), len(a))), rho).value
         if outer is not None:
             u = a[:, list(model.outer_columns)]
-            outer_of_row = design.grouping.outer_of_row
-            covariance = covariance + _masked(
-                u @ outer @ u.T, None if outer_of_row is None else _same(outer_of_row[rows])
-            )
+            covariance = covariance + _outer_part(u, outer, _same_outer(fit, rows))
         root = np.linalg.cholesky(optimum.deviance.sigma2 * covariance)
         found.append(np.asarray(solve_triangular(root, residual[rows], lower=True, check_finite=False)))
     return found
@@ -141,8 +134,15 @@ def _same(codes: IntArray) -> FloatArray:
     return np.asarray(codes[:, None] == codes[None, :], dtype=np.float64)
 
 
-def _masked(matrix: FloatArray, same: FloatArray | None) -> FloatArray:
-    return matrix if same is None else np.asarray(matrix * same)
+def _same_outer(fit: Fitted, rows: slice) -> list[FloatArray]:
+    """For every row of T: which rows share the level of its factor."""
+    masks = [_same(codes) for codes in fit.design.grouping.outer_of_row[:, rows]]
+    return [mask for mask, own in zip(masks, fit.design.outer_columns) for _ in own]
+
+
+def _outer_part(u: FloatArray, outer: FloatArray, same: list[FloatArray]) -> FloatArray:
+    """U T U' over the outer levels."""
+    return np.asarray(sum(mask * np.outer(u[:, i], u @ outer[i]) for i, mask in enumerate(same)))
 
 
 def _outer_product(columns: FloatArray, i: int, j: int) -> FloatArray:

@@ -11,9 +11,10 @@ import pandas as pd
 from alliance_stats.mixed.answers import effects
 from alliance_stats.mixed.design.columns import ColumnPlan, columns_of
 from alliance_stats.mixed.design.grouping import factor_of
+from alliance_stats.mixed.engine.crossed import Crossed
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df
-from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import DataError, require_choice, require_columns
 from alliance_stats.tables.shares import check_level
@@ -22,12 +23,15 @@ from alliance_stats.tables.terms import t_interval
 
 @dataclass(frozen=True)
 class _NewRows:
-    """New rows in internal units: fixed columns, effect columns, and the levels they belong to (-1: never seen)."""
+    """New rows in internal units: fixed columns, effect columns, and the levels they belong to (-1: never seen).
+
+    `outer` has a row for each outer factor, levels of all of them numbered through.
+    """
 
     x: FloatArray
     effects: FloatArray
     inner: IntArray
-    outer: IntArray | None
+    outer: IntArray
 
 
 def predict(
@@ -41,8 +45,7 @@ def predict(
 ) -> pd.DataFrame:
     """See :meth:`alliance_stats.mixed.MixedFit.predict`."""
     design = fit.design
-    known = [effects.POPULATION, design.inner_factor, *([design.outer_factor] if design.outer_factor else [])]
-    require_choice(level, known, name="level")
+    require_choice(level, (effects.POPULATION, *design.factors), name="level")
     require_choice(interval, (None, "confidence", "prediction"), name="interval")
     require_choice(new_groups, ("population", "error"), name="new_groups")
     check_level(coverage, name="coverage")
@@ -67,8 +70,9 @@ def predict(
 def _rows_used(fit: Fitted) -> tuple[pd.Index, IntArray, _NewRows]:
     design = fit.design
     order = np.argsort(design.kept, kind="stable")
-    outer = effects.outer_of_row(fit)[order] if design.outer_factor is not None else None
-    rows = _NewRows(design.x[:, order], design.effects[:, order], design.grouping.inner_of_row()[order], outer)
+    grouping = design.grouping
+    codes = (grouping.inner_of_row()[order], grouping.outer_of_row[:, order])
+    rows = _NewRows(design.x[:, order], design.effects[:, order], *codes)
     return design.index[design.kept[order]], np.arange(design.n), rows
 
 
@@ -83,7 +87,7 @@ def _rows_of(
     if with_effects:
         needed += [name for term in design.formula.random for name in variables_of(term.lhs)]
     if level != effects.POPULATION:
-        wanted = {design.inner_factor, design.outer_factor} if level == design.inner_factor else {design.outer_factor}
+        wanted = design.included(level)
         factors = {term.factor: term.group for term in design.formula.random if term.factor in wanted}
         needed += [name for group in factors.values() for name in group]
     needed = list(dict.fromkeys(needed))
@@ -97,11 +101,12 @@ def _rows_of(
         for block in design.blocks:
             for place, column in zip(block.columns, columns_of(block.plan, table)):
                 raw[place] = column
-    codes = {name: _levels(table, group, *_known(fit, name), new_groups) for name, group in factors.items()}
-    unseen = np.full(len(table), -1, dtype=np.int64)
-    inner = codes.get(design.inner_factor, unseen)
-    outer = None if design.outer_factor is None else codes.get(design.outer_factor, unseen)
-    return data.index, complete, _NewRows(x, _internal(raw, design.effect_map), inner, outer)
+    codes = np.full((len(design.factors), len(table)), -1, dtype=np.int64)
+    for name, group in factors.items():
+        labels, places = effects.levels_of(fit, name)
+        own = _levels(table, group, name, labels, new_groups)
+        codes[design.factors.index(name)] = np.where(own < 0, own, own + (places.start or 0))
+    return data.index, complete, _NewRows(x, _internal(raw, design.effect_map), codes[0], codes[1:])
 
 
 def _fixed_columns(fit: Fitted, table: pd.DataFrame) -> FloatArray:
@@ -115,11 +120,6 @@ def _fixed_columns(fit: Fitted, table: pd.DataFrame) -> FloatArray:
 
 def _internal(columns: FloatArray, back: FloatArray) -> FloatArray:
     return back.T @ columns
-
-
-def _known(fit: Fitted, factor: str) -> tuple[str, Any]:
-    grouping = fit.design.grouping
-    return factor, grouping.outer_labels if factor == fit.design.outer_factor else grouping.labels
 
 
 def _levels(table: pd.DataFrame, group: tuple[str, ...], factor: str, labels: Any, new_groups: str) -> IntArray:
@@ -152,53 +152,84 @@ def _predict_rows(fit: Fitted, rows: _NewRows, level: str, interval: str | None)
     """
     deviance, model = fit.optimum.deviance, fit.model
     inner, outer, _ = model.matrices(fit.optimum.theta)
-    columns = list(model.outer_columns)
+    design, columns = fit.design, list(model.outer_columns)
     value = deviance.beta @ rows.x
-    spread = np.zeros(rows.x.shape[1])
-    follow = rows.x.copy()
-    at_inner = level == fit.design.inner_factor
+    at_inner = level == design.inner_factor
     seen_inner = rows.inner >= 0 if at_inner else np.zeros(len(rows.inner), dtype=bool)
-    with_outer = outer is not None and level != effects.POPULATION and rows.outer is not None
-    seen_outer = rows.outer >= 0 if with_outer and rows.outer is not None else np.zeros(len(rows.inner), dtype=bool)
+    used = [k for k, name in enumerate(design.outer_factors) if name in design.included(level)]
     b, c = effects.modes(fit)
     if at_inner:
         value = value + _chosen(rows.effects, b, rows.inner, seen_inner)
-    if with_outer and c is not None and rows.outer is not None:
-        value = value + _chosen(rows.effects[columns], c, rows.outer, seen_outer)
+    for k in used:
+        if c is not None:
+            value = value + _chosen(rows.effects[columns], c, rows.outer[k], rows.outer[k] >= 0)
+    spread = np.zeros(rows.x.shape[1])
     if interval is None:
         return value, spread
-    held, cov_c = effects.conditional_covariances(fit)
-    evaluation = deviance.evaluation
-    if level != effects.POPULATION:
-        if at_inner:
-            i = rows.inner[seen_inner]
-            z = rows.effects[:, seen_inner]
-            spread[seen_inner] += np.einsum("an,abn,bn->n", z, held[:, :, i], z)
-            follow[:, seen_inner] -= np.einsum("apn,an->pn", evaluation.inner_cross[:, :-1, i], inner @ z)
-            new = ~seen_inner
-            spread[new] += np.einsum("an,ab,bn->n", rows.effects[:, new], inner, rows.effects[:, new])
-        if outer is not None and cov_c is not None and rows.outer is not None and evaluation.level is not None:
-            u = rows.effects[columns]
-            j, z = rows.outer[seen_outer], u[:, seen_outer]
-            spread[seen_outer] += np.einsum("rn,rsn,sn->n", z, cov_c[:, :, j], z)
-            follow[:, seen_outer] -= np.einsum("rpn,rn->pn", evaluation.level.cross[:, :-1, j], outer @ z)
-            new = ~seen_outer
-            spread[new] += np.einsum("rn,rs,sn->n", u[:, new], outer, u[:, new])
-            both = seen_inner & seen_outer
-            if both.any():  # Cov(b_i, c_j | y) = -D A_i'V^-1 U_j T
-                shared = evaluation.level.pair_cross(rows.inner[both], rows.outer[both])
-                spread[both] -= 2 * np.einsum("an,arn,rn->n", inner @ rows.effects[:, both], shared, outer @ u[:, both])
-    if interval == "prediction" and not at_inner:  # a new group
-        spread += np.einsum("an,ab,bn->n", rows.effects, inner, rows.effects)
-        if outer is not None and level == effects.POPULATION:
-            spread += np.einsum("rn,rs,sn->n", rows.effects[columns], outer, rows.effects[columns])
+    follow = rows.x.copy()
+    if at_inner:
+        held, _ = effects.conditional_covariances(fit)
+        i, z = rows.inner[seen_inner], rows.effects[:, seen_inner]
+        spread[seen_inner] += np.einsum("an,abn,bn->n", z, held[:, :, i], z)
+        follow[:, seen_inner] -= np.einsum("apn,an->pn", deviance.evaluation.inner_cross[:, :-1, i], inner @ z)
+    if at_inner or interval == "prediction":  # a new level varies as levels do
+        new = ~seen_inner
+        spread[new] += np.einsum("an,ab,bn->n", rows.effects[:, new], inner, rows.effects[:, new])
+    if outer is not None:
+        _add_outer(fit, rows, used, seen_inner, spread, follow, every=interval == "prediction")
     spread += np.einsum("pn,pq,qn->n", follow, deviance.unscaled, follow)
     if interval == "prediction":
         spread += 1.0
     return value, spread * deviance.sigma2
 
 
-def _chosen(columns: FloatArray, values: FloatArray, at: IntArray, seen: Any) -> FloatArray:
+def _add_outer(
+    fit: Fitted,
+    rows: _NewRows,
+    used: list[int],
+    seen_inner: BoolArray,
+    spread: FloatArray,
+    follow: FloatArray,
+    *,
+    every: bool,
+) -> None:
+    """Add the outer effects to the variance of the predictions and to what the modes follow, in place.
+
+    With `every` the factors that are not `used` count as new levels.
+    """
+    inner, outer, _ = fit.model.matrices(fit.optimum.theta)
+    evaluation = fit.optimum.deviance.evaluation
+    level, u = evaluation.level, rows.effects[list(fit.model.outer_columns)]
+    if outer is None or level is None:
+        return
+    cov, cross, first = effects.conditional_covariances(fit)[1], level.cross, 0
+    parts = []
+    for k, columns in enumerate(fit.design.outer_columns):
+        place = slice(first, first + len(columns))
+        first += len(columns)
+        seen = rows.outer[k] >= 0 if k in used else np.zeros(len(spread), dtype=bool)
+        moved = np.zeros_like(u)  # T u, in the rows of this factor
+        moved[place] = outer[place, place] @ u[place]
+        if k in used or every:
+            spread[~seen] += np.einsum("rn,rn->n", u[:, ~seen], moved[:, ~seen])
+        if k in used and cov is not None:
+            j, own = rows.outer[k][seen], u[place][:, seen]
+            spread[seen] += np.einsum("rn,rsn,sn->n", own, cov[place, place][:, :, j], own)
+            follow[:, seen] -= np.einsum("rpn,rn->pn", cross[:, :-1, j], moved[:, seen])
+            both = seen_inner & seen
+            if both.any():  # Cov(b_i, c_j | y) = -D A_i'V^-1 U_j T
+                shared = level.pair_cross(rows.inner[both], rows.outer[k][both])
+                spread[both] -= 2 * np.einsum("an,arn,rn->n", inner @ rows.effects[:, both], shared, moved[:, both])
+            parts.append((rows.outer[k], seen, moved))
+    for number, (levels, seen, moved) in enumerate(parts):
+        for others, also, theirs in parts[:number]:
+            both = seen & also
+            if both.any() and isinstance(level, Crossed):  # Cov(c_j, c_k | y) = -T U_j'V^-1 U_k T
+                shared = level.full_between(levels[both], others[both])
+                spread[both] -= 2 * np.einsum("rn,rsn,sn->n", moved[:, both], shared, theirs[:, both])
+
+
+def _chosen(columns: FloatArray, values: FloatArray, at: IntArray, seen: BoolArray) -> FloatArray:
     out = np.zeros(columns.shape[1])
     out[seen] = np.einsum("an,an->n", columns[:, seen], values[:, at[seen]])
     return out

@@ -39,9 +39,7 @@ def icc(fit: Fitted) -> pd.DataFrame:
     total = sum(found.values()) + fit.residual_variance
     rows = []
     for group, variance in found.items():
-        shared = variance
-        if group == fit.design.inner_factor and fit.design.outer_factor and not fit.design.grouping.crossed:
-            shared += found[fit.design.outer_factor]
+        shared = variance + sum(found[factor] for factor in fit.design.above[group])
         rows.append((group, variance, variance / total, shared / total))
     rows.append(("residual", fit.residual_variance, fit.residual_variance / total, np.nan))
     return pd.DataFrame(rows, columns=["group", "variance", "share", "icc"])

@@ -131,7 +131,7 @@ def cluster_robust(fit: Fitted, *, kind: str = "CR2") -> ClusterRobust:
     design = fit.design
     if design.grouping.crossed:
         raise ValueError(
-            f"{design.inner_factor!r} and {design.outer_factor!r} are crossed, so no level has independent clusters. "
+            f"{' and '.join(map(repr, design.factors))} are crossed, so no level has independent clusters. "
             "Use Satterthwaite or Kenward-Roger, or keep the patients who stayed with one therapist."
         )
     check_size(fit, method="The cluster-robust covariance")
@@ -146,7 +146,7 @@ def cluster_robust(fit: Fitted, *, kind: str = "CR2") -> ClusterRobust:
     meat = factor * sum(np.outer(score, score) for score, _, _ in blocks)
     return ClusterRobust(
         covariance=back @ meat @ back.T,
-        cluster=design.outer_factor or design.inner_factor,
+        cluster=str(design.top_factor),
         n_clusters=count,
         kind=kind,
         beta=fit.coefficients.to_numpy(),

@@ -31,7 +31,7 @@ def glance(fit: Fitted) -> pd.DataFrame:
             "converged": [fit.optimum.converged],
             "boundary": [bool(fit.optimum.boundary or fit.optimum.held)],
             "criterion": ["REML" if fit.reml else "ML"],
-            "n_outer_groups": [grouping.n_outer],
+            "n_outer_groups": [len(grouping.outer_labels[0]) if grouping.outer_labels else 0],
             "sigma": [np.sqrt(fit.residual_variance)],
         }
     )

@@ -22,7 +22,7 @@ from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, with
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import DataError, plain
 
-MAX_EFFECTS = 4
+MAX_EFFECTS, MAX_FACTORS = 4, 4
 
 
 def build_design(
@@ -45,12 +45,12 @@ def build_design(
         raise TypeError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
     variables = require_variables(parsed, data.columns, tuple(name for name in (time, weights) if name is not None))
     table, kept, missing = complete_rows(data, variables)
-    inner_terms, outer_terms, grouping, when = _group(parsed, table, time)
+    factors, above, grouping, when = _group(parsed, table, time)
     order = grouping.order
     fixed, columns = plan_columns(parsed.fixed, table)
     outcome = outcome_of(parsed.outcome, table)
     ready = dict(zip(fixed.names, columns)) if fixed.spec is None else {}
-    blocks, effect_columns = _blocks(table, inner_terms, outer_terms, ready)
+    blocks, effect_columns = _blocks(table, factors, ready)
 
     def sort(column: FloatArray) -> FloatArray:
         return column if order is None else column[order]
@@ -95,8 +95,9 @@ def build_design(
         y_scale=float(y_scale[0]),
         blocks=blocks,
         grouping=grouping,
-        inner_factor=inner_terms[0].factor,
-        outer_factor=outer_terms[0].factor if outer_terms else None,
+        inner_factor=next(iter(factors)),
+        outer_factors=tuple(factors)[1:],
+        above=above,
         kept=kept if order is None else kept[order],
         index=data.index,
         n_dropped=len(data) - len(table),
@@ -115,15 +116,15 @@ def build_design(
 
 def _group(
     parsed: MixedFormula, table: pd.DataFrame, time: str | None
-) -> tuple[list[RandomTerm], list[RandomTerm], Grouping, FloatArray | None]:
-    """Which factor is the inner one, and the rows grouped by both."""
+) -> tuple[dict[str, list[RandomTerm]], dict[str, tuple[str, ...]], Grouping, FloatArray | None]:
+    """The terms of each factor, the inner factor first; which factors hold which; the rows grouped by all."""
     factors: dict[str, list[RandomTerm]] = {}
     for term in parsed.random:
         factors.setdefault(term.factor, []).append(term)
-    if len(factors) > 2:
+    if len(factors) > MAX_FACTORS:
         raise ValueError(
-            f"The formula has {len(factors)} grouping factors ({', '.join(factors)}); this engine holds two, nested or "
-            "crossed. Keep the two with the largest variance, or enter a factor with few levels as a fixed effect."
+            f"The formula has {len(factors)} grouping factors ({', '.join(factors)}); at most {MAX_FACTORS} are "
+            "supported. Keep those with the largest variance, or enter a factor with few levels as a fixed effect."
         )
     levels = {name: factor_of(table, terms[0].group) for name, terms in factors.items()}
     for name, found in levels.items():
@@ -134,48 +135,53 @@ def _group(
                 remedy=f"Remove the random term of {name!r}, or add data of other levels.",
             )
     names = sorted(factors, key=lambda name: (-len(levels[name].labels), list(factors).index(name)))
-    if len(names) == 2:
-        first, second = (levels[name] for name in names)
-        if len(first.labels) == len(second.labels) and is_nested(first, second):
-            raise DataError(
-                f"Each level of {names[0]!r} has its own level of {names[1]!r}: their variances cannot be told apart.",
-                remedy="Keep the random terms of one of them.",
-            )
+    above: dict[str, tuple[str, ...]] = {}
+    for place, name in enumerate(names):
+        above[name] = tuple(other for other in names[place + 1 :] if is_nested(levels[name], levels[other]))
+        for other in above[name]:
+            if len(levels[name].labels) == len(levels[other].labels):
+                raise DataError(
+                    f"Each level of {name!r} has its own level of {other!r}: their variances cannot be told apart.",
+                    remedy="Keep the random terms of one of them.",
+                )
     when = None if time is None else time_of(table, time)
     if when is not None and time is not None:
         check_times(table, names[0], levels[names[0]], time, when)
-    outer = levels[names[1]] if len(names) == 2 else None
-    grouping = group_rows(levels[names[0]], outer, time=when)
-    return factors[names[0]], factors[names[1]] if outer is not None else [], grouping, when
+    grouping = group_rows(levels[names[0]], [levels[name] for name in names[1:]], time=when)
+    return {name: factors[name] for name in names}, above, grouping, when
 
 
 def _blocks(
-    table: pd.DataFrame, inner: list[RandomTerm], outer: list[RandomTerm], ready: dict[str, FloatArray]
+    table: pd.DataFrame, factors: dict[str, list[RandomTerm]], ready: dict[str, FloatArray]
 ) -> tuple[tuple[Block, ...], dict[str, FloatArray]]:
     """The random-effect blocks, and the distinct columns they use (the intercept first)."""
-    planned: list[tuple[RandomTerm, bool, ColumnPlan]] = []
+    planned: list[tuple[RandomTerm, ColumnPlan]] = []
     columns: dict[str, FloatArray] = {}
-    for term in (*inner, *outer):
+    for term in (term for terms in factors.values() for term in terms):
         plan, made = plan_columns(term.lhs, table, ready=ready)
         if not plan.names:
             raise ValueError(f"The random term ({term.lhs} | {term.factor}) has no effect.")
-        planned.append((term, term in outer, plan))
+        planned.append((term, plan))
         columns.update(zip(plan.names, made))
     names = sorted(columns, key=lambda name: name != INTERCEPT)
-    for terms, kind in ((inner, False), (outer, True)):
-        used = [name for _, is_outer, plan in planned if is_outer is kind for name in plan.names]
+    blocks: list[Block] = []
+    rows = 0  # of T, taken by the outer factors before
+    for number, factor in enumerate(factors):
+        used = [name for term, plan in planned if term.factor == factor for name in plan.names]
         if len(used) > MAX_EFFECTS:
             raise ValueError(
-                f"{terms[0].factor!r} has {len(used)} random effects ({', '.join(used)}); at most {MAX_EFFECTS} are "
+                f"{factor!r} has {len(used)} random effects ({', '.join(used)}); at most {MAX_EFFECTS} are "
                 "supported. Leave out the least needed."
             )
         if len(set(used)) < len(used):
-            raise ValueError(f"A random effect of {terms[0].factor!r} is in two blocks: {', '.join(used)}.")
-    blocks = tuple(
-        Block(term.factor, is_outer, plan.names, tuple(names.index(name) for name in plan.names), plan)
-        for term, is_outer, plan in planned
-    )
-    return blocks, {name: columns[name] for name in names}
+            raise ValueError(f"A random effect of {factor!r} is in two blocks: {', '.join(used)}.")
+        used.sort(key=names.index)
+        for plan in (plan for term, plan in planned if term.factor == factor):
+            chosen = tuple(names.index(name) for name in plan.names)
+            places = tuple(rows + used.index(name) for name in plan.names) if number else chosen
+            blocks.append(Block(factor, number > 0, plan.names, chosen, places, plan))
+        rows += len(used) if number else 0
+    return tuple(blocks), {name: columns[name] for name in names}
 
 
 def _centred(blocks: tuple[Block, ...], names: tuple[str, ...]) -> list[bool]:
@@ -207,10 +213,9 @@ def _check_size(design: Design) -> None:
         raise DataError(
             f"{n} complete row(s) cannot carry {p} fixed coefficients.", remedy="Use fewer terms or more data."
         )
-    for outer in (False, True):
-        q = sum(len(block.names) for block in design.blocks if block.outer is outer)
-        levels = design.grouping.n_outer if outer else design.grouping.n_inner
-        factor = design.outer_factor if outer else design.inner_factor
+    sizes = [design.grouping.n_inner, *(len(labels) for labels in design.grouping.outer_labels)]
+    for factor, levels in zip((design.inner_factor, *design.outer_factors), sizes):
+        q = sum(len(block.names) for block in design.blocks if block.factor == factor)
         if q and levels * q >= n and design.time is None:
             raise DataError(
                 f"{levels} levels of {factor!r} with {q} random effect(s) each are as many effects as rows ({n}): they "

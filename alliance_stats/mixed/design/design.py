@@ -30,11 +30,13 @@ class Block:
     factor : str
         The grouping factor.
     outer : bool
-        Whether it is the outer factor.
+        Whether it is an outer factor.
     names : tuple of str
         The effects.
     columns : tuple of int
         Their positions in ``Design.effects``.
+    places : tuple of int
+        Their rows in D (the columns themselves), or in T over the effects of all outer factors.
     plan : ColumnPlan
     """
 
@@ -42,6 +44,7 @@ class Block:
     outer: bool
     names: tuple[str, ...]
     columns: tuple[int, ...]
+    places: tuple[int, ...]
     plan: ColumnPlan
 
 
@@ -56,7 +59,7 @@ class Design:
     y : (n,) array
         Outcome, centred and scaled likewise.
     effects : (a, n) array
-        The distinct random-effect columns of both factors, centred and scaled.
+        The distinct random-effect columns of all factors, centred and scaled.
     effect_names : tuple of str
     x_map : (p, p) array
         M_x.
@@ -64,7 +67,10 @@ class Design:
         M_a.
     blocks : tuple of Block
     grouping : Grouping
-    inner_factor, outer_factor : str, str or None
+    inner_factor : str
+    outer_factors : tuple of str
+    above : dict
+        For every factor those whose levels hold its levels whole: ``{"patient": ("therapist", "clinic"), ...}``.
     kept : (n,) int array
         The row of the data that each row used comes from, in the order used.
     n_dropped : int
@@ -99,7 +105,8 @@ class Design:
     blocks: tuple[Block, ...]
     grouping: Grouping
     inner_factor: str
-    outer_factor: str | None
+    outer_factors: tuple[str, ...]
+    above: dict[str, tuple[str, ...]]
     kept: IntArray
     index: pd.Index
     n_dropped: int
@@ -121,6 +128,30 @@ class Design:
     def p(self) -> int:
         """Fixed coefficients."""
         return len(self.x)
+
+    @property
+    def outer_columns(self) -> tuple[tuple[int, ...], ...]:
+        """The effect columns of each outer factor, in the order of their rows in T."""
+        found = []
+        for factor in self.outer_factors:
+            pairs = [pair for b in self.blocks if b.factor == factor for pair in zip(b.places, b.columns)]
+            found.append(tuple(column for _, column in sorted(pairs)))
+        return tuple(found)
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """The grouping factors, the inner one first."""
+        return (self.inner_factor, *self.outer_factors)
+
+    @property
+    def top_factor(self) -> str | None:
+        """The factor that holds all others whole; None where there is none."""
+        others = {name: [other for other in self.factors if other != name] for name in self.factors}
+        return next((name for name in self.factors if all(name in self.above[one] for one in others[name])), None)
+
+    def included(self, level: str) -> tuple[str, ...]:
+        """The factors whose effects a prediction at a level has: that one and those that hold it; all, at the inner."""
+        return self.factors if level == self.inner_factor else (level, *self.above.get(level, ()))
 
     @property
     def rounding(self) -> float:

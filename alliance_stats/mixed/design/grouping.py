@@ -1,8 +1,10 @@
-"""Grouping factors: which rows belong to which patient and therapist, nested or crossed, and the order of rows used."""
+"""Grouping factors: which rows belong to which patient, therapist and clinic, and the order of rows used."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,10 +31,10 @@ class Factor:
 
 @dataclass(frozen=True)
 class Grouping:
-    """The rows' two grouping factors, rows sorted by inner level.
+    """The rows' grouping factors, rows sorted by inner level.
 
-    The *inner* factor (patients) is eliminated first, level by level. The *outer* one (therapists) either nests the
-    inner levels, or is crossed with them (patients who change therapist).
+    The *inner* factor (patients) is eliminated first, level by level. One *outer* factor (therapists) may nest the
+    inner levels; outer factors that do not (patients who change therapist), and several of them, have codes by row.
 
     Attributes
     ----------
@@ -42,20 +44,22 @@ class Grouping:
         First row and number of rows of each inner level.
     labels : (m,) array
         The inner levels.
-    outer_starts : (J,) int array or None
-        Nested: the first inner level of each outer level.
-    outer_of_row : (n,) int array or None
-        Crossed: the outer level of each row.
-    outer_labels : (J,) array or None
+    outer_labels : tuple of (J,) arrays
+        The levels of each outer factor.
+    outer_codes : tuple of (n,) int arrays
+        The level of each row; empty where one outer factor nests the inner one.
+    block_starts : (blocks,) int array or None
+        The first inner level of each block of rows that share no level of any factor with others: of each outer level
+        that nests everything else. None where all rows are one block.
     """
 
     order: IntArray | None
     starts: IntArray
     counts: IntArray
     labels: Any
-    outer_starts: IntArray | None = None
-    outer_of_row: IntArray | None = None
-    outer_labels: Any = None
+    outer_labels: tuple[Any, ...] = ()
+    outer_codes: tuple[IntArray, ...] = ()
+    block_starts: IntArray | None = None
 
     @property
     def n_inner(self) -> int:
@@ -64,23 +68,27 @@ class Grouping:
 
     @property
     def n_outer(self) -> int:
-        """Number of outer levels; 0 without an outer factor."""
-        return 0 if self.outer_labels is None else len(self.outer_labels)
+        """Number of outer levels, of all outer factors; 0 without one."""
+        return sum(len(labels) for labels in self.outer_labels)
 
     @property
     def crossed(self) -> bool:
-        """Some inner level meets several outer levels."""
-        return self.outer_of_row is not None
+        """No factor nests all others, so that no two parts of the rows are independent."""
+        return self.block_starts is None
 
     def inner_of_row(self) -> IntArray:
         """The inner level of each row, in the order used."""
         return np.repeat(np.arange(self.n_inner), self.counts)
 
-    def outer_of_inner(self) -> IntArray:
-        """Nested: the outer level of each inner level."""
-        if self.outer_starts is None:
-            raise ValueError("the outer factor does not nest the inner one")
-        return np.repeat(np.arange(self.n_outer), np.diff(self.outer_starts, append=self.n_inner))
+    @cached_property
+    def outer_of_row(self) -> IntArray:
+        """(outer factors, n): the level of each row, levels of all outer factors numbered through."""
+        if self.outer_labels and not self.outer_codes and self.block_starts is not None:
+            own = np.repeat(np.arange(self.n_outer), np.diff(self.block_starts, append=self.n_inner))
+            return np.asarray(np.repeat(own, self.counts)[None])
+        offsets = np.cumsum([0, *(len(labels) for labels in self.outer_labels)])
+        rows = [codes + offset for codes, offset in zip(self.outer_codes, offsets)]
+        return np.array(rows, dtype=np.int64).reshape(len(rows), int(self.counts.sum()))
 
 
 def factor_of(data: pd.DataFrame, names: tuple[str, ...]) -> Factor:
@@ -108,18 +116,19 @@ def is_nested(inner: Factor, outer: Factor) -> bool:
     return bool(np.array_equal(outer_of_level[inner.codes], outer.codes))
 
 
-def group_rows(inner: Factor, outer: Factor | None, *, time: FloatArray | None = None) -> Grouping:
-    """Sort rows by outer level (where it nests), inner level and time, and say where the levels begin.
+def group_rows(inner: Factor, outer: Sequence[Factor] = (), *, time: FloatArray | None = None) -> Grouping:
+    """Sort rows by the outer level that nests all others (if one does), inner level and time.
 
     Parameters
     ----------
-    inner, outer : Factor
+    inner : Factor
+    outer : sequence of Factor
     time : (n,) float array, optional
         Orders the rows within each inner level (serially correlated residuals).
     """
     n = len(inner.codes)
-    nested = outer is not None and is_nested(inner, outer)
-    keys = [outer.codes if nested and outer is not None else None, inner.codes, time]
+    top = next((one for one in outer if all(is_nested(other, one) for other in (inner, *outer))), None)
+    keys = [None if top is None else top.codes, inner.codes, time]
     sorting = np.lexsort([key for key in reversed(keys) if key is not None])
     order: IntArray | None = None if np.array_equal(sorting, np.arange(n)) else sorting
 
@@ -129,11 +138,13 @@ def group_rows(inner: Factor, outer: Factor | None, *, time: FloatArray | None =
     ordered = sort(inner.codes)
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     counts, labels = np.diff(starts, append=n), inner.labels[ordered[starts]]
-    if outer is None:
-        return Grouping(order, starts, counts, labels)
-    outer_of_row = sort(outer.codes)
-    if not nested:
-        return Grouping(order, starts, counts, labels, outer_of_row=outer_of_row, outer_labels=outer.labels)
-    at_start = outer_of_row[starts]
-    first = np.flatnonzero(np.diff(at_start, prepend=-1))
-    return Grouping(order, starts, counts, labels, outer_starts=first, outer_labels=outer.labels[at_start[first]])
+    if not outer:
+        return Grouping(order, starts, counts, labels, block_starts=np.arange(len(starts)))
+    blocks = None
+    if top is not None:
+        at_start = sort(top.codes)[starts]
+        blocks = np.flatnonzero(np.diff(at_start, prepend=-1))
+        if len(outer) == 1:
+            return Grouping(order, starts, counts, labels, (top.labels[at_start[blocks]],), block_starts=blocks)
+    codes = tuple(sort(one.codes) for one in outer)
+    return Grouping(order, starts, counts, labels, tuple(one.labels for one in outer), codes, blocks)

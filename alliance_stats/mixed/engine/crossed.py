@@ -1,46 +1,74 @@
-"""An outer factor crossed with the groups: patients who change therapist, or raters by subjects.
+"""Outer factors that one nested level cannot hold: patients who change therapist, clinics above therapists, raters.
 
-Every group gets extra columns, one set per outer level it meets (its *slots*): the outer factor's effects over the
-rows of that slot. They have no variance of their own within the group, so eliminating the group gives A'V1^-1 U and
-U'V1^-1 U as blocks of the extended G; summed by pairs of outer levels they form the Schur complement S, which is dense
-but no larger than the outer factor.
+Every group gets extra columns, one set per outer level it meets (its *slots*): that factor's effects over the rows of
+the slot. They have no variance of their own within the group, so eliminating the group gives A'V1^-1 U and U'V1^-1 U as
+blocks of the extended G; summed by pairs of outer effects they form the Schur complement S of the groups in the mixed
+model equations (Henderson 1984; Bates et al. 2015, section 5.4). S is as sparse as the factors are: two effects meet in
+it only where some group meets both. Any number of outer factors is handled in one way: their levels are numbered
+through, and T is a block for each factor.
+
+With T = L D L', D of ones (minus one where a difference step leaves the cone), and M = D + L'S L,
+
+    P = T (I + S T)^-1 = L M^-1 L',     U'V^-1 U = L'^-1 (D - D M^-1 D) L^-1,     L' U'V^-1 U = D M^-1 L'S,
+
+where only the entries of M^-1 at places where S has one are needed (:mod:`~alliance_stats.mixed.engine.sparse`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy import sparse
 
 from alliance_stats.mixed.design.grouping import Grouping
-from alliance_stats.mixed.engine.small import apply, times
-from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.mixed.engine.small import apply
+from alliance_stats.mixed.engine.sparse import Elimination, Pattern, Sparse
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
+
+_FLOOR = 1e-11
+"""The smallest eigenvalue of T that is told from zero, over the largest precision of an effect: the
+deviance moves by less than the search resolves, and it keeps the formulas above free of cancellation."""
+_AT_ONCE = 256
+"""Columns solved for together."""
 
 
 @dataclass(frozen=True)
 class CrossedSpec:
-    """The slots of every group.
+    """The outer effects of every group.
 
     Attributes
     ----------
-    a, r, levels : int
-        Effects of the inner factor's columns, of the outer factor, and outer levels.
-    slots : int
-        The most outer levels one group meets.
-    group, slot, level : (cells,) int arrays
-        Each group-by-outer-level cell, sorted by group.
+    a : int
+        Columns of the inner factor.
+    extended : int
+        Columns with those of all slots.
+    place, level : (size,) int arrays
+        Of every outer effect: its row of T, and its level, levels of all factors numbered through.
+    levels : int
+    parts : tuple of tuples of int
+        The rows of T of each factor.
+    group, column, effect : (cells,) int arrays
+        A cell is an outer effect that a group meets: the group (sorted), the extended column, the effect's number.
     """
 
     a: int
-    r: int
-    levels: int
-    slots: int
-    group: IntArray
-    slot: IntArray
+    extended: int
+    place: IntArray
     level: IntArray
+    levels: int
+    parts: tuple[tuple[int, ...], ...]
+    group: IntArray
+    column: IntArray
+    effect: IntArray
+
+    @property
+    def size(self) -> int:
+        """Outer effects."""
+        return len(self.place)
 
     @cached_property
     def cell_pairs(self) -> tuple[IntArray, IntArray]:
@@ -62,216 +90,293 @@ class CrossedSpec:
         """The first cell of each group."""
         return np.flatnonzero(np.diff(self.group, prepend=-1))
 
-    def columns(self, cells: IntArray) -> IntArray:
-        """(r, cells): the extended columns of each cell."""
-        return self.a + self.slot[cells] * self.r + np.arange(self.r)[:, None]
+    @cached_property
+    def pattern(self) -> Pattern:
+        """The places of S: the pairs of effects that some group meets."""
+        left, right = self.cell_pairs
+        return Pattern.of(self.effect[left], self.effect[right], self.size)
+
+    @cached_property
+    def pair_place(self) -> IntArray:
+        """The place of each pair of cells in the pattern."""
+        left, right = self.cell_pairs
+        return self.pattern.find(self.effect[left], self.effect[right])
+
+    @cached_property
+    def gather(self) -> Sparse:
+        """Sums cells by effect, (size, cells)."""
+        cells = np.arange(len(self.effect))
+        return sparse.csr_array((np.ones(len(cells)), (self.effect, cells)), shape=(self.size, len(cells)))
+
+    @cached_property
+    def level_blocks(self) -> list[tuple[int, int, IntArray, IntArray]]:
+        """For two rows of T of one factor: both rows, and the effects of every level in them."""
+        at = np.full((int(self.place.max()) + 1, self.levels), -1)
+        at[self.place, self.level] = np.arange(self.size)
+        found = []
+        for p in range(len(at)):
+            for q in range(len(at)):
+                both = np.asarray(np.minimum(at[p], at[q]) >= 0)
+                if both.any():
+                    found.append((p, q, at[p, both], at[q, both]))
+        return found
+
+    @cached_property
+    def _level_pairs(self) -> tuple[IntArray, int]:
+        """The number of each place of the pattern among the pairs of levels, and how many pairs there are."""
+        key = self.level[self.pattern.row].astype(np.int64) * self.levels + self.level[self.pattern.column]
+        number, found = pd.factorize(key)
+        return number, len(found)
+
+    def blank(self, cov: FloatArray) -> BoolArray:
+        """The places of the pattern in a row or column of T that is zero."""
+        zero = np.asarray(~cov.any(axis=1))[self.place]
+        return np.asarray(zero[self.pattern.row] | zero[self.pattern.column])
+
+    def by_level(self, matrix: FloatArray) -> Sparse:
+        """I x matrix: one block for each level, (size, size)."""
+        rows, columns, values = [], [], []
+        for p, q, at, to in self.level_blocks:
+            rows.append(at)
+            columns.append(to)
+            values.append(np.full(len(at), matrix[p, q]))
+        at, to = np.concatenate(rows), np.concatenate(columns)
+        return sparse.csr_array((np.concatenate(values), (at, to)), shape=(self.size, self.size))
 
     def level_at(self, gram: FloatArray, w: FloatArray, cov: FloatArray) -> Crossed:
-        """Form S, F and P at one value of the parameters.
-
-        With U_i the outer factor's columns over group i, S = sum_i U_i'V1^-1 U_i and F = sum_i U_i'V1^-1 W are the
-        Schur complement of the groups in the mixed model equations (Henderson 1984; Bates et al. 2015, section 5.4,
-        solve the same system by a sparse Cholesky factor). A group adds a block to S for every pair of levels it meets.
-        """
+        """Form S, F, P and U'V^-1 U at one value of the parameters."""
         left, right = self.cell_pairs
-        r, size = self.r, self.levels * self.r
-        at, to = self.columns(left), self.columns(right)
-        blocks = gram[at[:, None], to[None, :], self.group[left]]
-        row = self.level[left] * r + np.arange(r)[:, None]
-        column = self.level[right] * r + np.arange(r)[:, None]
-        flat = (row[:, None] * size + column[None, :]).ravel()
-        summed = np.bincount(flat, weights=blocks.ravel(), minlength=size * size)
-        s = summed.astype(np.float64, copy=False).reshape(size, size)
-        cells = np.arange(len(self.group))
-        own = w[self.columns(cells), :, self.group]  # (r, cells, k)
-        f: FloatArray = np.zeros((size, w.shape[1]))
-        np.add.at(f, self.level * r + np.arange(r)[:, None], own)
-        p, sp, full, log_det = _schur(s, cov, self.levels)
-        reach = gram[: self.a, self.columns(cells), self.group]  # (a, r, cells)
-        return Crossed(self, s, p, sp, full, f, p @ f, reach, log_det)
+        pattern = self.pattern
+        blocks = gram[self.column[left], self.column[right], self.group[left]]
+        s = pattern.matrix(np.bincount(self.pair_place, blocks, len(pattern.row)).astype(np.float64))
+        f = self.gather @ w[self.column, :, self.group]
+        root, back, sign = _square_root(cov, self.parts, _FLOOR / max(float(s.diagonal().max()), 1e-300))
+        lift = self.by_level(root)
+        seen = lift.T @ s
+        elimination = Elimination.of(pattern, pattern.at(seen @ lift), sign[self.place])
+        inverse = elimination.inverse
+        drop, turn = self.by_level(back), self.by_level(np.diag(sign))
+        p = pattern.at(lift @ inverse @ lift.T)
+        p[self.blank(cov)] = 0.0  # exactly, where a factor has no variance
+        full = -pattern.at(drop.T @ (turn @ inverse @ turn) @ drop)
+        own = np.zeros(
+            (len(cov), len(cov), self.levels)
+        )  # the blocks of single levels, where D - D M^-1 D would cancel
+        seen_t = seen.T.tocsr()
+        for u, v, at, to in self.level_blocks:
+            own[u, v, self.level[at]] = sign[u] * np.asarray(inverse[at].multiply(seen_t[to]).sum(axis=1)).ravel()
+        own = np.einsum("ub,uvj->bvj", back, own)
+        own = (own + own.transpose(1, 0, 2)) / 2
+        for u, v, at, to in self.level_blocks:
+            full[pattern.find(at, to)] = own[u, v, self.level[at]]
+        reach = gram[: self.a, self.column, self.group]  # (a, cells)
+
+        def solve(columns: FloatArray) -> FloatArray:
+            return np.asarray(columns - s @ (lift @ elimination.solve(lift.T @ columns)))
+
+        pull = lift @ elimination.solve(lift.T @ f)
+        return Crossed(self, s, p, full, own, cov, f, pull, reach, elimination.log_det, solve)
 
 
 @dataclass(frozen=True)
 class Crossed:
-    """The outer factor at one value of the parameters; it answers as ``Nested`` does."""
+    """The outer factors at one value of the parameters; it answers as ``Nested`` does.
+
+    Arrays by level, (r, ..., J), run over the levels of all factors; they are zero in the rows of other factors.
+
+    Attributes
+    ----------
+    s : (size, size) sparse matrix
+        S.
+    p, full_pairs : (places,) arrays
+        P and U'V^-1 U at the places of the pattern.
+    full : (r, r, J) array
+        U'V^-1 U of every level.
+    prior : (r, r) array
+        T.
+    before, pull_flat : (size, k) arrays
+        F and P F.
+    reach : (a, cells) array
+        A'V1^-1 U.
+    solve : function
+        (I + S T)^-1 times columns of S.
+    """
 
     spec: CrossedSpec
-    s: FloatArray
+    s: Sparse
     p: FloatArray
-    sp: FloatArray
-    full_matrix: FloatArray
-    f: FloatArray
+    full_pairs: FloatArray
+    full: FloatArray
+    prior: FloatArray
+    before: FloatArray
     pull_flat: FloatArray
     reach: FloatArray
     log_det: float
+    solve: Callable[[FloatArray], FloatArray]
 
     @property
     def reduction(self) -> FloatArray:
         """F'P F."""
-        return np.asarray(self.f.T @ self.pull_flat)
-
-    def _diagonal(self, matrix: FloatArray) -> FloatArray:
-        levels, r = self.spec.levels, self.spec.r
-        return np.ascontiguousarray(np.einsum("jajb->abj", matrix.reshape(levels, r, levels, r)))
-
-    @property
-    def gram(self) -> FloatArray:
-        """U'V1^-1 U of every outer level, (r, r, J)."""
-        return self._diagonal(self.s)
-
-    @property
-    def full(self) -> FloatArray:
-        """U'V^-1 U of every outer level, (r, r, J)."""
-        return self._diagonal(self.full_matrix)
+        return np.asarray(self.before.T @ self.pull_flat)
 
     @property
     def cov(self) -> FloatArray:
         """The conditional covariance of every level's effects, (r, r, J)."""
-        return self._diagonal(self.p)
+        spec = self.spec
+        out = np.zeros_like(self.full)
+        for u, v, at, to in spec.level_blocks:
+            out[u, v, spec.level[at]] = self.p[spec.pattern.find(at, to)]
+        return out
 
     @property
     def cross(self) -> FloatArray:
         """U'V^-1 W, (r, k, J)."""
-        flat = self.f - self.s @ self.pull_flat
-        return np.ascontiguousarray(flat.reshape(self.spec.levels, self.spec.r, -1).transpose(1, 2, 0))
-
-    def _cell_pull(self) -> FloatArray:
-        spec = self.spec
-        cells = self.pull_flat[spec.level * spec.r + np.arange(spec.r)[:, None]]
-        return np.asarray(cells.transpose(0, 2, 1))  # (r, k, cells)
+        flat = self.before - self.s @ self.pull_flat
+        out = np.zeros((len(self.prior), flat.shape[1], self.spec.levels))
+        out[self.spec.place, :, self.spec.level] = flat
+        return out
 
     def adjust(self, w: FloatArray) -> FloatArray:
         """A'V^-1 W from A'V1^-1 W, over the columns of the inner factor only."""
-        moved = times(self.reach, self._cell_pull())
-        return np.asarray(w[: self.spec.a] - np.add.reduceat(moved, self.spec.cell_starts, axis=-1))
+        spec = self.spec
+        moved = self.reach[:, None] * self.pull_flat[spec.effect].T
+        return np.asarray(w[: spec.a] - np.add.reduceat(moved, spec.cell_starts, axis=-1))
 
     def condition(self, gram: FloatArray) -> FloatArray:
         """A'V^-1 A of every group."""
         left, right = self.spec.cell_pairs
-        held = times(times(self.reach[:, :, left], self._pair_cov()), self.reach[:, :, right].transpose(1, 0, 2))
+        held = (self.reach[:, left] * self.p[self.spec.pair_place])[:, None] * self.reach[:, right]
         a = self.spec.a
         return np.asarray(gram[:a, :a] - np.add.reduceat(held, self.spec.pair_starts, axis=-1))
 
-    def _pair_cov(self) -> FloatArray:
-        spec = self.spec
-        left, right = spec.cell_pairs
-        row = spec.level[left] * spec.r + np.arange(spec.r)[:, None]
-        column = spec.level[right] * spec.r + np.arange(spec.r)[:, None]
-        return np.asarray(self.p[row[:, None], column[None, :]])
-
     def information(self) -> FloatArray:
-        """Sums of products of U'V^-1 U over pairs of outer levels, (r, r, r, r)."""
-        levels, r = self.spec.levels, self.spec.r
-        if r == 1:
-            return np.full((1, 1, 1, 1), float(np.vdot(self.full_matrix, self.full_matrix)))
-        blocks = self.full_matrix.reshape(levels, r, levels, r)
-        return np.asarray(np.einsum("jukv,jwkx->uvwx", blocks, blocks, optimize=True))
+        """Sums of products of U'V^-1 U over pairs of outer levels that share a group, (r, r, r, r)."""
+        spec, r = self.spec, len(self.prior)
+        number, pairs = spec._level_pairs
+        blocks = np.zeros((r, r, pairs))
+        blocks[spec.place[spec.pattern.row], spec.place[spec.pattern.column], number] = self.full_pairs
+        flat = blocks.reshape(r * r, -1)
+        return np.asarray(flat @ flat.T).reshape(r, r, r, r)
 
     def between(self) -> FloatArray:
-        """Sums of products of A_i'V^-1 U_j over the cells (i, j), (a, a, r, r)."""
-        seen = self.pair_cross(self.spec.group, self.spec.level)
-        return np.asarray(np.einsum("aum,bvm->abuv", seen, seen))
+        """Sums of products of A_i'V^-1 U_j over groups i and the levels j they meet, (a, a, r, r)."""
+        spec, r = self.spec, len(self.prior)
+        left, right = spec.cell_pairs
+        ps = spec.pattern.at(spec.by_level(self.prior) @ spec.pattern.matrix(self.full_pairs))
+        factor = (left == right) - ps[spec.pair_place]
+        order = np.argsort(right, kind="stable")  # sums over the first cell of a pair, for each second one
+        starts = np.flatnonzero(np.diff(right[order], prepend=-1))
+        seen = np.add.reduceat((self.reach[:, left] * factor)[:, order], starts, axis=-1)
+        key = spec.group.astype(np.int64) * spec.levels + spec.level[spec.effect]
+        number, found = pd.factorize(key)
+        blocks = np.zeros((spec.a, r, len(found)))
+        blocks[:, spec.place[spec.effect], number] = seen
+        return np.asarray(np.einsum("aum,bvm->abuv", blocks, blocks, optimize=True))
 
     def take_modes(self, reach: FloatArray) -> None:
         """Subtract the outer effects from the groups' extended coefficients, in place."""
         spec = self.spec
-        cells = np.arange(len(spec.group))
-        reach[spec.columns(cells), :, spec.group] -= self._cell_pull().transpose(0, 2, 1)
+        reach[spec.column, :, spec.group] -= self.pull_flat[spec.effect]
 
     def add_spread(self, psi: FloatArray, inner: FloatArray) -> None:
         """Add what the uncertain outer effects add to the conditional covariance of the extended coefficients."""
         spec = self.spec
         left, right = spec.cell_pairs
-        cov = self._pair_cov()
-        lever = np.zeros((len(psi), spec.r, len(spec.group)))
+        lever = np.zeros((len(psi), len(spec.group)))
         lever[: spec.a] = -apply(inner, self.reach)
-        cells = np.arange(len(spec.group))
-        for effect, row in enumerate(spec.columns(cells)):
-            lever[row, effect, cells] = 1.0
-        moved = times(times(lever[:, :, left], cov), lever[:, :, right].transpose(1, 0, 2))
+        lever[spec.column, np.arange(len(spec.group))] = 1.0
+        moved = (lever[:, left] * self.p[spec.pair_place])[:, None] * lever[:, right]
         psi += np.add.reduceat(moved, spec.pair_starts, axis=-1)
+
+    def full_between(self, levels: IntArray, others: IntArray) -> FloatArray:
+        """U_j'V^-1 U_k for pairs of levels that need not share a group, (r, r, pairs)."""
+        spec, r = self.spec, len(self.prior)
+        out = np.zeros((r, r, len(levels)))
+        at = np.full((r, spec.levels), -1)
+        at[spec.place, spec.level] = np.arange(spec.size)
+        wanted = np.unique(others)
+        for first in range(0, len(wanted), _AT_ONCE):
+            some = wanted[first : first + _AT_ONCE]
+            rows = np.flatnonzero((others >= some[0]) & (others <= some[-1]))
+            for v in range(r):
+                kept = rows[at[v, others[rows]] >= 0]
+                if len(kept):
+                    effects = np.unique(at[v, others[kept]])
+                    solved = self.solve(self.s[:, effects].toarray())
+                    column = np.searchsorted(effects, at[v, others[kept]])
+                    for u in range(r):
+                        there = at[u, levels[kept]] >= 0
+                        out[u, v, kept[there]] = solved[at[u, levels[kept[there]]], column[there]]
+        return out
 
     def pair_cross(self, inner: IntArray, outer: IntArray) -> FloatArray:
         """A_i'V^-1 U_j for pairs (i, j), (a, r, pairs)."""
         spec = self.spec
-        out = np.zeros((spec.a, spec.r, len(inner)))
+        out = np.zeros((spec.a, len(self.prior), len(inner)))
         counts = np.diff(spec.cell_starts, append=len(spec.group))
-        ps = self.sp.T.reshape(spec.levels, spec.r, spec.levels, spec.r)
-        for step in range(spec.slots):
+        for step in range(int(counts.max(initial=0))):
             has = np.flatnonzero(counts[inner] > step)
             cell = spec.cell_starts[inner[has]] + step
-            own = spec.level[cell] == outer[has]
-            factor = -ps[spec.level[cell], :, outer[has], :].transpose(1, 2, 0)
-            factor[np.arange(spec.r), np.arange(spec.r)] += own
-            out[:, :, has] += times(self.reach[:, :, cell], factor)
+            level, place = spec.level[spec.effect[cell]], spec.place[spec.effect[cell]]
+            # the row of I - T U'V^-1 U that belongs to the cell's effect
+            factor = -np.einsum("mu,uvm->vm", self.prior[place], self.full_between(level, outer[has]))
+            factor[place, np.arange(len(has))] += level == outer[has]
+            out[:, :, has] += self.reach[:, None, cell] * factor
         return out
 
 
-def _schur(s: FloatArray, cov: FloatArray, levels: int) -> tuple[FloatArray, FloatArray, FloatArray, float]:
-    """P = T (I + S T)^-1, S P, U'V^-1 U = S - S P S and log|I + S T| over all levels.
-
-    With T = L L' and M = I + L'S L all follow from one Cholesky factor: P = L M^-1 L', and for an invertible L
-    S P = L'^-1 (I - M^-1) L' and S - S P S = L'^-1 (I - M^-1) L^-1, which spares the products of large matrices.
-    """
-    size, r = len(s), len(cov)
-    values, vectors = np.linalg.eigh(cov)
-    if values[0] < 0:  # a difference step outside the cone
-        prior = np.kron(np.eye(levels), cov)
-        matrix = np.eye(size) + s @ prior
-        p = np.linalg.solve(matrix.T, prior.T).T
-        sp = s @ p
-        return p, sp, _symmetric(s - sp @ s), float(np.linalg.slogdet(matrix)[1])
-    root = vectors * np.sqrt(values)
-    m = _levelwise(root, s, levels)
-    m[np.diag_indices(size)] += 1.0
-    factor, failed = dpotrf(m, lower=1, overwrite_a=1)
-    if failed:
-        raise np.linalg.LinAlgError("I + S T is not positive definite")
-    log_det = 2 * float(np.log(factor.diagonal()).sum())
-    inverse = dpotri(factor, lower=1, overwrite_c=1)[0]
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    p = _levelwise(root.T, inverse, levels)
-    if values[0] * s.diagonal().max() < 1e-4:  # I - M^-1 would cancel
-        sp = s @ p
-        return p, sp, _symmetric(s - sp @ s), log_det
-    left = -inverse
-    left[np.diag_indices(size)] += 1.0
-    back = np.linalg.inv(root)
-    full = _levelwise(back, left, levels)
-    sp = full * cov[0, 0] if r == 1 else full @ np.kron(np.eye(levels), cov)
-    return p, sp, full, log_det
+def _square_root(
+    cov: FloatArray, parts: tuple[tuple[int, ...], ...], floor: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """L, L^-1 and the diagonal of D, with T = L D L'."""
+    root, back, sign = np.zeros_like(cov), np.zeros_like(cov), np.ones(len(cov))
+    for part in parts:
+        own = np.ix_(part, part)
+        values, vectors = np.linalg.eigh(cov[own])
+        values = np.where(np.abs(values) < floor, floor, values)
+        root[own], back[own] = vectors * np.sqrt(np.abs(values)), (vectors / np.sqrt(np.abs(values))).T
+        sign[list(part)] = np.sign(values)
+    return root, back, sign
 
 
-def _levelwise(root: FloatArray, matrix: FloatArray, levels: int) -> FloatArray:
-    """(I x root)' matrix (I x root)."""
-    r = len(root)
-    if r == 1:
-        return np.asarray(matrix * root[0, 0] ** 2)
-    blocks = matrix.reshape(levels, r, levels, r)
-    turned = np.einsum("au,jakb,bv->jukv", root, blocks, root, optimize=True)
-    return np.ascontiguousarray(turned.reshape(levels * r, levels * r))
+def crossed_spec(grouping: Grouping, columns: tuple[tuple[int, ...], ...], a: int) -> CrossedSpec:
+    """The cells of a grouping; `columns` are the effect columns of each outer factor."""
+    inner = grouping.inner_of_row()
+    cells: list[tuple[IntArray, IntArray, IntArray]] = []
+    place, level, parts = [], [], []
+    extended, effects, levels, rows = a, 0, 0, 0
+    for codes, labels, own in zip(grouping.outer_codes, grouping.outer_labels, columns):
+        count, q = len(labels), len(own)
+        group, at, slot = _slots(inner, codes, count)
+        for effect in range(q):
+            cells.append((group, extended + slot * q + effect, effects + at * q + effect))
+        parts.append(tuple(range(rows, rows + q)))
+        place.append(rows + np.tile(np.arange(q), count))
+        level.append(levels + np.repeat(np.arange(count), q))
+        extended, effects = extended + (int(slot.max()) + 1) * q, effects + count * q
+        levels, rows = levels + count, rows + q
+    group, column, number = (np.concatenate(parts) for parts in zip(*cells))
+    order = np.lexsort((number, group))
+    cells_of = (group[order], column[order], number[order])
+    return CrossedSpec(a, extended, np.concatenate(place), np.concatenate(level), levels, tuple(parts), *cells_of)
 
 
-def _symmetric(matrix: FloatArray) -> FloatArray:
-    return np.asarray((matrix + matrix.T) / 2)
-
-
-def crossed_spec(grouping: Grouping, outer_of_row: IntArray, a: int, r: int) -> CrossedSpec:
-    """The slots of a crossed grouping."""
-    levels = grouping.n_outer
-    cell = np.sort(pd.unique(grouping.inner_of_row() * levels + outer_of_row))
-    group, level = np.divmod(cell, levels)
+def _slots(inner: IntArray, codes: IntArray, count: int) -> tuple[IntArray, IntArray, IntArray]:
+    """The group, level and slot of each group-by-level cell of one factor, sorted by group."""
+    group, level = np.divmod(np.sort(pd.unique(inner * count + codes)), count)
     first = np.flatnonzero(np.diff(group, prepend=-1))
-    slot = np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
-    return CrossedSpec(a, r, levels, int(slot.max()) + 1, group, slot, level)
+    return group, level, np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
 
 
-def slot_columns(spec: CrossedSpec, grouping: Grouping, outer_of_row: IntArray, effects: FloatArray) -> FloatArray:
-    """The extra columns, (slots * r, n): the outer factor's effects over the rows of each slot."""
-    cells = spec.group * spec.levels + spec.level
-    row_cell = np.searchsorted(cells, grouping.inner_of_row() * spec.levels + outer_of_row)
-    slot = spec.slot[row_cell]
-    out = np.zeros((spec.slots * spec.r, len(slot)))
-    for effect in range(spec.r):
-        out[slot * spec.r + effect, np.arange(len(slot))] = effects[effect]
-    return out
+def slot_columns(grouping: Grouping, columns: tuple[tuple[int, ...], ...], effects: FloatArray) -> FloatArray:
+    """The extra columns, (slots of all factors, n): each outer factor's effects over the rows of each slot."""
+    inner = grouping.inner_of_row()
+    found = []
+    for codes, labels, own in zip(grouping.outer_codes, grouping.outer_labels, columns):
+        group, level, slot = _slots(inner, codes, len(labels))
+        slot = slot[np.searchsorted(group * len(labels) + level, inner * len(labels) + codes)]
+        out = np.zeros(((int(slot.max()) + 1) * len(own), len(slot)))
+        for effect, column in enumerate(own):
+            out[slot * len(own) + effect, np.arange(len(slot))] = effects[column]
+        found.append(out)
+    return np.concatenate(found)

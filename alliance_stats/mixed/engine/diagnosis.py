@@ -17,8 +17,7 @@ def diagnose(model: Model, optimum: Optimum) -> dict[str, Any]:
     design = model.design
     grouping = design.grouping
     groups = {design.inner_factor: grouping.n_inner}
-    if design.outer_factor is not None:
-        groups[design.outer_factor] = grouping.n_outer
+    groups |= {factor: len(labels) for factor, labels in zip(design.outer_factors, grouping.outer_labels)}
     gradient = optimum.deviance.gradient
     return {
         "converged": optimum.converged,

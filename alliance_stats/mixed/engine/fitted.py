@@ -124,11 +124,7 @@ class Fitted:
         """D (or T) of one block, mapped back: M_a D M_a' sigma^2."""
         chosen = list(block.columns)
         back = self.design.effect_map[np.ix_(chosen, chosen)]
-        if block.outer and outer is not None:
-            places = [self.model.outer_columns.index(column) for column in chosen]
-            cov = outer[np.ix_(places, places)]
-        else:
-            cov = inner[np.ix_(chosen, chosen)]
+        cov = (inner if outer is None or not block.outer else outer)[np.ix_(block.places, block.places)]
         return np.asarray(back @ cov @ back.T * self.residual_variance)
 
     @cached_property

@@ -28,7 +28,7 @@ class Parameter:
     ----------
     kind : {"inner", "outer", "residual"}
     i, j : int
-        Row and column (i >= j) in D over all effect columns, or in T over the outer factor's effects.
+        Row and column (i >= j) in D over all effect columns, or in T over the outer factors' effects.
     group, term, term_2 : str
         As in the table of variances.
     """
@@ -94,18 +94,17 @@ class Model:
     # -- parameters -------------------------------------------------------------------------------------------
     @cached_property
     def outer_columns(self) -> tuple[int, ...]:
-        """The effect columns of the outer factor."""
-        return outer_columns(self.design)
+        """The effect column of each row of T: those of every outer factor in turn."""
+        return tuple(column for own in self.design.outer_columns for column in own)
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The variance parameters but sigma^2: D by blocks, T by blocks, then the residual's."""
         found = []
         for block in self.design.blocks:
-            position = {column: self.outer_columns.index(column) if block.outer else column for column in block.columns}
-            for s, low in enumerate(block.columns):
-                for t, high in enumerate(block.columns[s:], start=s):
-                    pair = sorted((position[low], position[high]), reverse=True)
+            for s, low in enumerate(block.places):
+                for t, high in enumerate(block.places[s:], start=s):
+                    pair = sorted((low, high), reverse=True)
                     found.append(
                         Parameter(
                             "outer" if block.outer else "inner",
@@ -231,22 +230,17 @@ class Model:
         return replace(self, design=changed, products=products, pairs=_pairs(changed, products, self.correlation))
 
 
-def outer_columns(design: Design) -> tuple[int, ...]:
-    """The effect columns of the outer factor."""
-    return tuple(sorted(column for block in design.blocks if block.outer for column in block.columns))
-
-
 def build_model(design: Design, *, correlation: str | None, reml: bool) -> Model:
     """Reduce the rows of a design once."""
-    grouping, columns = design.grouping, outer_columns(design)
+    grouping, columns = design.grouping, design.outer_columns
     spec: NestedSpec | CrossedSpec | None = None
     extra = None
-    if grouping.outer_of_row is not None:
-        spec = crossed_spec(grouping, grouping.outer_of_row, len(design.effects), len(columns))
-        extra = slot_columns(spec, grouping, grouping.outer_of_row, design.effects[list(columns)])
-    elif grouping.outer_starts is not None:
-        counts = np.diff(grouping.outer_starts, append=grouping.n_inner)
-        spec = NestedSpec(columns, grouping.outer_starts, counts)
+    if grouping.outer_codes:
+        spec = crossed_spec(grouping, columns, len(design.effects))
+        extra = slot_columns(grouping, columns, design.effects)
+    elif columns and grouping.block_starts is not None:
+        counts = np.diff(grouping.block_starts, append=grouping.n_inner)
+        spec = NestedSpec(columns[0], grouping.block_starts, counts)
     products = build_products(design, extra)
     return Model(design, products, _pairs(design, products, correlation), correlation, reml, spec)
 

@@ -138,8 +138,7 @@ def covariance_blocks(model: Model) -> list[IntArray]:
     number = {(parameter.kind, parameter.i, parameter.j): k for k, parameter in enumerate(model.parameters)}
     for block in model.design.blocks:
         kind = "outer" if block.outer else "inner"
-        places = [model.outer_columns.index(c) if block.outer else c for c in block.columns]
-        indices = [[number[kind, max(i, j), min(i, j)] for j in places] for i in places]
+        indices = [[number[kind, max(i, j), min(i, j)] for j in block.places] for i in block.places]
         found.append(np.array(indices, dtype=np.int64))
     return found
 

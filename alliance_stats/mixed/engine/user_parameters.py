@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.model import Model
@@ -64,8 +65,8 @@ def _linear_map(model: Model) -> FloatArray:
     count = len(model.parameters)
     out = np.zeros((count, count))
     back = model.design.effect_map
-    chosen = list(model.outer_columns)
-    outer_back = back[np.ix_(chosen, chosen)]
+    own = [back[np.ix_(columns, columns)] for columns in model.design.outer_columns]
+    outer_back = block_diag(*own) if own else np.empty((0, 0))
     for k in range(count):
         unit = np.zeros(count)
         unit[k] = 1.0
