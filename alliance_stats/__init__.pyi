@@ -1,6 +1,7 @@
 """The public names of the path that the README walks; `__init__.py` loads each from the module named here."""
 
 from alliance_stats import dropout as dropout
+from alliance_stats import explorer as explorer
 from alliance_stats import features as features
 from alliance_stats import figures as figures
 from alliance_stats import instruments as instruments
@@ -20,6 +21,7 @@ from alliance_stats.dropout.definitions import derive_endings as derive_endings
 from alliance_stats.dropout.fit import fit_dropout as fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence as cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals as dropout_intervals
+from alliance_stats.explorer.page import explore as explore
 from alliance_stats.features import lag as lag
 from alliance_stats.features import mark_ruptures as mark_ruptures
 from alliance_stats.features import split_within_between as split_within_between

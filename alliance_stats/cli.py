@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or type(error).__name__}.", UNUSABLE)
+    except ImportError as error:  # of an extra that is not installed
+        return _fail(str(error), UNUSABLE)
     except MemoryError:
         return _fail("not enough memory for this study.", UNUSABLE)
     except ValueError as error:
@@ -67,6 +69,16 @@ def _detect(options: argparse.Namespace) -> int:
     from alliance_stats.report.writing import detect_study
 
     return _write_table(detect_study(options.study), options.out)
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from alliance_stats.explorer.page import serve
+    from alliance_stats.report.sections import open_study
+    from alliance_stats.report.writing import score_study
+
+    sessions, score = score_study(options.study), open_study(options.study).section("detect")["score"]
+    serve(sessions, score=str(score), port=options.port, show=not options.no_browser)
+    return OK
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -212,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     monitor.add_argument("--sessions", type=int, default=20, metavar="N", help="length of a therapy (default: 20)")
     monitor.add_argument("--false-alarm", type=float, default=0.05, metavar="RATE", help="per therapy (default: 0.05)")
     monitor.add_argument("--out", type=Path, metavar="DIR", help="also write a picture of each patient, and a table")
+    explore = _add(commands, "explore", _explore, "try rules out in a browser, on this machine only (with pseudonyms)")
+    explore.add_argument("--port", type=int, default=0, help="default: a free one")
+    explore.add_argument("--no-browser", action="store_true", help="only print the address")
     demo = commands.add_parser("demo", help="the whole path on the simulated study that is shipped")
     demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-report"), help="default: demo-report")
     demo.set_defaults(run=_demo)

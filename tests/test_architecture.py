@@ -14,7 +14,7 @@ FLOORS = {
     **dict.fromkeys(
         ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "figures"], 2
     ),
-    **dict.fromkeys(["multiverse", "power", "monitoring", "report"], 3),
+    **dict.fromkeys(["multiverse", "power", "monitoring", "report", "explorer"], 3),
     **dict.fromkeys(["cli", "__init__", "__main__"], 4),
 }
 # Rooms within a room: what each may import of the others beside it. Files directly in the room sit above them.
@@ -31,6 +31,8 @@ HEAVY = {
     "sklearn",
     "pyreadstat",
     "pyarrow",
+    "tqdm",
+    "panel",
     "openpyxl",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
