@@ -12,7 +12,7 @@ OMP_NUM_THREADS ?= 1
 OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS OPENBLAS_NUM_THREADS
 
-.PHONY: demo test test-all test-lowest test-wheel figures docs bench lint format clean
+.PHONY: demo test test-all test-lowest test-wheel test-site notebooks figures docs bench lint format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -22,6 +22,8 @@ help:
 	@echo "make test-all     the same and the long proofs by simulation"
 	@echo "make test-lowest  the tests alone with the lowest versions pyproject.toml allows"
 	@echo "make test-wheel   build the wheel, install it in an environment of its own, run the demo there"
+	@echo "make test-site    notebooks in a real kernel, the explorer in a real browser (Chromium)"
+	@echo "make notebooks    run the notebooks and keep their outputs"
 	@echo "make figures      regenerate figures/ with the scripts in analyses/"
 	@echo "make docs         the documentation, in docs/_build/index.html"
 	@echo "make bench        the side-by-side measurements in benchmarks/"
@@ -54,7 +56,7 @@ test: lint
 	@echo "All checks passed: ruff, mypy, doctests and tests."
 
 test-all: lint
-	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+	@$(BIN)/python -m pytest -q -n 2 -m "not site"
 	@echo "All checks passed, long proofs included."
 
 # Python 3.11 or 3.12: the lowest versions have no wheels for newer ones.
@@ -70,6 +72,14 @@ test-wheel: $(READY)
 	@$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[all]"
 	@cd $(WHEEL) && bin/alliance-stats demo --out demo-report > demo.log && tail -n 4 demo.log
 	@echo "The wheel is $$(ls dist/*.whl); its demo report is $(WHEEL)/demo-report/report.html."
+
+test-site: $(DOCS)/.ready
+	@$(DOCS)/bin/python -m pytest -q -m site tests/explorer tests/notebooks
+	@echo "The notebooks and the explorer work in a real kernel and a real browser."
+
+notebooks: $(DOCS)/.ready
+	@$(DOCS)/bin/python notebooks/run.py
+	@echo "The notebooks in notebooks/ hold their outputs."
 
 lint: $(READY)
 	@$(BIN)/ruff check .

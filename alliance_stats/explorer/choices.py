@@ -55,7 +55,11 @@ def as_toml(rule: Rule, *, score: str) -> str:
     lines = ["[detect]", f"score = {json.dumps(score, ensure_ascii=False)}"]
     if RULES.get(rule.name) == rule:
         return "\n".join([*lines, f"rule = {json.dumps(rule.name)}"])
-    fields = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in settings_of(rule).items())
+    settings = settings_of(rule)
+    if None in settings.values():  # TOML has no word for None
+        names = ", ".join(name for name, value in settings.items() if value is None)
+        return f"# {names}: None cannot be written in a study file; copy the Python."
+    fields = (f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())
     return "\n".join([*lines, "", "[detect.rule]", *fields])
 
 

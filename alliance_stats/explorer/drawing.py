@@ -50,7 +50,8 @@ def _carpet(ax: Axes, sessions: pd.DataFrame, states: pd.DataFrame | None, row: 
     shade = np.where(rated, 0.15, np.nan) if states is None else np.where(rated, states["rupture_open"], np.nan)
     cells[row.loc[sessions[PATIENT]].to_numpy(), sessions[SESSION].to_numpy() - first] = shade
     extent = (first - 0.5, last + 0.5, len(row) - 0.5, -0.5)
-    ax.imshow(cells, aspect="auto", cmap="Greys" if states is None else "Oranges", vmin=0, vmax=1, extent=extent, interpolation="nearest")
+    colours = "Greys" if states is None else "Oranges"
+    ax.imshow(cells, aspect="auto", cmap=colours, vmin=0, vmax=1, extent=extent, interpolation="nearest")
 
 
 def patient_picture(

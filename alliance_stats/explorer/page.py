@@ -6,7 +6,6 @@ import asyncio
 import socket
 import sys
 from collections.abc import Coroutine, Mapping
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -23,6 +22,7 @@ NEEDED = 'The explorer needs Panel. Install it with: pip install "alliance_stats
 FIRST_RULE = "running_mean_2pooled"
 WAIT_CHANCE = "Counting what chance alone would give ..."
 WAIT_LATENT = "Estimating the latent model; a large study takes half a minute ..."
+ROOMY = "th, td {padding: 1px 8px}"
 PICTURE = 680
 """Pixels."""
 COPY = "navigator.clipboard.writeText(text.value)"
@@ -108,7 +108,7 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-WINDOWS = {"any time": None, **{f"{n} sessions": n for n in (1, 2, 3, 4, 5, 6, 8, 10)}}
+WINDOWS = {"any time": 0, **{f"{n} sessions": n for n in (1, 2, 3, 4, 5, 6, 8, 10)}}
 
 
 class _Page:
@@ -124,12 +124,16 @@ class _Page:
             "reference": widgets.Select(name="A fall from", options=_words(REFERENCES)),
             "size": widgets.FloatInput(name="by at least", start=0.05, step=0.25, value=2.0),
             "unit": widgets.Select(name="times", options=_words(UNITS)),
-            "repair": widgets.Select(name="Repaired by a score", options=list(REPAIRS)),
+            "repair": widgets.Select(
+                name="Repaired by a score",
+                options=_words(REPAIRS),
+            ),
             "repair_amount": widgets.FloatInput(name="amount", start=0.05, step=0.05, value=0.5),
             "window": widgets.Select(name="within", options=WINDOWS),
         }
         self.patient, self.session = widgets.Select(name="Patient"), widgets.Select(name="Session")
-        self.problem, self.count, self.why = panes.Alert(alert_type="warning"), panes.HTML(), panes.HTML()
+        self.problem = panes.Alert(alert_type="warning", visible=False)
+        self.count, self.why = panes.HTML(stylesheets=[ROOMY]), panes.HTML(stylesheets=[ROOMY])
         self.study, self.course = panes.PNG(width=PICTURE), panes.PNG(width=PICTURE)
         self.toml, self.python = (
             widgets.TextAreaInput(name=name, auto_grow=True, width=PICTURE) for name in ("For the study file", "Python")
@@ -139,7 +143,7 @@ class _Page:
             button.js_on_click(args={"text": text}, code=COPY)
         controls = [self.detector, self.start, *self.choices.values(), self.patient, self.session]
         shown = [self.problem, self.count, self.study, self.course, self.why, self.toml, self.python]
-        self.layout = panel.Row(panel.Column(*controls, width=280), panel.Column(*shown, panel.Row(*copies)))
+        self.layout = panel.Row(panel.Column(*controls, width=320), panel.Column(*shown, panel.Row(*copies)))
         for widget, answer in ((self.start, self._take_rule), (self.patient, self._choose_session)):
             widget.param.watch(answer, "value")
         for widget in (self.detector, *self.choices.values()):
@@ -153,7 +157,7 @@ class _Page:
         self.busy = True
         for name, widget in self.choices.items():
             if name != "repair_amount" or rule.repair_amount is not None:
-                widget.value = getattr(rule, name)
+                widget.value = getattr(rule, name) or 0
         self.busy = False
         self._changed()
 
@@ -164,7 +168,7 @@ class _Page:
         latent = self.detector.value == LATENT
         self.choices["repair_amount"].visible = REPAIRS[self.choices["repair"].value].takes_amount
         try:
-            self.rule = chosen_rule(self.start.value, **{name: one.value for name, one in self.choices.items()})
+            self.rule = chosen_rule(self.start.value, **{name: one.value or None for name, one in self.choices.items()})
             self.events = self.answers.events(self.rule)
         except (ValueError, TypeError) as error:  # choices that do not go together: the last answer stays
             self.problem.object, self.problem.visible = str(error), True
@@ -231,12 +235,12 @@ class _Page:
             answers.sessions, self.events, self._states, score=answers.score, patient=patient, session=session
         )
         found = answers.explain(self.rule, patient, session)
-        self.why.object = f"<p><strong>Why?</strong> By the rule: {escape(found.text)}</p>{found._repr_html_()}"
+        self.why.object = f"<p><strong>Why?</strong></p>{found._repr_html_()}"
 
 
 def _words(kinds: Mapping[str, Any]) -> dict[str, str]:
     """Options of a list: the words of the vocabulary, each with its name."""
-    return {entry.words: name for name, entry in kinds.items()}
+    return {entry.words.replace("{amount:g}", "of this amount"): name for name, entry in kinds.items()}
 
 
 def _in_words(patient: Any, statuses: list[str]) -> str:

@@ -62,7 +62,8 @@ def as_html(head: Sequence[str], tables: Tables, notes: Sequence[str] = (), *, l
     lines = "".join(f"<br>{escape(line)}" for line in head[1:])
     parts = [f"<p><strong>{escape(head[0])}</strong>{lines}</p>"]
     for heading, table in tables.items():
-        parts += [f"<p><strong>{escape(heading)}</strong></p>", _html_table(table, printed(table, level=level))]
+        parts += [f"<p><strong>{escape(heading)}</strong></p>"] if heading else []
+        parts.append(_html_table(table, printed(table, level=level)))
     parts += [f"<p>Note: {escape(note)}</p>" for note in notes]
     return f"<div>{''.join(parts)}</div>"
 

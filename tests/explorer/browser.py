@@ -10,7 +10,7 @@ import urllib.request
 from itertools import count
 from pathlib import Path
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 """The browser, None where there is none."""
 
 

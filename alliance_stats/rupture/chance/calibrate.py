@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +16,7 @@ from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.progress import advance, bar
+from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 
@@ -74,7 +74,7 @@ class Calibration:
 
     def _repr_html_(self) -> str:
         """The result for a notebook."""
-        return f"<p>{html.escape(self._head())}</p>{self.prevalence.to_html(index=False)}"
+        return as_html([self._head()], {"Observed less expected": self.prevalence})
 
 
 def calibrate(

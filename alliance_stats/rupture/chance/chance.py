@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +30,7 @@ from alliance_stats.rupture.rules.series import Roll, Series, read_series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.progress import bar
+from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
 
@@ -106,9 +106,8 @@ class ChanceLevel:
 
     def _repr_html_(self) -> str:
         """The result for a notebook."""
-        notes = f"<p>{html.escape(self.verdict_words)}</p>" if self.verdict_words else ""
-        notes += "".join(f"<p>Beware: {html.escape(text)}</p>" for text in self.diagnostics)
-        return f"<p>{html.escape(self._head())}</p>{self.table.to_html(index=False)}{notes}"
+        head = [self._head(), self.verdict_words] if self.verdict_words else [self._head()]
+        return as_html(head, {"Found, and expected by chance": self.table}, self.diagnostics, level=self.level)
 
 
 def chance_level(

@@ -12,6 +12,7 @@ from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints
 from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
+from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import (
     CENSORED,
     EVENTS_COLUMNS,
@@ -326,10 +327,9 @@ class LatentRuptures:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        import html
-
-        text = html.escape(self.summary())
-        return f"<pre>{text}</pre>{self.tidy_parameters().to_html(index=False)}{self.diagnostics.to_html(index=False)}"
+        title, *lines = self.summary().splitlines()
+        tables = {"Estimates": self.tidy_parameters(), "Diagnostics": self.diagnostics}
+        return as_html([title, *(line.strip() for line in lines)], tables)
 
 
 _VERDICTS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import read_series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, REPAIRS, UNITS
+from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, plain, suggest
 
 VERDICTS = {
@@ -75,7 +75,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """The explanation for a notebook."""
-        return f"<p>{html.escape(self._head())}</p>{self.table.to_html(index=False, escape=True)}"
+        return as_html([self._head()], {"": self.table})
 
 
 def explain(sessions: pd.DataFrame, *, patient: Any, session: int, score: str, rule: str | Rule) -> Explanation:
