@@ -72,6 +72,28 @@ def read_endings(
     0        1  completed
     1        2    dropout
     """
+    options = {name: value for name, value in locals().items() if name not in ("file", "sessions")}
+    table = endings_table(file, sessions, **options)
+    check_endings(table, pd.Index((table if sessions is None else sessions)[PATIENT].unique()))
+    if LAST_SESSION in table:
+        table = table.assign(**{LAST_SESSION: numeric(table, LAST_SESSION)})
+    return table.reset_index(drop=True)
+
+
+def endings_table(
+    file: str | Path,
+    sessions: pd.DataFrame | None,
+    *,
+    patient: str = PATIENT,
+    ending: str = ENDING,
+    last_session: str = LAST_SESSION,
+    codes: Mapping[str, str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    sheet: str | int | None = None,
+    header_row: int = 1,
+) -> pd.DataFrame:
+    """ENDINGS as the file has them, not yet checked; the file row in the index."""
     path = Path(file)
     columns = {patient: PATIENT, ending: ENDING, last_session: LAST_SESSION}
     table = read_file(
@@ -99,12 +121,7 @@ def read_endings(
     table = table.assign(
         **{PATIENT: as_ids(table[PATIENT]).values, ENDING: text.map(lambda word: words.get(word, word))}
     )
-    if sessions is not None:
-        table = _of_sessions(table, sessions)
-    check_endings(table, pd.Index((table if sessions is None else sessions)[PATIENT].unique()))
-    if LAST_SESSION in table:
-        table = table.assign(**{LAST_SESSION: numeric(table, LAST_SESSION)})
-    return table.reset_index(drop=True)
+    return table if sessions is None else _of_sessions(table, sessions)
 
 
 def _of_sessions(table: pd.DataFrame, sessions: pd.DataFrame) -> pd.DataFrame:

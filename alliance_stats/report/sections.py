@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,30 +11,39 @@ from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.load.endings import read_endings
 from alliance_stats.load.flipping import flip
 from alliance_stats.load.keeping import keep
+from alliance_stats.load.merging import merge_ratings
+from alliance_stats.load.patients import join_patients
 from alliance_stats.load.reading import read_sessions
+from alliance_stats.load.redcap import read_redcap
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics
-from alliance_stats.report.study import StudyError, StudyFile, options_of, read_study
+from alliance_stats.reliability.consistency import item_reliability
+from alliance_stats.report.study import StudyError, StudyFile, load_study, mistakes_in, options_of
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.score.scoring import score_items
-from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, DataError, suggest
+from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, SESSION, DataError, suggest
 
 T = TypeVar("T")
 
 
 def known_sections() -> dict[str, frozenset[str]]:
     """The sections of a study file and their keys, read off the functions they call."""
+    reading = options_of(read_sessions)
     return {
         "study": frozenset({"title", "seed", "show_ids"}),
-        "read": options_of(read_sessions) | {"file"},
+        "read": reading | {"file"},
+        "redcap": (reading - {SESSION, "wide"}) | options_of(read_redcap) | {"file"},
+        "merge": reading | options_of(merge_ratings) | {"file"},
+        "patients": options_of(join_patients) | {"file"},
         "keep": options_of(keep),
         "score": options_of(score_items) | {"instrument"},
         "flip": options_of(flip),
+        "reliability": options_of(item_reliability, without=("instrument",)) | {"crossed", "n_sessions"},
         "endings": options_of(read_endings) | {"file"},
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
         "chance": options_of(chance_level, without=("score", "rule", "seed")),
@@ -51,7 +60,10 @@ def known_sections() -> dict[str, frozenset[str]]:
 
 _REQUIRED = {
     "read": ("file", PATIENT),
-    "keep": ("column", "because"),
+    "redcap": ("file",),
+    "merge": ("file", PATIENT),
+    "patients": ("file",),
+    "keep": ("because",),
     "score": ("instrument", "items", "into"),
     "flip": ("column", "into", "low", "high"),
     "endings": ("file",),
@@ -60,35 +72,73 @@ _REQUIRED = {
     "dynamics": ("symptom",),
     "dropout": ("formula",),
 }
+_NEEDS = {
+    **dict.fromkeys(("chance", "outcome", "dynamics", "figures"), ("detect",)),
+    **dict.fromkeys(("next_session", "growth"), ("detect", "outcome")),
+    "dropout": ("detect", "endings"),
+    "reliability": ("score",),
+}
+"""Sections that mean nothing without another."""
 
 
 _TYPES: dict[str, dict[str, type]] = {
     "study": {"title": str, "seed": int, "show_ids": bool},
-    "read": {"file": str},
     "keep": {"column": str, "because": str},
     "endings": {"file": str, PATIENT: str, ENDING: str, LAST_SESSION: str, "codes": dict},
     "detect": {"score": str},
     "outcome": {"symptom": str},
+    "dynamics": {"symptom": str},
+    "dropout": {"formula": str},
     "figures": {"patients": int, "before": int, "after": int},
+    **{name: {"file": str, PATIENT: str} for name in ("read", "redcap", "merge", "patients")},
 }
 """What the keys that no function of the package checks must be."""
 
 
-def open_study(path: Path) -> StudyFile:
-    """The study file at `path`, every section and key of it known."""
-    study = read_study(path, known_sections(), required=_REQUIRED)
-    for section, types in _TYPES.items():
-        for key, value in (item for table in study.tables(section) for item in table.items()):
-            wanted = types.get(key)
+def open_study(path: Path, *, needs: tuple[str, ...] = ()) -> StudyFile:
+    """The study file at `path`, every section and key of it known, with the sections that a command needs.
+
+    Raises
+    ------
+    StudyError
+        At the first mistake; ``mistakes`` gives them all.
+    """
+    study = load_study(path)
+    for error in mistakes(study, needs=needs):
+        raise error
+    return study
+
+
+def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[StudyError]:
+    """Every mistake of a study file that can be seen without its data."""
+    known = known_sections()
+    yield from mistakes_in(study, known, required=_REQUIRED)
+    path, there = study.path, [name for name in study.settings if name in known]
+    for name in (study.source, *needs):
+        if not study.has(name):
+            remedy = f"Add one, with {' and '.join(f'{key} = ...' for key in _REQUIRED[name])}."
+            yield StudyError(f"{path} has no section [{name}].", remedy=remedy)
+    if study.has("read") and study.has("redcap"):
+        yield StudyError(f"{path} has both [read] and [redcap].", remedy="Keep the one that fits the file.")
+    for name in there:
+        for other in _NEEDS.get(name, ()):
+            if not study.has(other) and other not in needs:
+                remedy = f"Add a section [{other}], or remove [{name}]."
+                yield StudyError(f"{path}: [{name}] needs [{other}].", remedy=remedy)
+        for key, value in (item for table in study.tables(name) if isinstance(table, dict) for item in table.items()):
+            wanted = _TYPES.get(name, {}).get(key)
             if wanted is not None and type(value) is not wanted:
-                problem = f"{path}: [{section}] {key} = {value!r} must be {_WORDS[wanted]}."
-                raise StudyError(problem, remedy="Correct the study file.")
+                problem = f"{path}: [{name}] {key} = {value!r} must be {_WORDS[wanted]}."
+                yield StudyError(problem, remedy="Correct the study file.")
     for key in ("rule", "prediction_rule"):
         if key in study.section("detect"):
-            study_rule(study, key)
-    if study.section("study").get("seed", 0) < 0:
-        raise StudyError(f"{path}: [study] seed must not be negative.", remedy="Write a whole number, such as 1.")
-    return study
+            try:
+                study_rule(study, key)
+            except StudyError as error:
+                yield error
+    seed = study.section("study").get("seed", 0)
+    if isinstance(seed, int) and seed < 0:
+        yield StudyError(f"{path}: [study] seed must not be negative.", remedy="Write a whole number, such as 1.")
 
 
 _WORDS = {str: "text in quotes", int: "a whole number", bool: "true or false", dict: "a table { ... }"}
@@ -119,7 +169,7 @@ def in_section(study: StudyFile, section: str, function: Callable[..., T], /, *a
     try:
         return function(*arguments, **options)
     except DataError as error:
-        if error.row is not None or error.patient is not None or section == "read":
+        if error.row is not None or error.patient is not None or section in ("read", "redcap"):
             raise
         problem = f"{study.path}: [{section}] {error.problem}"  # no row or patient: the settings do not fit the data
         raise StudyError(problem, remedy=error.remedy, column=error.column, value=error.value) from error

@@ -7,16 +7,19 @@ file leaves out, the function it mirrors decides.
 from __future__ import annotations
 
 import inspect
+import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from alliance_stats.tables.schema import DataError, suggest
 
-REPEATABLE = ("keep", "score", "flip")
+REPEATABLE = ("merge", "keep", "score", "flip")
 """Sections that may occur more than once, written ``[[score]]``."""
+FILES = ("merge", "patients", "endings", "codes")
+"""Sections that name a file of their own, besides the one of the sessions."""
 
 
 class StudyError(DataError):
@@ -53,52 +56,78 @@ class StudyFile:
 
     def file(self, section: str) -> Path:
         """The path of the data file that `section` names, which must exist."""
-        name = str(self.section(section)["file"])
-        path = self.path.parent / name
+        return self.beside(self.section(section)["file"], section)
+
+    def beside(self, name: object, section: str) -> Path:
+        """The path of a file named in `section`, looked for from the study file's folder; it must exist."""
+        path = self.path.parent / str(name)
         if not path.is_file():
-            problem = f"[{section}] file = {name!r}: there is no such file in {self.path.parent}."
+            problem = f"{self.path}: [{section}] file = {name!r}: there is no such file in {path.parent}."
             raise StudyError(problem, remedy=_nearest_file(path))
         return path
 
+    @property
+    def source(self) -> str:
+        """The section that says how the sessions are read: ``read``, or ``redcap`` for an export of REDCap."""
+        return "redcap" if self.has("redcap") else "read"
 
-def read_study(
-    path: Path, sections: Mapping[str, frozenset[str]], *, required: Mapping[str, tuple[str, ...]]
-) -> StudyFile:
-    """Read and check a study file.
+    def files(self) -> list[tuple[str, Path]]:
+        """Every data file that the study names, with its section."""
+        named = [(name, table) for name in (self.source, *FILES) for table in self.tables(name)]
+        return [(name, self.beside(table["file"], name)) for name, table in named]
 
-    Parameters
-    ----------
-    path : Path
-        The TOML file, in UTF-8.
-    sections : mapping
-        The keys each section may have.
-    required : mapping
-        The sections that must be there, with the keys each must have where it is there.
+
+def load_study(path: Path) -> StudyFile:
+    """The study file at `path`, its sections and keys not yet looked at.
 
     Raises
     ------
     StudyError
-        If the file cannot be read or is no TOML, for an unknown or missing section or key.
+        If the file cannot be read or is no TOML.
     """
     try:
-        settings = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return StudyFile(path, tomllib.loads(path.read_bytes().decode("utf-8-sig")))
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise StudyError(f"{path}: {reason}.", remedy="Give the path of a study file (TOML).") from error
     except UnicodeDecodeError as error:
         raise StudyError(f"{path} is not UTF-8 text.", remedy="Save the study file as UTF-8.") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter: nested too deeply
-        raise StudyError(f"{path} is not valid TOML: {error}.", remedy="Correct that line.") from error
-    for name, content in settings.items():
+        raise StudyError(f"{path} is not valid TOML: {error}.", remedy=_toml_remedy(path)) from error
+
+
+def mistakes_in(
+    study: StudyFile, sections: Mapping[str, frozenset[str]], *, required: Mapping[str, tuple[str, ...]]
+) -> Iterator[StudyError]:
+    """Unknown sections and keys, keys that are missing, and sections that are no sections, in the order of the file.
+
+    Parameters
+    ----------
+    sections : mapping
+        The keys each section may have.
+    required : mapping
+        The keys each section must have where it is there.
+    """
+    path = study.path
+    for name, content in study.settings.items():
         if name not in sections:
-            raise StudyError(f"{path} has an unknown section [{name}].", remedy=suggest(name, sections))
-        tables = content if isinstance(content, list) and name in REPEATABLE else [content]
-        for table in tables:
-            _check_keys(path, name, table, sections[name], required.get(name, ()))
-    for name in ("read", "detect"):
-        if name not in settings:
-            raise StudyError(f"{path} has no section [{name}].", remedy=f"Add one, with {_listed(required[name])}.")
-    return StudyFile(path, settings)
+            yield StudyError(f"{path} has an unknown section [{name}].", remedy=_section_remedy(name, sections))
+            continue
+        for table in content if isinstance(content, list) and name in REPEATABLE else [content]:
+            if not isinstance(table, dict):
+                remedy = f"Write [{name}] on a line of its own."
+                yield StudyError(f"{path}: {name} must be a section.", remedy=remedy)
+                continue
+            for key in table:
+                if key not in sections[name]:
+                    remedy = suggest(key, sorted(sections[name]))
+                    elsewhere = [other for other, keys in sections.items() if key in keys]
+                    if elsewhere and not remedy.startswith("Did"):
+                        remedy = f"It is a key of [{'], ['.join(elsewhere)}]. {remedy}"
+                    yield StudyError(f"{path}: [{name}] has an unknown key {key!r}.", remedy=remedy)
+            for key in required.get(name, ()):
+                if key not in table:
+                    yield StudyError(f"{path}: [{name}] has no key {key!r}.", remedy=f"Add {key} = ... to [{name}].")
 
 
 def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -> frozenset[str]:
@@ -107,19 +136,25 @@ def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -
     return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without)
 
 
-def _check_keys(path: Path, name: str, table: object, known: frozenset[str], required: tuple[str, ...]) -> None:
-    if not isinstance(table, dict):
-        raise StudyError(f"{path}: {name} must be a section.", remedy=f"Write [{name}] on a line of its own.")
-    for key in table:
-        if key not in known:
-            raise StudyError(f"{path}: [{name}] has an unknown key {key!r}.", remedy=suggest(key, sorted(known)))
-    for key in required:
-        if key not in table:
-            raise StudyError(f"{path}: [{name}] has no key {key!r}.", remedy=f"Add {key} = ... to [{name}].")
+def _section_remedy(name: str, sections: Mapping[str, frozenset[str]]) -> str:
+    """The nearest section; of a key written above the first section, where it belongs."""
+    near = suggest(name, sections)
+    owners = [section for section, keys in sections.items() if name in keys]
+    return f"It is a key: write it below [{owners[0]}]." if owners and not near.startswith("Did") else near
 
 
-def _listed(keys: tuple[str, ...]) -> str:
-    return " and ".join(f"{key} = ..." for key in keys)
+def _toml_remedy(path: Path) -> str:
+    """What usually breaks TOML in a study file."""
+    text = path.read_bytes().decode("utf-8-sig", "replace")
+    if "\u201c" in text or "\u201d" in text:
+        return 'It has typographic quotes: write straight ones, ".'
+    if re.search(r'=\s*"[^"\n]*\\', text):
+        return r"In a path write / instead of \, or put it in single quotes: 'C:\data\study.csv'."
+    if re.search(r"=\s*(True|False)\b", text):
+        return "Write true and false in small letters."
+    if re.search(r"(?m)^\s*[\w]+\s*=\s*[A-Za-z_][\w.]*\s*(#.*)?$", re.sub(r"=\s*(true|false|nan|inf)\b", "= 1", text)):
+        return 'Text goes in quotes, as in patient = "id".'
+    return "Correct that line."
 
 
 def _nearest_file(path: Path) -> str:

@@ -6,6 +6,7 @@ ending is unknown, is ``ongoing``, and only the researcher can say so.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -64,34 +65,47 @@ def check_endings(endings: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
     >>> check_endings(table, pd.Index(["a", "b"]))["ending"].tolist()
     ['completed', 'dropout']
     """
+    for problem in endings_problems(endings, patients):
+        raise problem
+    place = pd.Index(endings[PATIENT]).get_indexer(patients)
+    return endings.iloc[place]
+
+
+def endings_problems(endings: pd.DataFrame, patients: pd.Index) -> Iterator[DataError]:
+    """What is wrong with ENDINGS, the error that :func:`check_endings` raises first."""
     require_columns(endings, [PATIENT, ENDING], table_name="endings")
 
-    def refuse(bad: Array, problem: str, remedy: str, column: str | None = None) -> None:
+    def found(bad: Array, problem: str, remedy: str, column: str | None = None) -> Iterator[DataError]:
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             value = None if column is None else endings[column].iloc[row]
             where = endings[PATIENT].iloc[row]
-            raise DataError(problem, remedy=remedy, row=endings.index[row], patient=where, column=column, value=value)
+            yield DataError(problem, remedy=remedy, row=endings.index[row], patient=where, column=column, value=value)
 
     unknown = ~endings[ENDING].isin(ENDINGS).to_numpy()
-    remedy = suggest(str(endings[ENDING][unknown].iloc[0]), ENDINGS) if unknown.any() else ""
-    refuse(unknown, f"'ending' must be one of {', '.join(ENDINGS)}.", remedy, ENDING)
-    refuse(endings[PATIENT].duplicated().to_numpy(), "endings names a patient twice.", "Keep one row per patient.")
+    words = [str(word) for word in pd.unique(endings[ENDING][unknown].dropna())]
+    remedy = suggest(words[0], ENDINGS) if words else "Fill it in; 'ongoing' where nothing is known."
+    if words and not remedy.startswith("Did"):
+        meant = ", ".join(f"{word!r}: ..." for word in words[:6])
+        remedy = f"Say what the words mean: codes={{{meant}}}, each one of {', '.join(ENDINGS)}."
+    also = f" {int(unknown.sum())} are not." if unknown.sum() > 1 else ""
+    yield from found(unknown, f"'ending' must be one of {', '.join(ENDINGS)}.{also}", remedy, ENDING)
+    yield from found(
+        endings[PATIENT].duplicated().to_numpy(), "endings names a patient twice.", "Keep one row per patient."
+    )
     code = patients.get_indexer(pd.Index(endings[PATIENT]))
-    remedy = "Read the patient's sessions, or remove the row: endings[endings['patient'].isin(sessions['patient'])]."
+    remedy = "Read the patient's sessions, or remove the row."
     if (code < 0).all():
         remedy = "Give both tables the same ids, of the same type."
-    refuse(code < 0, "endings names a patient that sessions does not have.", remedy)
-    place = np.full(len(patients), -1)
-    place[code] = np.arange(len(endings))
-    absent = np.flatnonzero(place < 0)
+    also = f" {int((code < 0).sum())} such patients." if (code < 0).sum() > 1 else ""
+    yield from found(code < 0, f"endings names a patient that sessions does not have.{also}", remedy)
+    absent = patients.difference(pd.Index(endings[PATIENT]), sort=False)
     if len(absent):
-        raise DataError(
+        yield DataError(
             f"{len(absent)} patient(s) of sessions have no ending.",
             remedy="Give every patient one; 'ongoing' where treatment goes on or nothing is known.",
-            patient=patients[absent[0]],
+            patient=absent[0],
         )
-    return endings.iloc[place]
 
 
 def resolve_endings(table: pd.DataFrame, patients: pd.Index, endings: pd.DataFrame | None) -> Endings:
