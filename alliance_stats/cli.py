@@ -1,4 +1,4 @@
-"""The command line: ``alliance-stats check | score | detect | report | monitor STUDY.toml``, ``alliance-stats demo``.
+"""The command line: ``alliance-stats init DATA``, ``check | score | detect | report | monitor STUDY.toml``, ``demo``.
 
 Exit status: 0, all went well; 1, the command ran and found problems in the data; 2, wrong usage or input that cannot
 be read. Errors are one line on stderr. Nothing heavy is imported until a command needs it.
@@ -37,26 +37,49 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), UNUSABLE)
     except MemoryError:
         return _fail("not enough memory for this study.", UNUSABLE)
+    except ImportError as error:  # an optional package that reads a kind of file
+        return _fail(str(error), UNUSABLE)
     except ValueError as error:
         from alliance_stats.report.study import StudyError
         from alliance_stats.tables.schema import DataError
 
-        return _fail(str(error), PROBLEMS if isinstance(error, DataError) and not isinstance(error, StudyError) else 2)
+        return _fail(
+            _worded(str(error)), PROBLEMS if isinstance(error, DataError) and not isinstance(error, StudyError) else 2
+        )
 
 
 def _check(options: argparse.Namespace) -> int:
-    from alliance_stats.report.writing import check_study
+    from alliance_stats.report.checking import check_study
 
-    problems = check_study(options.study)
-    for row in problems.to_dict("records"):
-        place = [f"{name} {row[name]}" for name in ("row", "patient", "session", "column") if _there(row[name])]
-        value = f" {row['value']!r}" if _there(row["value"]) else ""
-        where = f"{row['file']}: {', '.join(place)}{value}: " if place else f"{row['file']}: "
-        print(_one_line(f"{row['severity']}: {where}{row['problem']} {row['remedy']}"))
-    n_errors = int((problems["severity"] == "error").sum())
-    n_others = len(problems) - n_errors
-    print(f"{options.study}: {n_errors} error(s), {n_others} other remark(s).")
-    return PROBLEMS if n_errors else OK
+    _quiet()
+    return _show(check_study(options.study), options.study)
+
+
+def _init(options: argparse.Namespace) -> int:
+    from alliance_stats.report.checking import check_study
+    from alliance_stats.report.proposing import write_proposal
+
+    _quiet()
+    out = options.out or Path(f"{options.data.stem}.toml")
+    sheet = int(options.sheet) if options.sheet and options.sheet.isdigit() else options.sheet
+    made = write_proposal(options.data, out, sheet=sheet)
+    print(f"{_shown(out)}: a proposal; every guess in it is marked.")
+    for question in made.questions:
+        print(f"fill in: {question}.")
+    return _show(check_study(out), out)
+
+
+def _show(found: pd.DataFrame, study: Path) -> int:
+    """Print FINDINGS, a line each; the exit status they mean."""
+    from alliance_stats.report.findings import SHOWN
+
+    for row in found.to_dict("records"):
+        more = f" (and {row['n'] - SHOWN:,} more)" if row["n"] > SHOWN else ""
+        places = f" {row['places'][:1].upper()}{row['places'][1:]}{more}." if row["places"] else ""
+        print(_one_line(_worded(f"{row['severity']}: {row['file']}: {row['problem']}{places} {row['remedy']}")))
+    errors = found.loc[found["severity"] == "error", "of"]
+    print(f"{study}: {len(errors)} error(s), {len(found) - len(errors)} other remark(s).")
+    return UNUSABLE if (errors == "study").any() else PROBLEMS if len(errors) else OK
 
 
 def _score(options: argparse.Namespace) -> int:
@@ -132,12 +155,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _make_report(study: Path, out: Path, *, force: bool) -> int:
-    import logging
     import signal
 
     from alliance_stats.report.writing import write_report
 
-    logging.getLogger("alliance_stats").addHandler(logging.NullHandler())  # the notes repeat what it says
+    _quiet()
     before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
     try:
         written = write_report(study, out, force=force)
@@ -152,6 +174,13 @@ def _make_report(study: Path, out: Path, *, force: bool) -> int:
     print(f"Figures:  {_shown(out / 'figures')} ({written.n_figures} figures, PNG and SVG)")
     print(f"Manifest: {_shown(out / 'manifest.json')}")
     return PROBLEMS if written.n_undone else OK
+
+
+def _quiet() -> None:
+    """Keep what the package says while it works from the terminal: the findings and notes repeat it."""
+    import logging
+
+    logging.getLogger("alliance_stats").addHandler(logging.NullHandler())
 
 
 def _stop(number: int, _: object) -> NoReturn:
@@ -169,9 +198,12 @@ def _write_table(table: pd.DataFrame, out: Path | None) -> int:
     return OK
 
 
-def _there(value: object) -> bool:
-    """Whether a cell of CHECK holds something; None, NaN and NA do not."""
-    return value is not None and str(value) not in {"nan", "<NA>", "NaT", "None", ""}
+def _worded(text: str) -> str:
+    """A message with keys of the study file instead of arguments of Python."""
+    from alliance_stats.report.sections import all_keys
+    from alliance_stats.report.wording import in_keys
+
+    return in_keys(text, all_keys())
 
 
 def _shown(path: Path) -> str:
@@ -200,15 +232,21 @@ def _parser() -> argparse.ArgumentParser:
         prog="alliance-stats",
         description="Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and"
         " dropout. A study is described by one TOML file.",
-        epilog="Sections of a study file: study, read, keep, score, flip, endings, detect, chance, outcome,"
-        " next_session, growth, dynamics, dropout, figures; an example is data/simulated_study.toml. Ids are shown as"
-        " pseudonyms unless the study file says show_ids = true. Exit status: 0 all well, 1 problems found in the data,"
-        " 2 wrong usage or unreadable input.",
+        epilog="Sections of a study file: study, read (or redcap), merge, patients, keep, score, flip, reliability,"
+        " endings, detect, chance, outcome, next_session, growth, dynamics, dropout, figures; an example is"
+        " data/simulated_study.toml. Ids are shown as pseudonyms unless the study file says show_ids = true. Exit"
+        " status: 0 all well, 1 problems found in the data, 2 wrong usage, a study file with mistakes or unreadable"
+        " input.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "check", _check, "list every problem in the study's files at once")
+    init = commands.add_parser("init", help="propose a study file from a data file, every guess marked")
+    init.add_argument("data", type=Path, metavar="DATA", help="the data file: csv, xlsx, ods, sav, dta, ...")
+    init.add_argument("--sheet", metavar="SHEET", help="of a workbook: the sheet's name, or its position from 1")
+    init.add_argument("--out", type=Path, metavar="STUDY.toml", help="default: the data file's name, in this folder")
+    init.set_defaults(run=_init)
+    _add(commands, "check", _check, "a dry run: every problem of the study file and its data at once")
     score = _add(commands, "score", _score, "score the items and write the sessions as CSV (with pseudonyms)")
     detect = _add(commands, "detect", _detect, "find ruptures and repairs and write them as CSV (with pseudonyms)")
     for command in (score, detect):

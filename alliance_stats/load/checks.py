@@ -143,13 +143,13 @@ def out_of_range(
             remedy = f"Correct the cell, or if it means missing: missing_codes=[{', '.join(map(str, codes))}]."
         problems.add(ERROR, "out of range", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
         return
-    for code, bad in _lonely_codes(values, ends):
+    for code, bad in lonely_codes(values, ends):
         problem = f"{_hold(bad, name)} {code}, far from every other value."
         remedy = f"If it means missing: missing_codes=[{code}]. Declaring ranges= makes this certain."
         problems.add(WARNING, "missing code?", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
 
 
-def _lonely_codes(values: FloatArray, ends: tuple[float, float]) -> list[tuple[int, Any]]:
+def lonely_codes(values: FloatArray, ends: tuple[float, float]) -> list[tuple[int, Any]]:
     """Usual missing codes that lie outside the other values by more than the whole spread of these."""
     low, high = ends
     if low >= 0 and high < 66:
@@ -297,7 +297,7 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
 
 def session_codes(table: pd.DataFrame, values: FloatArray, problems: Problems) -> None:
     """A usual missing code far from every other session number, such as 99 where the sessions run from 1 to 30."""
-    for code, bad in _lonely_codes(values, extremes(values)):
+    for code, bad in lonely_codes(values, extremes(values)):
         if code < 0:
             continue  # outside the range
         problem = f"{_hold(bad, SESSION)} {code}, far from every other session number."

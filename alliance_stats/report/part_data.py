@@ -158,10 +158,12 @@ def _reliability(run: Run, section: Section) -> None:
     if isinstance(turned, list) and turned:
         section.paragraph("Reliability is not computed where only some items are reversed already.", css="small")
         return
-    key = None if turned is True else instrument
-    alphas = item_reliability(run.sessions, items, instrument=key).assign(score=run.score)
+    key, asked = None if turned is True else instrument, run.study.section("reliability")
+    over_items = {name: value for name, value in asked.items() if name == "level"}
+    over_sessions = {name: value for name, value in asked.items() if name != "level"}
+    alphas = item_reliability(run.sessions, items, instrument=key, **over_items).assign(score=run.score)
     run.keep("item_reliability", alphas[["score", *(name for name in alphas if name != "score")]])
-    run.keep("session_reliability", session_reliability(run.sessions, items, instrument=key))
+    run.keep("session_reliability", session_reliability(run.sessions, items, instrument=key, **over_sessions))
     alpha = run.citer("item_reliability", "alpha")(run.score, correlation)
     omega = run.citer("item_reliability", "omega")(run.score, correlation)
     cite = run.citer("session_reliability", "estimate")

@@ -16,9 +16,10 @@ from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.models import predictors, term_words
 from alliance_stats.report.numbers import count, percent
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, method, prediction_events, sample
+from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, method, sample
 from alliance_stats.report.part_ruptures import MIN_EVENTS
 from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.steps import prediction_events
 from alliance_stats.report.study import StudyError, options_of
 from alliance_stats.tables.schema import ENDING, ENDINGS
 from alliance_stats.tables.shares import wilson
@@ -43,7 +44,7 @@ def _dropout(run: Run, section: Section) -> None:
     building = options_of(dropout_intervals)
     intervals = dropout_intervals(
         run.sessions,
-        prediction_events(run),
+        prediction_events(run.study, run.sessions),
         endings=run.endings,
         **{key: value for key, value in settings.items() if key in building},
     )

@@ -9,8 +9,9 @@ from alliance_stats.figures.dynamics import plot_dynamics, plot_response
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, prediction_events, sample
+from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, sample
 from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.steps import prediction_events
 
 _LABELS: Labels = {"path": "path", **{key: words for key, words in TERM_LABELS.items() if key != "term"}}
 
@@ -26,7 +27,7 @@ def relate_both_ways(run: Run) -> None:
 
 def _dynamics(run: Run, section: Section) -> None:
     options = run.study.section("dynamics")
-    sessions, events = run.sessions, prediction_events(run)
+    sessions, events = run.sessions, prediction_events(run.study, run.sessions)
     if events is not None and options.get("inputs"):
         sessions = mark_ruptures(sessions, events, for_prediction=True)
     fit = fit_dynamics(sessions, **{"alliance": run.score, **options})

@@ -15,8 +15,7 @@ from alliance_stats.report.models import AnyFit, predictors, random_effects, ter
 from alliance_stats.report.numbers import Format, correlation, one_decimal, p_clause, p_value, two_decimals
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.report.sections import study_rule
-from alliance_stats.report.steps import find_ruptures
+from alliance_stats.report.steps import prediction_events
 
 TERM_LABELS: Labels = {
     "term": "",
@@ -150,7 +149,7 @@ def _named(effects: pd.DataFrame) -> pd.DataFrame:
 
 def _next_session(run: Run, section: Section, symptom: str) -> None:
     options = {"symptom": symptom, "alliance": run.score, **run.study.section("next_session")}
-    fit = fit_next_session(run.sessions, prediction_events(run), **options)
+    fit = fit_next_session(run.sessions, prediction_events(run.study, run.sessions), **options)
     run.keep_model("next_session", fit)
     run.keep("next_session_effects", fit.effects())
     words = term_words(fit, symptom=symptom, alliance=run.score)
@@ -218,10 +217,3 @@ def _growth(run: Run, section: Section, symptom: str) -> None:
     }
     formats: dict[str, Format] = {"d": two_decimals}
     run.show_table(section, "growth_slopes", "Change per session of each pattern.", labels=labels, formats=formats)
-
-
-def prediction_events(run: Run) -> pd.DataFrame | None:
-    """EVENTS by the rule for prediction, which must not look ahead; None where the study names none."""
-    if "prediction_rule" in run.study.section("detect"):
-        return find_ruptures(run.study, run.sessions, key="prediction_rule")
-    return run.events if study_rule(run.study).prospective else None

@@ -20,7 +20,7 @@ from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.reliability.consistency import item_reliability
-from alliance_stats.report.study import StudyError, StudyFile, load_study, mistakes_in, options_of
+from alliance_stats.report.study import REPEATABLE, StudyError, StudyFile, as_meant, load_study, mistakes_in, options_of
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
@@ -56,6 +56,11 @@ def known_sections() -> dict[str, frozenset[str]]:
         | {"formula"},
         "figures": frozenset({"patients", "before", "after"}),
     }
+
+
+def all_keys() -> frozenset[str]:
+    """The keys of all sections."""
+    return frozenset().union(*known_sections().values())
 
 
 _REQUIRED = {
@@ -113,13 +118,14 @@ def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[Study
     """Every mistake of a study file that can be seen without its data."""
     known = known_sections()
     yield from mistakes_in(study, known, required=_REQUIRED)
-    path, there = study.path, [name for name in study.settings if name in known]
+    study = as_meant(study, known)
+    path, there = study.path, list(study.settings)
     for name in (study.source, *needs):
         if not study.has(name):
             remedy = f"Add one, with {' and '.join(f'{key} = ...' for key in _REQUIRED[name])}."
-            yield StudyError(f"{path} has no section [{name}].", remedy=remedy)
+            yield StudyError(f"{path}: the section [{name}] is missing.", remedy=remedy)
     if study.has("read") and study.has("redcap"):
-        yield StudyError(f"{path} has both [read] and [redcap].", remedy="Keep the one that fits the file.")
+        yield StudyError(f"{path}: there are both [read] and [redcap].", remedy="Keep the one that fits the file.")
     for name in there:
         for other in _NEEDS.get(name, ()):
             if not study.has(other) and other not in needs:
@@ -139,6 +145,43 @@ def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[Study
     seed = study.section("study").get("seed", 0)
     if isinstance(seed, int) and seed < 0:
         yield StudyError(f"{path}: [study] seed must not be negative.", remedy="Write a whole number, such as 1.")
+
+
+def well_formed(study: StudyFile) -> tuple[StudyFile, set[str]]:
+    """What of a study file can be used: known keys of the right kind, in sections that have all they need.
+
+    Returns
+    -------
+    StudyFile
+    set of str
+        The scores that sections left out would have made; ``"*"`` where they would have joined a file.
+    """
+    known, made, settings = known_sections(), set[str](), dict[str, Any]()
+    study = as_meant(study, known)
+    for name in study.settings:
+        whole = []
+        for table in study.tables(name):
+            types = _TYPES.get(name, {})
+            good = {
+                key: value
+                for key, value in table.items()
+                if key in known[name] and (key not in types or type(value) is types[key])
+            }
+            if all(key in good for key in _REQUIRED.get(name, ())):
+                whole.append(good)
+            else:
+                made |= {str(table["into"])} if "into" in table else set()
+                made |= {"*"} if name in ("merge", "patients") else set()
+        if whole:
+            settings[name] = whole if name in REPEATABLE else whole[0]
+    detect = settings.get("detect", {})
+    for key in ("rule", "prediction_rule"):
+        try:
+            study_rule(StudyFile(study.path, {"detect": detect}), key) if key in detect else None
+        except StudyError:
+            del settings["detect"]
+            break
+    return StudyFile(study.path, settings), made
 
 
 _WORDS = {str: "text in quotes", int: "a whole number", bool: "true or false", dict: "a table { ... }"}

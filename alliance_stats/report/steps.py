@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +13,61 @@ import pandas as pd
 from alliance_stats.load.endings import read_endings
 from alliance_stats.load.flipping import flip
 from alliance_stats.load.keeping import keep
+from alliance_stats.load.merging import merge_ratings
+from alliance_stats.load.patients import PER_PATIENT, join_patients
 from alliance_stats.load.reading import check_file, read_sessions
+from alliance_stats.load.redcap import read_redcap
 from alliance_stats.report.sections import in_section, study_rule
 from alliance_stats.report.study import StudyError, StudyFile
+from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.score.scoring import score_items
-from alliance_stats.tables.schema import DataError, numeric, suggest
+from alliance_stats.tables.schema import PATIENT, DataError, numeric, suggest
+
+Step = Callable[..., pd.DataFrame]
 
 
 def read_and_score(study: StudyFile) -> pd.DataFrame:
     """SESSIONS of the study with every score the study file asks for."""
-    options, path = study.section("read"), study.file("read")
+    options, path = study.section(study.source), study.file(study.source)
     del options["file"]
+    read = read_redcap if study.has("redcap") else read_sessions
     try:
-        sessions = in_section(study, "read", read_sessions, path, **options)
+        sessions = in_section(study, study.source, read, path, **options)
     except StudyError:
         raise
     except DataError as error:
-        if _is_unreadable(check_file(path, **options)):
+        if study.has("redcap") or _is_unreadable(check_file(path, **options)):
             raise StudyError(str(error), remedy="") from error
         raise
-    for section in study.tables("keep"):
-        sessions = in_section(study, "keep", keep, sessions, **section)
-    for section in study.tables("score"):
-        instrument = instrument_of(study, section)
-        del section["instrument"]
-        sessions = in_section(study, "score", score_items, sessions, instrument, **section)
-    for section in study.tables("flip"):
-        sessions = in_section(study, "flip", flip, sessions, **section)
-    return _with_score(study, sessions)
+    for section, step in steps_between(study):
+        sessions = in_section(study, section, step, sessions)
+    return _with_score(study, sessions) if study.has("detect") else sessions
+
+
+def steps_between(study: StudyFile) -> Iterator[tuple[str, Step]]:
+    """What the study file asks for between reading and detecting, in this order: each a section and its function."""
+    for options in study.tables("merge"):
+        yield "merge", partial(_merged, study, options)
+    for options in study.tables("patients"):
+        path = study.beside(options.pop("file"), "patients")
+        yield "patients", partial(join_patients, file=path, **options)
+    for options in study.tables("keep"):
+        yield "keep", partial(keep, **options)
+    for options in study.tables("score"):
+        instrument = instrument_of(study, options)
+        del options["instrument"]
+        yield "score", partial(score_items, instrument=instrument, **options)
+    for options in study.tables("flip"):
+        yield "flip", partial(flip, **options)
+
+
+def _merged(study: StudyFile, options: dict[str, Any], sessions: pd.DataFrame) -> pd.DataFrame:
+    """The sessions with the ratings of a second file, which is read by the same keys as the first."""
+    path = study.beside(options["file"], "merge")
+    suffix = {"suffix": options["suffix"]} if "suffix" in options else {}
+    reading = {key: value for key, value in options.items() if key not in ("file", "suffix")}
+    return merge_ratings(sessions, read_sessions(path, **reading), **suffix)
 
 
 def instrument_of(study: StudyFile, section: dict[str, Any]) -> str | Path:
@@ -68,50 +96,36 @@ def find_ruptures(study: StudyFile, sessions: pd.DataFrame, *, key: str = "rule"
     return in_section(study, "detect", detect_ruptures, sessions, score=score, rule=rule)
 
 
-def check(study: StudyFile) -> pd.DataFrame:
-    """Every problem of the study's files: CHECK of the sessions, and the first problem of scoring and endings.
+def prediction_events(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame | None:
+    """EVENTS by the rule for prediction, which must not look ahead; None where the study names none."""
+    if "prediction_rule" in study.section("detect"):
+        return find_ruptures(study, sessions, key="prediction_rule")
+    return find_ruptures(study, sessions) if study_rule(study).prospective else None
 
-    Returns
-    -------
-    DataFrame
-        CHECK with the column ``file`` in front; empty where nothing is wrong.
-    """
-    options = study.section("read")
-    path = study.file("read")
-    del options["file"]
-    found = in_section(study, "read", check_file, path, **options)
-    if _is_unreadable(found):
-        read_and_score(study)  # raises, in one sentence
-    tables = [found.assign(file=path.name)]
-    if not (found["severity"] == "error").any():
-        try:
-            sessions = read_and_score(study)
-        except StudyError:
-            raise
-        except DataError as error:
-            tables.append(_one_problem(error, path.name))
-        else:
-            tables += [_remark(str(note), path.name) for note in sessions.attrs.get("notes", [])]
-            try:
-                study_endings(study, sessions)
-            except StudyError:
-                raise
-            except DataError as error:
-                tables.append(_one_problem(error, study.file("endings").name))
-    table = pd.concat(tables, ignore_index=True)
-    return table[["file", *(name for name in table if name != "file")]]
+
+def summarised(
+    study: StudyFile, sessions: pd.DataFrame, events: pd.DataFrame, endings: pd.DataFrame | None
+) -> pd.DataFrame:
+    """PATIENTS with the symptom of ``[outcome]``, if there is one, and what ``[patients]`` says of each."""
+    symptom = study.section("outcome").get("symptom")
+    if symptom is not None and symptom not in sessions:
+        problem = f"{study.path}: [outcome] symptom = {symptom!r}: the sessions have no such column."
+        raise StudyError(problem, remedy=suggest(symptom, sessions.columns))
+    score = study.section("detect")["score"]
+    measures = [] if symptom is None else [symptom]
+    patients = summarise_patients(sessions, events, endings=endings, measures=measures, score=score)
+    known = [name for name in sessions.attrs.get(PER_PATIENT, []) if name not in patients]
+    if not known:
+        return patients
+    own = sessions.drop_duplicates(PATIENT)[[PATIENT, *known]]
+    joined = patients.merge(own, on=PATIENT, how="left")
+    joined.attrs = patients.attrs
+    return joined
 
 
 def _is_unreadable(found: pd.DataFrame) -> bool:
     """Whether CHECK says that the file could not be read as a table at all, rather than that cells are wrong."""
     return bool(found["rule"].eq("file").any())
-
-
-def _remark(note: str, file: str) -> pd.DataFrame:
-    """A question that scoring left open, as a row of CHECK."""
-    places = dict.fromkeys(("row", "patient", "session", "column", "value"))
-    record = {"severity": "note", "rule": "score", **places, "problem": note, "remedy": "", "file": file}
-    return pd.DataFrame([record], dtype=object)
 
 
 def _with_score(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame:
@@ -124,9 +138,3 @@ def _with_score(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame:
     if np.isnan(values).all():
         raise DataError(f"{score!r} holds no rating at all.", remedy="Check the file, and [score] in the study file.")
     return sessions.assign(**{score: values})
-
-
-def _one_problem(error: DataError, file: str) -> pd.DataFrame:
-    places = {name: getattr(error, name) for name in ("row", "patient", "session", "column", "value")}
-    record = {"severity": "error", "rule": "score", **places, "problem": error.problem, "remedy": error.remedy}
-    return pd.DataFrame([{**record, "file": file}], dtype=object)

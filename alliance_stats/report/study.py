@@ -6,10 +6,11 @@ file leaves out, the function it mirrors decides.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,13 @@ class StudyFile:
 
     def section(self, name: str) -> dict[str, Any]:
         """The keys of a section; empty where the section is not there."""
-        return dict(self.settings.get(name, {}))
+        content = self.settings.get(name)
+        return dict(content) if isinstance(content, dict) else {}
 
     def tables(self, name: str) -> list[dict[str, Any]]:
         """The tables of a section written several times, as ``[[score]]``, or once, as ``[score]``."""
         content = self.settings.get(name, [])
-        return [dict(table) for table in (content if isinstance(content, list) else [content])]
+        return [dict(one) for one in (content if isinstance(content, list) else [content]) if isinstance(one, dict)]
 
     def has(self, name: str) -> bool:
         """Whether the study file has the section."""
@@ -65,6 +67,12 @@ class StudyFile:
             problem = f"{self.path}: [{section}] file = {name!r}: there is no such file in {path.parent}."
             raise StudyError(problem, remedy=_nearest_file(path))
         return path
+
+    def without(self, name: str, table: Mapping[str, Any]) -> StudyFile:
+        """The study file without one table of a section."""
+        left = [one for one in self.tables(name) if one != table]
+        rest = {other: content for other, content in self.settings.items() if other != name}
+        return StudyFile(self.path, rest | ({name: left} if left else {}))
 
     @property
     def source(self) -> str:
@@ -111,7 +119,7 @@ def mistakes_in(
     path = study.path
     for name, content in study.settings.items():
         if name not in sections:
-            yield StudyError(f"{path} has an unknown section [{name}].", remedy=_section_remedy(name, sections))
+            yield StudyError(f"{path}: there is no section called [{name}].", remedy=_section_remedy(name, sections))
             continue
         for table in content if isinstance(content, list) and name in REPEATABLE else [content]:
             if not isinstance(table, dict):
@@ -125,9 +133,33 @@ def mistakes_in(
                     if elsewhere and not remedy.startswith("Did"):
                         remedy = f"It is a key of [{'], ['.join(elsewhere)}]. {remedy}"
                     yield StudyError(f"{path}: [{name}] has an unknown key {key!r}.", remedy=remedy)
+            meant = {nearest(key, sections[name]) for key in table}
             for key in required.get(name, ()):
-                if key not in table:
+                if key not in meant:
                     yield StudyError(f"{path}: [{name}] has no key {key!r}.", remedy=f"Add {key} = ... to [{name}].")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` is or was probably meant to be; None where none is near."""
+    known = sorted(known)
+    near = [name] if name in known else difflib.get_close_matches(name.casefold(), known, n=1)
+    return near[0] if near else None
+
+
+def as_meant(study: StudyFile, sections: Mapping[str, frozenset[str]]) -> StudyFile:
+    """The study file with unknown sections and keys under the nearest known names, so that a dry run can go on."""
+
+    def renamed(content: Mapping[str, Any], known: Iterable[str]) -> dict[str, Any]:
+        known = frozenset(known)
+        names = {name: name if name in known else nearest(name, known - set(content)) for name in content}
+        return {new: content[old] for old, new in names.items() if new is not None}
+
+    settings = renamed(study.settings, sections)
+    for name, content in settings.items():
+        tables = content if isinstance(content, list) else [content]
+        whole = [renamed(table, sections[name]) for table in tables if isinstance(table, dict)]
+        settings[name] = whole if isinstance(content, list) else whole[0] if whole else content
+    return StudyFile(study.path, settings)
 
 
 def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -> frozenset[str]:

@@ -1,6 +1,8 @@
-"""A rule in words, for the methods paragraph."""
+"""A rule in words, for the methods paragraph; and messages in the words of a study file."""
 
 from __future__ import annotations
+
+import re
 
 from alliance_stats.report.numbers import count
 from alliance_stats.rupture.rules.rule import Rule
@@ -29,3 +31,57 @@ def rule_in_words(rule: Rule) -> str:
     if rule.repair_holds > 1:
         later = f"the last of the first {count(rule.repair_holds, 'score')} in a row"
     return f"{fall}{runs} begins a rupture, and {later} {repair}{window} repairs it"
+
+
+def in_keys(text: str, keys: frozenset[str]) -> str:
+    """A message of the package in the words of a study file: keys instead of arguments of Python.
+
+    Parameters
+    ----------
+    text : str
+        The message.
+    keys : frozenset of str
+        The keys of study files.
+
+    Examples
+    --------
+    >>> keys = frozenset({"sheet", "missing_codes", "codes", "decimal", "already_reversed"})
+    >>> in_keys("Name one with sheet=. Or: missing_codes={'wai 1': [-9], 'phq9': [99]}.", keys)
+    'Name one with sheet = .... Or: missing_codes = { "wai 1" = [-9], phq9 = [99] }.'
+    >>> in_keys("Say decimal=',' or already_reversed=True; unknown=3 stays.", keys)
+    "Say decimal = ',' or already_reversed = true; unknown=3 stays."
+    """
+    for words, instead in _COMMANDS:
+        text = re.sub(words, instead, text)
+
+    def key(found: re.Match[str]) -> str:
+        if found[1] not in keys:
+            return found[0]
+        return f"{found[1]} = " if re.match(r"[\w\['\"{(-]", text[found.end() :]) else f"{found[1]} = ..."
+
+    text = re.sub(r"\b([a-z_]+)=(?!=)", key, text)
+    text = re.sub(r"(?<= = )(True|False)\b", lambda found: found[0].lower(), text)
+    return re.sub(r"(?<= = )\{((?:[^{}]|\{\w+\})*)\}", _inline_table, text)
+
+
+_COMMANDS = (
+    (r"check_file lists them all", "alliance-stats check lists them all"),
+    (r"[Rr]ead it with read_redcap\(path, (.*?)\)", r"write [redcap] instead of [read], with \1"),
+    (r"in a TOML file \(read_instrument\)", "in a TOML file beside the study file: instrument = 'own.toml'"),
+    (r"merge_ratings", "[[merge]]"),
+    (r"join_patients", "[patients]"),
+    (r" \(missing_codes= when reading\)", " (missing_codes= in [read])"),
+    (r"missing_codes= when reading", "missing_codes= in [read]"),
+)
+"""What is said in Python, and how a study file says it."""
+
+
+def _inline_table(found: re.Match[str]) -> str:
+    """A dict of Python as a table of TOML."""
+
+    def key(one: re.Match[str]) -> str:
+        name = one[1].strip("'\"")
+        return f"{name} = " if re.fullmatch(r"[\w-]+", name) else f'"{name}" = '
+
+    inside = re.sub(r"('[^']*'|\"[^\"]*\"|\b\w+): ", key, found[1])
+    return f"{{ {inside} }}" if inside else "{ }"

@@ -1,4 +1,4 @@
-"""What the command line calls: check, score, detect, and the report as a folder, written whole or not at all."""
+"""What the command line calls: score, detect, and the report as a folder, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from alliance_stats.report.part_ruptures import describe_the_ruptures
 from alliance_stats.report.pseudonyms import masked_for, names_of
 from alliance_stats.report.run import Run
 from alliance_stats.report.sections import open_study
-from alliance_stats.report.steps import check, find_ruptures, read_and_score, study_endings
+from alliance_stats.report.steps import find_ruptures, read_and_score, study_endings, summarised
 from alliance_stats.report.study import StudyError, StudyFile
-from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.tables.flow import flow
 from alliance_stats.tables.progress import advance, bar
-from alliance_stats.tables.schema import PATIENT, suggest
+from alliance_stats.tables.schema import PATIENT
 
 _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")
 
@@ -63,14 +62,9 @@ class Written:
     n_undone: int
 
 
-def check_study(path: Path) -> pd.DataFrame:
-    """Every problem of the study's files, one row each; empty where there is none."""
-    return check(open_study(path))
-
-
 def scored_study(path: Path) -> tuple[pd.DataFrame, str, Mapping[Any, str]]:
     """SESSIONS of the study with its scores, the score of ``[detect]``, and what each patient is called in print."""
-    study = open_study(path)
+    study = open_study(path, needs=("detect",))
     sessions = read_and_score(study)
     return sessions, str(study.section("detect")["score"]), names_of(study, sessions, PATIENT)
 
@@ -84,7 +78,7 @@ def score_study(path: Path) -> pd.DataFrame:
 
 def detect_study(path: Path) -> pd.DataFrame:
     """EVENTS of the study by the rule it names, ids replaced by pseudonyms unless the study file shows ids."""
-    study = open_study(path)
+    study = open_study(path, needs=("detect",))
     sessions = read_and_score(study)
     return masked_for(study, sessions, find_ruptures(study, sessions))
 
@@ -110,7 +104,7 @@ def write_report(path: Path, out: Path, *, force: bool = False, progress: bool =
     DataError
         If the data cannot.
     """
-    study = open_study(path)
+    study = open_study(path, needs=("detect",))
     with bar("Report", len(PARTS) + 1, show=progress), whole_folder(out, force=force) as folder:
         run = _open_run(study, folder)
         advance(now=PARTS[0][0])
@@ -128,22 +122,9 @@ def _open_run(study: StudyFile, folder: Path) -> Run:
     """The study, read and scored, with its ruptures, endings and patients."""
     sessions = read_and_score(study)
     run = Run(study, folder, sessions, find_ruptures(study, sessions), study_endings(study, sessions))
-    run.patients = summarise_patients(
-        sessions, run.events, endings=run.endings, measures=symptoms(study, sessions), score=run.score
-    )
+    run.patients = summarised(study, sessions, run.events, run.endings)
     open_report(run)
     return run
-
-
-def symptoms(study: StudyFile, sessions: pd.DataFrame) -> list[str]:
-    """The symptom score of ``[outcome]``, if the study has one."""
-    if not study.has("outcome"):
-        return []
-    name = study.section("outcome")["symptom"]
-    if name not in sessions:
-        problem = f"{study.path}: [outcome] symptom = {name!r}: the sessions have no such column."
-        raise StudyError(problem, remedy=suggest(name, sessions.columns))
-    return [name]
 
 
 def demo_study() -> Path:
@@ -167,7 +148,7 @@ def _write_page(run: Run) -> None:
 def _write_manifest(run: Run) -> None:
     """Everything needed to say where a number came from; nothing in it depends on the day or the folder."""
     study = run.study
-    inputs = [study.path, *(study.file(name) for name in ("read", "endings") if study.has(name))]
+    inputs = [study.path, *(file for _, file in study.files())]
     outputs = sorted(path for path in run.folder.rglob("*") if path.is_file())
     manifest: dict[str, Any] = {
         "alliance_stats": version("alliance_stats"),

@@ -67,8 +67,8 @@ def check_endings(endings: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
     """
     for problem in endings_problems(endings, patients):
         raise problem
-    place = pd.Index(endings[PATIENT]).get_indexer(patients)
-    return endings.iloc[place]
+    ordered: pd.DataFrame = endings.iloc[pd.Index(endings[PATIENT]).get_indexer(patients)]
+    return ordered
 
 
 def endings_problems(endings: pd.DataFrame, patients: pd.Index) -> Iterator[DataError]:

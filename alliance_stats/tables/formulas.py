@@ -74,10 +74,10 @@ def one_sided(side: str) -> Any:
         factors = [factor for term in terms for factor in term.factors]
     except (FormulaicError, SyntaxError, AttributeError, TypeError, ValueError) as error:
         message = plain_text(str(error)) if isinstance(error, FormulaicError) else "it is not a one-sided formula."
-        raise DataError(
-            f"{side!r} cannot be read as a formula: {message}",
-            remedy="Write terms joined by +, such as 'session * arm'.",
-        ) from error
+        remedy = "Write terms joined by +, such as 'session * arm'."
+        if "~" in side:
+            remedy = f"Leave out '~' and what is before it: {side.split('~')[-1].strip()!r}."
+        raise DataError(f"{side!r} cannot be read as a formula: {message}", remedy=remedy) from error
     for factor in factors:
         if factor.eval_method.value == "python":
             _check(side, str(factor.expr))

@@ -130,9 +130,10 @@ def suggest(name: object, known: Iterable[Hashable]) -> str:
     if str(name) in names:
         there = known[names.index(str(name))]
         return f"It is {there!r} there ({type(there).__name__}), not {name!r} ({type(name).__name__})."
-    near = difflib.get_close_matches(str(name), names, n=1)
+    folded = {item.casefold(): item for item in reversed(names)}
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=1)
     if near:
-        return f"Did you mean {near[0]!r}?"
+        return f"Did you mean {folded[near[0]]!r}?"
     shown = ", ".join(repr(item) for item in names[:20])
     return f"Known: {shown}{', ...' if len(names) > 20 else '.'}" if names else "There are none."
 

@@ -85,7 +85,7 @@ def test_the_report_shows_the_steps(tmp_path):
         ('[[keep]]\ncolumn = "arms"\nequals = "a"\nbecause = "x"', "Did you mean 'arm'"),
         ('[[keep]]\ncolumn = "arm"\nequals = "A1"\nbecause = "x"', "No row is left"),
         ('[[keep]]\ncolumn = 3\nequals = "a"\nbecause = "x"', "must be text"),
-        ('[[keep]]\ncolumn = "arm"\nequals = "a"\nbecause = " "', "because="),
+        ('[[keep]]\ncolumn = "arm"\nequals = "a"\nbecause = " "', "because = ..."),
         ('[[keep]]\ncolumn = "arm"\nat_most = 3\nbecause = "x"', "must hold numbers"),
         ('[[keep]]\ncolumn = "session"\nat_most = "3"\nbecause = "x"', "must be a number"),
     ],

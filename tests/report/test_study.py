@@ -1,9 +1,13 @@
 """A study file is data: nothing in it is run."""
 
+import json
+
+import pandas as pd
 import pytest
 
 from alliance_stats.cli import main
 from alliance_stats.report.sections import in_section, open_study
+from alliance_stats.report.steps import read_and_score
 from alliance_stats.report.study import StudyError
 
 GOOD = """
@@ -100,3 +104,50 @@ def test_a_mistake_in_a_section_names_the_study_file(tmp_path):
     known = open_study(study(tmp_path))
     with pytest.raises(StudyError, match=r"study\.toml: \[flip\] high must be a number"):
         in_section(known, "flip", lambda: (_ for _ in ()).throw(ValueError("high must be a number")))
+
+
+MORE = """
+[[merge]]
+file = "ther.csv"
+patient = "id"
+session = "nr"
+[patients]
+file = "who.csv"
+patient = "id"
+[[keep]]
+column = "alliance"
+min_sessions = 4
+because = "four ratings"
+[outcome]
+symptom = "phq9"
+covariates = ["age"]
+exposure = "n_rated"
+"""
+
+
+def test_a_second_rater_and_a_file_of_patients(tmp_path):
+    path = study(tmp_path, GOOD + MORE)
+    (tmp_path / "ther.csv").write_text(
+        "\n".join(["id,nr,alliance", *(f"p{p},{s},{4 + s % 3}" for p in range(8) for s in (1, 3))])
+    )
+    (tmp_path / "who.csv").write_text("\n".join(["id,age", *(f"p{p},{20 + 3 * p % 7}" for p in range(8))]))
+    assert main(["check", str(path)]) == 0
+    sessions = read_and_score(open_study(path))
+    assert {"alliance", "alliance_therapist", "age"} <= set(sessions)
+    assert sessions["alliance_therapist"].notna().sum() == 16
+    main(["report", str(path), "--out", str(tmp_path / "out")])
+    terms = pd.read_csv(tmp_path / "out/tables/outcome_terms.csv")["term"]
+    assert "age" in set(terms)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert [one["file"] for one in manifest["inputs"]] == ["study.toml", "s.csv", "ther.csv", "who.csv"]
+
+
+def test_an_export_of_redcap(tmp_path):
+    rows = [f"{p},session_{s}_arm_1,{5 + (p + s) % 2}" for p in range(1, 5) for s in range(1, 7)]
+    (tmp_path / "r.csv").write_text("\n".join(["record_id,redcap_event_name,wai", *rows]))
+    (tmp_path / "study.toml").write_text(
+        '[redcap]\nfile = "r.csv"\nevent = "session_{session}_arm_1"\n'
+        '[detect]\nscore = "wai"\nrule = "previous_2pooled"\n'
+    )
+    assert main(["check", str(tmp_path / "study.toml")]) == 0
+    assert len(read_and_score(open_study(tmp_path / "study.toml"))) == 24

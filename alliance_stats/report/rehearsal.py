@@ -1,0 +1,143 @@
+"""The part of a dry run behind detection: endings, patients, sessions at risk, and the models' columns and options."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.load.endings import endings_table, read_endings
+from alliance_stats.load.problems import ERROR, WARNING
+from alliance_stats.outcome.growth import fit_growth
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.outcome.reciprocal import fit_dynamics
+from alliance_stats.report.findings import Findings, no_column
+from alliance_stats.report.sections import in_section, study_rule
+from alliance_stats.report.steps import find_ruptures, prediction_events, summarised
+from alliance_stats.report.study import StudyError, StudyFile, options_of
+from alliance_stats.tables.endings import endings_problems
+from alliance_stats.tables.formulas import variables_of
+from alliance_stats.tables.schema import ENDING, PATIENT, DataError
+from alliance_stats.tables.states import STATE_COLUMNS
+
+TRIAL = 40
+"""Patients in the trial of the models' options."""
+
+
+def rehearse(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> None:
+    """Ruptures, endings, PATIENTS and INTERVALS, and whether the models have the columns and options they name."""
+    file, score = study.file(study.source).name, study.section("detect")["score"]
+    events = endings = None
+    if pd.to_numeric(sessions[score], errors="coerce").isna().all():
+        found.add(ERROR, "data", file, f"{score!r} holds no rating at all.", "Check the file, and [score].")
+        return
+    with found.trying(file):
+        events = find_ruptures(study, sessions)
+    if study.has("endings"):
+        endings = rehearse_endings(study, sessions, found)
+    if events is None:
+        return
+    outcome, patients = study.section("outcome"), pd.DataFrame()
+    known = study if outcome.get("symptom") in sessions else study.without("outcome", outcome)
+    with found.trying(file):
+        patients = summarised(known, sessions, events, endings)
+        for key in ("covariates", "exposure"):
+            named = outcome.get(key) or []
+            for name in [named] if isinstance(named, str) else named:
+                if name not in patients:
+                    error = no_column(study, "outcome", key, name, patients.columns, "the table of patients")
+                    error.remedy = f"Is it known once per patient? Read it in [patients]. {error.remedy}"
+                    found.error(error, file)
+    predicting = [name for name in ("next_session", "dropout") if study.has(name)]
+    if predicting and not study_rule(study).prospective and "prediction_rule" not in study.section("detect"):
+        models = f"[{'], ['.join(predicting)}]"
+        problem = f"[detect] rule {study_rule(study).name!r} looks ahead: {models} cannot know the rupture state."
+        remedy = "Add prediction_rule = ... to [detect], such as 'previous_2pooled'."
+        found.add(WARNING, "study", study.path.name, problem, remedy)
+    if study.has("dropout") and endings is not None:
+        _dropout(study, sessions, endings, found)
+    _options(study, sessions, patients, endings, found)
+
+
+def rehearse_endings(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> pd.DataFrame | None:
+    """ENDINGS, or None with all that is wrong with them."""
+    path, options = study.file("endings"), study.section("endings")
+    del options["file"]
+    with found.trying(path.name):
+        table = in_section(study, "endings", endings_table, path, sessions, **options)
+        problems = list(endings_problems(table, pd.Index(sessions[PATIENT].unique())))
+        for error in problems:
+            found.error(error, path.name)
+        if not problems:
+            return in_section(study, "endings", read_endings, path, sessions, **options)
+    return None
+
+
+def _dropout(study: StudyFile, sessions: pd.DataFrame, endings: pd.DataFrame, found: Findings) -> None:
+    settings = study.section("dropout")
+    building = options_of(dropout_intervals)
+    own = {key: value for key, value in settings.items() if key in building}
+    with found.trying():
+        names = in_section(study, "dropout", variables_of, settings["formula"])
+        events = prediction_events(study, sessions)
+        intervals = in_section(study, "dropout", dropout_intervals, sessions, events, endings=endings, **own)
+        keys = [(key, settings[key]) for key in ("cluster", "random", "strata") if settings.get(key)]
+        for key, name in [*(("formula", name) for name in names), *keys]:
+            if name not in intervals:
+                error = no_column(study, "dropout", key, name, intervals.columns, "the table of sessions at risk")
+                if name in sessions:
+                    error.remedy = f"Add it to measures = [...] (or fixed, covariates) of [dropout]. {error.remedy}"
+                elif name in STATE_COLUMNS and events is None:
+                    error.remedy = "The rule looks ahead: name one that does not as prediction_rule in [detect]."
+                found.error(error, "")
+        wanted = settings.get("ending", "dropout")
+        if not endings[ENDING].eq(wanted).any():
+            problem = f"[dropout] no patient has the ending {wanted!r}."
+            found.error(StudyError(problem, remedy="Correct [endings] codes, or remove [dropout]."), "")
+
+
+def _options(
+    study: StudyFile, sessions: pd.DataFrame, patients: pd.DataFrame, endings: pd.DataFrame | None, found: Findings
+) -> None:
+    """Try the models on a few patients, only to see which options they refuse; nothing else of it is told."""
+    some = sessions[PATIENT].drop_duplicates().head(TRIAL)
+    few = sessions.loc[sessions[PATIENT].isin(some)]
+    table = patients.loc[patients[PATIENT].isin(some)] if len(patients) else patients
+    events = prediction_events(study, few)
+    symptom, score = study.section("outcome").get("symptom", ""), study.section("detect")["score"]
+
+    def hazard(options: dict[str, Any]) -> None:
+        building = options_of(dropout_intervals)
+        own = {key: options.pop(key) for key in list(options) if key in building}
+        ends = None if endings is None else endings.loc[endings[PATIENT].isin(some)]
+        fit_dropout(options.pop("formula"), dropout_intervals(few, events, endings=ends, **own), **options)
+
+    models: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "outcome": lambda own: fit_outcome(table, post=f"{symptom}_post", pre=f"{symptom}_pre", **own),
+        "next_session": lambda own: fit_next_session(few, events, symptom=symptom, alliance=score, **own),
+        "growth": lambda own: fit_growth(few, table, **{"measure": symptom, **own}),
+        "dynamics": lambda own: fit_dynamics(few, **{"alliance": score, **own}),
+        "dropout": hazard,
+    }
+    for section, model in models.items():
+        options = study.section(section)
+        if section == "outcome":
+            options.pop("symptom", None)
+        while study.has(section):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    model(dict(options))
+                break
+            except (ValueError, TypeError, ArithmeticError, KeyError) as error:
+                key = re.match(r"\W*(\w+)(\W*=|\W+must)", str(error))
+                if key is None or key[1] not in options or key[1] == "formula" or isinstance(error, DataError):
+                    break
+                found.error(StudyError(f"[{section}] {error}", remedy=""), "")
+                del options[key[1]]  # and look for the next
