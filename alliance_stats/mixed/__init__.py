@@ -23,7 +23,7 @@ What differs
 * R need not be the identity: ``correlation="ar1"`` (rho to the difference of session numbers, gaps honoured) and
   ``"car1"`` (phi to the difference in continuous time, phi >= 0) within the inner grouping factor, as nlme's
   ``corAR1(form = ~session | patient)`` and ``corCAR1``, but below a second grouping factor as well. Rows may carry
-  prior ``weights``. One residual variance is shared by all rows: nlme's ``varIdent`` is not offered (see below).
+  prior ``weights``, and strata of rows a residual variance each (``variance_by``), as nlme's ``varIdent``.
 * At most four grouping factors, nested or crossed (patients who change therapist), with at most four random effects
   each.
 * Columns are centred and scaled inside and mapped back exactly, so that a calendar year as time costs nothing;
@@ -43,17 +43,6 @@ derivatives from those numbers alone; ``model`` makes the deviance of them, ``op
 ``satterthwaite`` takes its Hessian. ``engine.fitted`` holds the fitted pieces; every answer (room ``answers``) is a
 function of that record, and ``result.MixedFit`` offers the most used ones as methods. A fit of a million sessions
 costs a few passes over the rows and some ten evaluations over the patients.
-
-What a residual variance by arm would take
-------------------------------------------
-Where all rows of a patient are of one stratum, a new ratio of variances scales that patient's products: ``products``
-would keep E'E, and ``pairs`` theirs, by stratum, and ``likelihood`` take one derivative for each ratio beside that for
-rho. Where strata vary within a patient, products by patient and stratum (with a serial correlation by patient, gap and
-pair of strata) serve the same way. That part is small. The rest is not: ``optimiser``, ``satterthwaite`` and
-``profiled`` know one residual parameter, a correlation, and would need several, on a log scale; and every answer that
-reads *the* residual variance (``variances``, ``icc``, ``r_squared``, prediction intervals, standardised residuals,
-simulated outcomes, and Kenward-Roger with its second derivatives) would need a stated meaning with several. Until
-then, an arm whose residuals are known to be noisier can be given ``weights``.
 """
 
 from alliance_stats.lazy import public

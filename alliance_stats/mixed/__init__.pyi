@@ -3,6 +3,8 @@ from alliance_stats.mixed.answers.kenward_roger import kenward_roger as kenward_
 from alliance_stats.mixed.answers.means import marginal_means as marginal_means
 from alliance_stats.mixed.answers.means import marginal_slopes as marginal_slopes
 from alliance_stats.mixed.answers.plot_diagnostics import plot_diagnostics as plot_diagnostics
+from alliance_stats.mixed.answers.pool import delta_adjusted as delta_adjusted
+from alliance_stats.mixed.answers.pool import pool as pool
 from alliance_stats.mixed.answers.profile import profile_intervals as profile_intervals
 from alliance_stats.mixed.answers.r_squared import r_squared as r_squared
 from alliance_stats.mixed.answers.r_squared import variance_explained as variance_explained

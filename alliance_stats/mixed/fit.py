@@ -13,7 +13,8 @@ from alliance_stats.mixed.design.design import Design
 from alliance_stats.mixed.design.formula import parse
 from alliance_stats.mixed.engine.diagnosis import diagnose
 from alliance_stats.mixed.engine.model import Model, build_model
-from alliance_stats.mixed.engine.optimiser import Optimum, minimise
+from alliance_stats.mixed.engine.optimiser import Optimum
+from alliance_stats.mixed.engine.strata import minimised
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.tables.flow import Steps, record, with_step
 from alliance_stats.tables.schema import PATIENT, DataError, require_choice
@@ -27,6 +28,7 @@ def fit_mixed(
     correlation: str | None = None,
     time: str | None = None,
     weights: str | None = None,
+    variance_by: str | None = None,
     drop_aliased: bool = False,
 ) -> MixedFit:
     """Fit a linear mixed model.
@@ -51,6 +53,9 @@ def fit_mixed(
         The column that orders the rows of a group; needed with a correlation. Dates count in days.
     weights : str, optional
         A column of prior weights: the residual variance of a row is sigma^2 / weight.
+    variance_by : str, optional
+        A column whose levels (arms, raters) have a residual variance each, as nlme's ``varIdent``. ``variances`` lists
+        them all; ``residual_variance`` is that of the first level, and ``icc`` averages them over the rows used.
     drop_aliased : bool
         Leave out fixed terms that are combinations of others (named in ``diagnostics``) instead of raising.
 
@@ -93,19 +98,20 @@ def fit_mixed(
         data,
         time=time,
         weights=weights,
+        variance_by=variance_by,
         drop_aliased=drop_aliased,
     )
     model = build_model(design, correlation=correlation, reml=bool(reml))
-    optimum = _minimised(model)
+    model, optimum = _minimised(model)
     return MixedFit(model, optimum, diagnose(model, optimum) | {"flow": _flow(data, design)})
 
 
-def _minimised(model: Model) -> Optimum:
+def _minimised(model: Model) -> tuple[Model, Optimum]:
     problem: Exception | None = None
     try:
-        optimum = minimise(model)
+        found, optimum = minimised(model)
         if optimum.deviance.sigma2 > model.design.rounding**2:
-            return optimum
+            return found, optimum
     except np.linalg.LinAlgError as error:
         problem = error
     raise DataError(

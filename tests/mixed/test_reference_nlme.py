@@ -12,7 +12,12 @@ import pandas as pd
 import pytest
 from shared_data import real_data
 
+from alliance_stats.mixed.answers.compare import compare
+from alliance_stats.mixed.answers.kenward_roger import kenward_roger
+from alliance_stats.mixed.answers.profile import profile_intervals
+from alliance_stats.mixed.answers.r_squared import icc
 from alliance_stats.mixed.fit import fit_mixed
+from alliance_stats.tables.schema import DataError
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "mixed"
 MODELS = {spec["name"]: spec for spec in json.loads((REFERENCE / "nlme_models.json").read_text())["models"]}
@@ -86,6 +91,55 @@ def test_where_nlme_stops_early():
     spec = MODELS["ar1_therapist_slopes"]
     assert spec["nlme"]["deviance"] > spec["deviance"] + 1e-5
     assert any("convergence" in words for words in spec["nlme"]["says"])
+
+
+def fit_strata(name):
+    spec = MODELS[name]
+    options = {"correlation": spec["correlation"], "time": spec["time"]} if spec["correlation"] else {}
+    data = read(spec["data"])
+    return fit_mixed(spec["formula"], data, reml=spec["reml"], variance_by=spec["residual_by"], **options), data
+
+
+@pytest.mark.parametrize("name", STRATA)
+def test_residual_variances_by_stratum_as_var_ident(name):
+    """Estimates, their errors and Satterthwaite df, in which the ratio of the variances counts as estimated."""
+    spec = MODELS[name]
+    fit, _ = fit_strata(name)
+    assert -2 * fit.log_likelihood == pytest.approx(spec["deviance"], abs=1e-6)
+    np.testing.assert_allclose(fit.coefficients, spec["estimate"], rtol=1e-5)
+    np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance)), spec["std_error"], rtol=1e-5)
+    np.testing.assert_allclose(fit.degrees_of_freedom(), spec["df"], rtol=1e-3)
+    residual = fit.variances().query("group == 'residual' and term != 'rho'").set_index("term")["sd"]
+    assert residual.to_dict() == pytest.approx(spec["residual_sd"], rel=1e-4)
+    assert fit.n_parameters == fit.design.p + len(fit.model.parameters) + 2
+
+
+def test_what_several_residual_variances_mean_elsewhere():
+    fit, data = fit_strata("strata")
+    plain = fit_mixed(MODELS["strata"]["formula"], data)
+    table = compare(plain, fit)
+    assert table["df"][1] == 1
+    assert table["null"][1] == "chi2(1)"
+    assert table["statistic"][1] == pytest.approx(2 * (fit.log_likelihood - plain.log_likelihood))
+    ratio = fit.variances().query("group == 'residual'")["variance"].to_numpy()
+    new = data.drop_duplicates("arm").sort_values("arm")
+    errors = [fit.predict(new, interval=kind)["std_error"].to_numpy() ** 2 for kind in ("prediction", "confidence")]
+    random = errors[0] - errors[1] - ratio
+    z = np.column_stack([np.ones(2), new["session"]])
+    np.testing.assert_allclose(random, np.einsum("ni,ij,nj->n", z, fit.covariances[0], z), rtol=1e-8)
+    shares = icc(fit).set_index("group")["variance"]
+    assert shares["residual"] == pytest.approx((data["arm"].map(dict(zip("AB", ratio)))).mean())
+    again = fit.refit(fit.design.user_outcome())
+    assert again.log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-7)
+    for refused in (kenward_roger, profile_intervals):
+        with pytest.raises(ValueError, match="one residual variance"):
+            refused(fit)
+    with pytest.raises(DataError, match="two strata"):
+        fit_mixed(MODELS["strata"]["formula"], data, variance_by="x")
+    with pytest.raises(DataError, match="no residual variance for"):
+        fit_mixed("y ~ session + (1 | patient)", data, variance_by="arm").predict(
+            new.assign(arm=["A", "C"]), interval="prediction"
+        )
 
 
 @pytest.mark.parametrize("name", STRATA)

@@ -9,6 +9,8 @@ bootstrap gives it.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
@@ -16,15 +18,22 @@ from scipy.special import chdtrc
 from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.progress import advance, bar
-from alliance_stats.tables.schema import Seed, generator
+from alliance_stats.tables.cores import run_pieces, streams
+from alliance_stats.tables.progress import bar
+from alliance_stats.tables.schema import Seed
 
 LOWER = 1e-5
 """By how much of deviance a larger model may be worse than a smaller one: what searches leave."""
 
 
 def compare(
-    smaller: Fitted, larger: Fitted, *, draws: int = 0, seed: Seed | None = None, progress: bool = True
+    smaller: Fitted,
+    larger: Fitted,
+    *,
+    draws: int = 0,
+    seed: Seed | None = None,
+    n_jobs: int | None = None,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Likelihood-ratio test of two nested models of the same rows.
 
@@ -36,6 +45,8 @@ def compare(
         Outcomes simulated under the smaller model for a parametric-bootstrap p value; 0 for none.
     seed : int or Generator
         Needed with `draws`.
+    n_jobs : int, optional
+        Workers for the draws, as joblib's; the result is the same for any number.
     progress : bool
         Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
@@ -114,25 +125,27 @@ def compare(
     if seed is None:
         raise ValueError("A bootstrap draws at random: give seed=.")
     with bar("Bootstrap", draws, show=progress):
-        simulated = bootstrap_statistics(smaller, larger, draws=draws, seed=seed)
+        simulated = bootstrap_statistics(smaller, larger, draws=draws, seed=seed, n_jobs=n_jobs)
     p_bootstrap = (1 + int(np.sum(simulated >= statistic - 1e-9))) / (1 + len(simulated))
     return table.assign(p_bootstrap=[np.nan, p_bootstrap], draws=[0, len(simulated)])
 
 
-def bootstrap_statistics(smaller: Fitted, larger: Fitted, *, draws: int, seed: Seed) -> FloatArray:
+def bootstrap_statistics(
+    smaller: Fitted, larger: Fitted, *, draws: int, seed: Seed, n_jobs: int | None = None
+) -> FloatArray:
     """Likelihood-ratio statistics of outcomes simulated under the smaller model; those of fits that converged."""
-    random = generator(seed)
-    back = np.empty(smaller.design.n, dtype=np.int64)
-    back[np.argsort(smaller.design.kept, kind="stable")] = np.arange(smaller.design.n)
+    drawn = run_pieces(partial(_drawn_statistic, smaller, larger), streams(seed, draws), n_jobs=n_jobs)
+    return np.array([statistic for statistic in drawn if statistic is not None])
+
+
+def _drawn_statistic(smaller: Fitted, larger: Fitted, stream: np.random.Generator) -> float | None:
+    y = next(simulate_outcomes(smaller, draws=1, seed=stream))
     order = np.argsort(np.argsort(larger.design.kept, kind="stable"), kind="stable")
     by_rows = np.argsort(smaller.design.kept, kind="stable")
-    found = []
-    for y in simulate_outcomes(smaller, draws=draws, seed=random):
-        small, large = smaller.refit(y), larger.refit(y[by_rows][order])
-        if small.optimum.converged and large.optimum.converged:
-            found.append(max(2 * (large.log_likelihood - small.log_likelihood), 0.0))
-        advance()
-    return np.array(found)
+    small, large = smaller.refit(y), larger.refit(y[by_rows][order])
+    if not (small.optimum.converged and large.optimum.converged):
+        return None
+    return max(2 * (large.log_likelihood - small.log_likelihood), 0.0)
 
 
 def _reference(statistic: float, d: int, on_boundary: int) -> tuple[float, str]:
@@ -148,12 +161,14 @@ def _reference(statistic: float, d: int, on_boundary: int) -> tuple[float, str]:
 def _starts_at_boundary(name: tuple[str, frozenset[str]], correlation: str | None) -> bool:
     group, terms = name
     if group == "residual":
-        return correlation == "car1"  # phi > 0; the rho of AR(1) may be negative
+        return correlation == "car1" and terms == {"rho"}  # phi > 0; the rho of AR(1) may be negative
     return len(terms) == 1
 
 
 def _parameters(fit: Fitted) -> set[tuple[str, frozenset[str]]]:
-    return {
+    strata = fit.design.strata
+    ratios = {("residual", frozenset({f"variance[{label}]"})) for label in (strata.labels[1:] if strata else ())}
+    return ratios | {
         (parameter.group, frozenset({parameter.term, parameter.term_2} - {""})) for parameter in fit.model.parameters
     }
 
@@ -184,10 +199,9 @@ def _check_same_rows(smaller: Fitted, larger: Fitted) -> None:
     y, other = one.user_outcome()[first], two.user_outcome()[second]
     if not np.allclose(y, other, rtol=1e-9, atol=1e-9 * one.y_scale):
         raise ValueError("The models have different outcomes.")
-    weights = [None if d.weights is None else d.weights[order] for d, order in ((one, first), (two, second))]
-    if (weights[0] is None) != (weights[1] is None) or (
-        weights[0] is not None and weights[1] is not None and not np.allclose(weights[0], weights[1], rtol=1e-9)
-    ):
+    prior = [design.strata.prior if design.strata else design.weights for design in (one, two)]
+    weights = [np.ones(one.n) if own is None else own[order] for own, order in zip(prior, (first, second))]
+    if not np.allclose(weights[0], weights[1], rtol=1e-9):
         raise ValueError("The models have different weights: fit both with the same weights=.")
 
 

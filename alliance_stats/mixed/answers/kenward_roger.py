@@ -123,6 +123,8 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
         raise ValueError(
             "Kenward-Roger is defined for REML fits; this one is by maximum likelihood. Fit with reml=True."
         )
+    if fit.design.strata is not None:
+        raise ValueError("Kenward-Roger knows one residual variance; this fit has several. Use Satterthwaite.")
     check_size(fit, method="Kenward-Roger")
     p = fit.design.p
     count = len(fit.model.parameters) + 1

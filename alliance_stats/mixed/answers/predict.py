@@ -57,6 +57,8 @@ def predict(
     table = pd.DataFrame({"prediction": np.full(len(index), np.nan)}, index=index)
     table.iloc[complete, 0] = value * design.y_scale + design.y_centre
     if interval is not None:
+        if interval == "prediction" and design.strata is not None:
+            variance = variance + (_ratios(fit, data, complete) - 1) * fit.optimum.deviance.sigma2
         error = np.full(len(index), np.nan)
         error[complete] = np.sqrt(np.maximum(variance, 0.0)) * design.y_scale
         df = np.full(len(index), np.inf)
@@ -65,6 +67,28 @@ def predict(
         low, high = t_interval(table["prediction"].to_numpy(), error, df, level=coverage)
         table = table.assign(std_error=error, ci_low=low, ci_high=high)
     return table
+
+
+def _ratios(fit: Fitted, data: pd.DataFrame | None, complete: IntArray) -> FloatArray:
+    """The residual variance of each new row's stratum over that of the first."""
+    strata = fit.design.strata
+    if strata is None:
+        return np.ones(len(complete))
+    if data is None:
+        return np.asarray(strata.ratios[strata.codes[np.argsort(fit.design.kept, kind="stable")]])
+    require_columns(data, [strata.column], table_name="the new data")
+    values = data[strata.column].iloc[complete]
+    codes = pd.Index(strata.labels).get_indexer(pd.Index(values))
+    if (codes < 0).any():
+        first = int(np.flatnonzero(codes < 0)[0])
+        raise DataError(
+            f"{int((codes < 0).sum())} row(s) are of strata that the fit has no residual variance for.",
+            row=values.index[first],
+            column=strata.column,
+            value=values.iloc[first],
+            remedy=f"Known are {', '.join(map(repr, strata.labels))}.",
+        )
+    return np.asarray(strata.ratios[codes])
 
 
 def _rows_used(fit: Fitted) -> tuple[pd.Index, IntArray, _NewRows]:

@@ -53,6 +53,11 @@ def profile_intervals(
     check_level(level)
     require_choice(which, ("variances", "fixed", "all"), name="which")
     require_choice(criterion, (None, "reml", "ml"), name="criterion")
+    if fit.design.strata is not None:
+        raise ValueError(
+            "A profile knows one residual variance; this fit has one for each stratum. Use tidy for fixed "
+            "effects, and the bootstrap of icc for variances."
+        )
     cut = float(chdtri(1, 1 - level))
     rows: list[dict[str, object]] = []
     if which != "fixed":

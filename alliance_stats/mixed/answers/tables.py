@@ -49,7 +49,10 @@ def variances(fit: Fitted) -> pd.DataFrame:
                 scale = sd[i] * sd[j]
                 correlation = cov[i, j] / scale if scale > 0 else np.nan
                 rows.append((block.factor, name, block.names[j], cov[i, j], np.nan, correlation))
-    rows.append(("residual", "", "", fit.residual_variance, np.sqrt(fit.residual_variance), np.nan))
+    strata = fit.design.strata
+    for label, ratio in [("", 1.0)] if strata is None else zip(strata.labels, strata.ratios):
+        variance = fit.residual_variance * float(ratio)
+        rows.append(("residual", str(label), "", variance, np.sqrt(variance), np.nan))
     if fit.rho is not None:
         rows.append(("residual", "rho", "", np.nan, np.nan, fit.rho))
     return pd.DataFrame(rows, columns=list(VARIANCES_COLUMNS))

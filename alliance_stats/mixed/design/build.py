@@ -14,6 +14,7 @@ from alliance_stats.mixed.design.rows import (
     complete_rows,
     outcome_of,
     spreads_of,
+    strata_of,
     time_of,
     typical_values,
     weights_of,
@@ -31,6 +32,7 @@ def build_design(
     *,
     time: str | None = None,
     weights: str | None = None,
+    variance_by: str | None = None,
     drop_aliased: bool = False,
 ) -> Design:
     """Read the columns the model needs, leave out incomplete rows, group, centre and scale.
@@ -43,7 +45,7 @@ def build_design(
     """
     if not isinstance(data, pd.DataFrame):
         raise TypeError(f"data must be a pandas DataFrame, not {type(data).__name__}.")
-    variables = require_variables(parsed, data.columns, tuple(name for name in (time, weights) if name is not None))
+    variables = require_variables(parsed, data.columns, tuple(name for name in (time, weights, variance_by) if name))
     table, kept, missing = complete_rows(data, variables)
     factors, above, grouping, when = _group(parsed, table, time)
     order = grouping.order
@@ -81,6 +83,8 @@ def build_design(
             f"The outcome {parsed.outcome!r} has the same value in every row.",
             remedy="Check the column: there is nothing to model.",
         )
+    prior = None if weights is None else sort(weights_of(table, weights))
+    strata = None if variance_by is None else strata_of(table, variance_by, order, prior)
     design = Design(
         formula=parsed,
         fixed=fixed,
@@ -105,7 +109,8 @@ def build_design(
         aliased=aliased,
         alias_weights=weights_of_aliased,
         time=None if when is None else sort(when),
-        weights=None if weights is None else sort(weights_of(table, weights)),
+        weights=prior if strata is None else strata.weights,
+        strata=strata,
         variables=typical_values(fixed, table, typical),
         spreads=spreads_of(fixed, table),
     )

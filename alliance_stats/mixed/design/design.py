@@ -10,7 +10,8 @@ itself 2 to 14 units of deviance. Every estimate is mapped back exactly:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,39 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Strata:
+    """Strata of the rows with a residual variance each.
+
+    Attributes
+    ----------
+    column : str
+    labels : tuple
+        The strata, in order; the first is the one that sigma^2 belongs to.
+    codes : (n,) int array
+        The stratum of each row, in the order used.
+    prior : (n,) array
+        Prior weights.
+    ratios : (strata,) array
+        The residual variance of each stratum over that of the first.
+    """
+
+    column: str
+    labels: tuple[Any, ...]
+    codes: IntArray
+    prior: FloatArray
+    ratios: FloatArray
+
+    @property
+    def weights(self) -> FloatArray:
+        """The weight of each row: its residual variance is sigma^2 / weight."""
+        return np.asarray(self.prior / self.ratios[self.codes])
+
+    def at(self, logs: FloatArray) -> Strata:
+        """The same strata at other log ratios."""
+        return replace(self, ratios=np.exp(logs))
+
+
+@dataclass(frozen=True)
 class Design:
     """Everything the numbers are computed from; arrays are in the order of ``grouping.order``.
 
@@ -84,7 +118,9 @@ class Design:
     time : (n,) array or None
         Time of the serial correlation.
     weights : (n,) array or None
-        Prior weights: the residual variance of a row is sigma^2 / weight.
+        Prior weights (over the ratio of its stratum): the residual variance of a row is sigma^2 / weight.
+    strata : Strata or None
+        Strata with a residual variance each.
     variables : dict
         For every data column of the fixed part its mean over the rows used, or its levels in the order of their coding.
     spreads : dict
@@ -115,6 +151,7 @@ class Design:
     alias_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
     time: FloatArray | None = None
     weights: FloatArray | None = None
+    strata: Strata | None = None
     variables: dict[str, float | tuple[object, ...]] = field(default_factory=dict)
     spreads: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())

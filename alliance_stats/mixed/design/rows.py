@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.design.columns import ColumnPlan, plan_columns
+from alliance_stats.mixed.design.design import Strata
 from alliance_stats.mixed.design.grouping import Factor
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.formulas import holds_dates, variables_of
@@ -87,6 +88,24 @@ def weights_of(table: pd.DataFrame, name: str) -> FloatArray:
             remedy="Leave out rows without weight.",
         )
     return values
+
+
+def strata_of(table: pd.DataFrame, name: str, order: IntArray | None, prior: FloatArray | None) -> Strata:
+    """The strata of the rows by a column, in the order used; at equal variances for the start."""
+    codes, labels = pd.factorize(table[name], sort=True)
+    counts = np.bincount(codes)
+    if len(labels) < 2 or counts.min() < 2:
+        few = f"{plain(labels[int(np.argmin(counts))])!r} has {int(counts.min())} row(s)"
+        raise DataError(
+            f"variance_by={name!r} needs at least two strata of two rows and more; "
+            + (few if len(labels) > 1 else f"there is one, {plain(labels[0])!r}")
+            + ".",
+            column=name,
+            remedy="Fit without variance_by=, or join strata.",
+        )
+    used = codes.astype(np.int64) if order is None else codes[order].astype(np.int64)
+    weights = np.ones(len(used)) if prior is None else prior
+    return Strata(name, tuple(plain(label) for label in labels), used, weights, np.ones(len(labels)))
 
 
 def outcome_of(side: str, table: pd.DataFrame) -> FloatArray:

@@ -14,7 +14,8 @@ from alliance_stats.mixed.design.design import Block, Design
 from alliance_stats.mixed.engine import satterthwaite
 from alliance_stats.mixed.engine.diagnosis import diagnose
 from alliance_stats.mixed.engine.model import Model
-from alliance_stats.mixed.engine.optimiser import Optimum, minimise
+from alliance_stats.mixed.engine.optimiser import Optimum
+from alliance_stats.mixed.engine.strata import minimised
 from alliance_stats.tables.arrays import FloatArray
 
 
@@ -83,8 +84,14 @@ class Fitted:
 
     @property
     def residual_variance(self) -> float:
-        """sigma^2."""
+        """sigma^2: that of the first stratum, with ``variance_by``."""
         return self.optimum.deviance.sigma2 * self.design.y_scale**2
+
+    @property
+    def mean_residual_variance(self) -> float:
+        """The residual variance, averaged over the rows used where strata have one each."""
+        strata = self.design.strata
+        return self.residual_variance * (1.0 if strata is None else float(strata.ratios[strata.codes].mean()))
 
     @property
     def rho(self) -> float | None:
@@ -102,7 +109,8 @@ class Fitted:
     @property
     def n_parameters(self) -> int:
         """Fixed coefficients, variance parameters and sigma^2."""
-        return self.design.p + len(self.model.parameters) + 1
+        strata = self.design.strata
+        return self.design.p + len(self.model.parameters) + (1 if strata is None else len(strata.ratios))
 
     @property
     def aic(self) -> float:
@@ -150,5 +158,5 @@ class Fitted:
         return self if reml == self.reml else self._fitted_again(replace(self.model, reml=reml))
 
     def _fitted_again(self, model: Model) -> Self:
-        optimum = minimise(model)
+        model, optimum = minimised(model)
         return type(self)(model, optimum, diagnose(model, optimum) | {"flow": self.diagnostics["flow"]})

@@ -15,6 +15,7 @@ import numpy as np
 from alliance_stats.mixed.engine.model import Model
 from alliance_stats.mixed.engine.optimiser import Optimum
 from alliance_stats.mixed.engine.search_space import covariance_blocks, gradient_matrix
+from alliance_stats.mixed.engine.strata import with_ratios
 from alliance_stats.tables.arrays import FloatArray
 
 _STEP = 1e-3
@@ -28,7 +29,7 @@ class VarianceCurvature:
     Attributes
     ----------
     hessian : (parameters + 1, parameters + 1) array
-        Of the deviance in (theta, sigma^2).
+        Of the deviance in (theta, sigma^2); before sigma^2 come the log ratios of the residual variances of strata.
     covariance : (parameters + 1, parameters + 1) array
         A, the asymptotic covariance of (theta, sigma^2) along the boundary where there is one.
     unscaled : (p, p) array
@@ -69,8 +70,43 @@ def variance_curvature(model: Model, optimum: Optimum) -> VarianceCurvature:
     hessian[count, :count] = hessian[:count, count]
     hessian[count, count] = nu / sigma2**2  # rss = nu sigma^2 at the optimum
     hessian = (hessian + hessian.T) / 2
+    if model.design.strata is not None:
+        hessian, change = _with_ratios(model, theta, sigma2, hessian, change)
+        gradient = np.append(gradient, np.zeros(len(change) - count))
     covariance = _boundary_covariance(model, optimum, hessian, gradient)
     return VarianceCurvature(hessian, covariance, unscaled, change, sigma2)
+
+
+def _with_ratios(
+    model: Model, theta: FloatArray, sigma2: float, hessian: FloatArray, change: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The Hessian and d (X'V^-1 X) with the log ratios of the residual variances of strata, before sigma^2."""
+    strata = model.design.strata
+    if strata is None:
+        return hessian, change
+    logs = np.log(strata.ratios[1:])
+    moves = 2 * _STEP * np.eye(len(logs))
+
+    def at(move: FloatArray) -> tuple[float, FloatArray, FloatArray, FloatArray]:
+        return with_ratios(model, logs + move).full_gradient(theta, sigma2)
+
+    count, extra = len(theta), len(logs)
+    out = np.zeros((count + extra + 1, count + extra + 1))
+    old = [*range(count), count + extra]
+    out[np.ix_(old, old)] = hessian
+    middle, ends = at(0 * logs)[0], [(at(move), at(-move)) for move in moves]
+    changes = []
+    for k, (up, down) in enumerate(ends):
+        step = float(moves[k, k])
+        out[count + k, old] = out[old, count + k] = (up[1] - down[1]) / (2 * step)
+        out[count + k, count + k] = (up[0] - 2 * middle + down[0]) / step**2
+        changes.append((np.linalg.inv(up[2]) - np.linalg.inv(down[2])) / (2 * step))
+        for j in range(k):
+            corners = [at(moves[k] + sign * moves[j])[0] for sign in (1, -1)]
+            corners += [at(-moves[k] + sign * moves[j])[0] for sign in (1, -1)]
+            mixed = (corners[0] - corners[1] - corners[2] + corners[3]) / (4 * step**2)
+            out[count + k, count + j] = out[count + j, count + k] = mixed
+    return out, np.concatenate([change, np.array(changes)])
 
 
 def _boundary_covariance(model: Model, optimum: Optimum, hessian: FloatArray, gradient: FloatArray) -> FloatArray:
