@@ -107,6 +107,13 @@ def profile_interval(
     return ends[0], ends[1]
 
 
+def signed_root(fit: SeriesFit, group: int, row: int, column: int) -> float:
+    """The root of the likelihood ratio of a lagged coefficient against zero, with the sign of the estimate."""
+    without = fit.refit(fit.held(group, row, column, 0.0))
+    root = np.sqrt(max(2 * (fit.log_likelihood - without.log_likelihood), 0.0))
+    return float(np.copysign(root, fit.groups[group].lagged[row, column]))
+
+
 def bootstrap_ratio(small: SeriesFit, large: Layout, *, draws: int, seed: int) -> FloatArray:
     """Likelihood ratio statistics of a model against a smaller one, with data drawn from the smaller one, (draws,)."""
     random = np.random.default_rng(seed)

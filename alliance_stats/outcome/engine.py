@@ -8,6 +8,11 @@ from alliance_stats.mixed.fit import fit_mixed
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.tables.schema import SESSION, DataError
 
+BOTH_WAYS = (
+    "Where worse symptoms also lower the later alliance, patients with ruptures do worse without any effect of "
+    "ruptures; fit_dynamics estimates both directions."
+)
+
 
 def fit_nested(
     formula: str, data: pd.DataFrame, *, correlation: str | None = None, drop_aliased: bool = False

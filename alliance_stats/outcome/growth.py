@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.outcome.engine import fit_nested, quoted
+from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, with_patterns
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
 from alliance_stats.tables.rendering import as_html, as_text
@@ -158,7 +158,8 @@ def fit_growth(
     Notes
     -----
     ``measure ~ sessions_since_first * pattern + (1 + sessions_since_first | patient) + (1 | therapist)``. The pattern
-    describes the finished course: patients grouped as repaired have stayed for the repair.
+    describes the finished course: patients grouped as repaired have stayed for the repair. Where worse symptoms also
+    lower the later alliance, slopes differ between patterns without any effect of ruptures.
     """
     table = check_sessions(sessions, [measure])
     pattern, members = named_pattern(patients, pattern)
@@ -203,6 +204,7 @@ def fit_growth(
             *distrust(patients.attrs),
             "The pattern is known only at the end: patients grouped as repaired have stayed for the repair (immortal "
             "time).",
+            BOTH_WAYS,
         ],
     }
     first = table.drop_duplicates(PATIENT)[measure]

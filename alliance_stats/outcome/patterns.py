@@ -11,7 +11,7 @@ import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.effects import partial_correlation, standardised_difference
-from alliance_stats.outcome.engine import fit_nested, quoted
+from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.linear import LinearFit, fit_linear
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, spread_within, with_patterns
 from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
@@ -230,7 +230,8 @@ def fit_outcome(
     -----
     The pattern describes a finished course and is not known while therapy goes on: to be ``repaired`` a patient has to
     stay for the repair (immortal time). The number of sessions removes part of that bias at best; `fit_next_session`
-    has none. A patient rated once has pre and post in one value and is left out where ``n_<measure>`` tells.
+    has none. Where worse symptoms also lower the later alliance, patterns differ in outcome without any effect of
+    ruptures or repairs. A patient rated once has pre and post in one value and is left out where ``n_<measure>`` tells.
 
     Examples
     --------
@@ -374,6 +375,7 @@ def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str])
             "the number of sessions removes part of this bias at best; fit_next_session and a time-varying dropout "
             "model do not have it."
         )
+    notes.append(BOTH_WAYS)
     small = [f"{name} ({n:g})" for name, n in diagnostics["patterns"].items() if n < 10]
     if small:
         notes.append(f"Few patients in: {', '.join(small)}.")

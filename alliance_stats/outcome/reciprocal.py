@@ -10,7 +10,8 @@ import pandas as pd
 
 from alliance_stats.dynamics.fitting import fit_series
 from alliance_stats.outcome.reciprocal_data import MEANS, Study, make_study, require_known_inputs
-from alliance_stats.outcome.reciprocal_fit import DynamicsFit, diagnose
+from alliance_stats.outcome.reciprocal_fit import DynamicsFit
+from alliance_stats.outcome.reciprocal_words import diagnose
 from alliance_stats.tables.flow import record, with_step
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_choice, require_columns
 from alliance_stats.tables.states import PROBABILITIES, distrust
@@ -59,9 +60,10 @@ def fit_dynamics(
         coefficients keep up. Patients who enter later are propagated from there.
     error : {None, "estimated"} or mapping
         Measurement error variance: none; estimated; or known, by measure (a number, or ``"estimated"``; a measure
-        that is not named has none). One minus the within-patient reliability of a session, times the variance of the
-        scores within patients, is the variance to pass. What items imply is error that differs between items; moods
-        and response styles that all items of a session share count as state.
+        that is not named has none). To pass it is recommended: one minus the within-patient reliability of a session,
+        times the variance of the scores within patients. What items imply is error that differs between items; moods
+        and response styles that all items of a session share count as state. To estimate it needs long series in
+        which no combination of the measures lacks inertia.
     covariates : iterable of str
         Columns that shift the mean of each measure; categories become 0/1. Centred at their mean over patients.
     inputs : iterable of str
@@ -72,7 +74,7 @@ def fit_dynamics(
     therapist : str, optional
         Column of therapists: standard errors robust to their clusters. A patient counts with the therapist of the first
         session. Differences between therapists in level are part of the patients' levels and leave the lagged
-        coefficients unbiased, so that only standard errors need them.
+        coefficients unbiased, so that only the standard errors of means need them; with few therapists leave them out.
     allow_lookahead : bool
         Accept inputs of a rupture rule that looks ahead; the result is then a description.
 
@@ -125,11 +127,10 @@ def fit_dynamics(
         lost=study.lost,
     )
     settings = {"means": means, "trend": trend, "start": start, "error": error, "by": by, "therapist": therapist}
-    result = DynamicsFit(fit, study, settings, table, {})
-    result.diagnostics.update(diagnose(result, steps))
+    diagnostics = diagnose(fit, study, steps)
     if set(inputs) & set(PROBABILITIES):
-        result.diagnostics["notes"] += distrust(sessions.attrs.get("marked") or {})
-    return result
+        diagnostics["notes"] += distrust(sessions.attrs.get("marked") or {})
+    return DynamicsFit(fit, study, settings, table, diagnostics)
 
 
 def _measures(alliance: str | None, symptom: str | None, measures: Iterable[str] | None) -> list[str]:

@@ -56,6 +56,11 @@ class Study:
     lost: dict[str, int]
     place: IntArray
 
+    @property
+    def grouped(self) -> bool:
+        """Whether patients were divided by ``by``."""
+        return self.levels != ("",)
+
 
 def make_study(
     table: pd.DataFrame,

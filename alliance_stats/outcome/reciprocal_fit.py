@@ -9,19 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dynamics.answers import bootstrap_ratio, draw, next_state, profile_interval
+from alliance_stats.dynamics.answers import bootstrap_ratio, draw, profile_interval, signed_root
 from alliance_stats.dynamics.fitting import Quantity, SeriesFit
-from alliance_stats.dynamics.parameters import Matrices, stationary
+from alliance_stats.dynamics.parameters import Matrices
 from alliance_stats.outcome.reciprocal_data import Study
+from alliance_stats.outcome.reciprocal_tables import (
+    in_within_sd,
+    prediction_table,
+    r_squared_table,
+    response_table,
+    variances_table,
+)
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.flow import FLOW, Steps, in_words
+from alliance_stats.tables.flow import FLOW, in_words
 from alliance_stats.tables.progress import bar
 from alliance_stats.tables.rendering import as_html, as_text
-from alliance_stats.tables.schema import PATIENT, SESSION, VARIANCES_COLUMNS, Seed, generator, require_choice
-from alliance_stats.tables.terms import t_interval, terms_table
-
-WEAK = 0.15
-"""A standard error of the within-patient reliability above this says that error and inertia are hardly told apart."""
+from alliance_stats.tables.schema import Seed, generator, require_choice
+from alliance_stats.tables.terms import t_p_value, terms_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +43,7 @@ class DynamicsFit:
     diagnostics : dict
         ``converged``, ``gradient``, ``evaluations``, ``boundary`` (covariance matrices that are singular, error
         variances of zero), ``patients``, ``rows``, ``rows_lost``, ``flow``, ``patterns`` (distinct patterns of what
-        is observed),
-        ``within_reliability`` and its standard error, ``notes``.
+        is observed), ``within_reliability`` and its standard error where error is estimated, ``notes``.
     """
 
     fit: SeriesFit = field(repr=False)
@@ -60,27 +63,21 @@ class DynamicsFit:
         ----------
         level : float
         interval : {"auto", "wald", "profile"}
-            Intervals from standard errors, or (lagged coefficients, without therapists) from the profile likelihood;
-            "auto": from the profile where an estimated error variance is zero, which standard errors take as known.
+            Intervals from standard errors, or (lagged coefficients, without therapists) from the profile likelihood,
+            with p values from likelihood ratios. "auto": the latter where an estimated error variance is zero, which
+            standard errors take as known; they are then missing.
         """
         require_choice(interval, ("auto", "wald", "profile"), name="interval")
-        rows = self._effect_rows()
+        clustered = self.settings["therapist"] is not None
+        if interval == "profile" and clustered:
+            raise ValueError("Profile intervals know no clusters: use interval='wald' with therapist=.")
         estimate, covariance = self._delta(self._effects)
-        table = terms_table([row[1] for row in rows], estimate, np.sqrt(np.diag(covariance)), self._df, level=level)
-        table.insert(0, "outcome", [row[0] for row in rows])
-        if self.settings["by"] is not None:
-            table.insert(1, "group", [row[2] for row in rows])
+        table = self._terms(self._effect_rows(), estimate, covariance, level)
         no_error = any(name.startswith("error") for name in self.fit.optimum.boundary)
-        if interval == "profile" or (interval == "auto" and no_error and self.settings["therapist"] is None):
-            if self.settings["therapist"] is not None:
-                raise ValueError("Profile intervals know no clusters: use interval='wald' with therapist=.")
-            k = len(self.study.measures)
-            for at in range(k * k * len(self.fit.groups)):
-                g, i, j = at // (k * k), at // k % k, at % k
-                if (g, i, j) in self.fit.layout.held:
-                    continue
-                error = table["std_error"].to_numpy()[at]
-                table.loc[at, ["ci_low", "ci_high"]] = profile_interval(self.fit, g, i, j, level=level, std_error=error)
+        if interval == "profile" or (interval == "auto" and no_error and not clustered):
+            self._profile(table, level)
+            if no_error:
+                table.loc[: self._n_lagged - 1, "std_error"] = np.nan
         return table
 
     def glance(self) -> pd.DataFrame:
@@ -103,35 +100,17 @@ class DynamicsFit:
 
     def variances(self) -> pd.DataFrame:
         """VARIANCES: between patients (levels at the first session, slopes), within (deviations), shocks and error."""
-        one = self.fit.groups[0]
-        names = list(self.study.measures)
-        effects = names + ([f"{name}_slope" for name in names] if len(one.between) > len(names) else [])
-        blocks = [(PATIENT, effects, one.between)]
-        blocks += [(f"within{suffix}", names, matrix) for suffix, matrix in self._within_blocks()]
-        blocks += [("shock", names, one.shock)]
-        rows: list[tuple[object, ...]] = []
-        for group, labels, matrix in blocks:
-            sd = np.sqrt(np.maximum(np.diag(matrix), 0.0))
-            rows += [(group, label, "", matrix[i, i], sd[i], np.nan) for i, label in enumerate(labels)]
-            for i in range(len(labels)):
-                for j in range(i + 1, len(labels)):
-                    scale = sd[i] * sd[j]
-                    correlation = matrix[i, j] / scale if scale > 0 else np.nan
-                    rows.append((group, labels[i], labels[j], matrix[i, j], np.nan, correlation))
-        rows += [("error", name, "", value, np.sqrt(value), np.nan) for name, value in zip(names, one.error)]
-        return pd.DataFrame(rows, columns=list(VARIANCES_COLUMNS))
+        return variances_table(self.study, self.fit.groups)
 
     def means(self, *, level: float = 0.95) -> pd.DataFrame:
         """TERMS with ``outcome`` of the mean course; ``session`` counts from the study's first session number."""
-        rows = self.study.mean_terms
+        rows = [(outcome, term, "all") for outcome, term in self.study.mean_terms]
         estimate, covariance = self._delta(lambda _, beta: beta[: len(rows)])
-        table = terms_table([row[1] for row in rows], estimate, np.sqrt(np.diag(covariance)), self._df, level=level)
-        table.insert(0, "outcome", [row[0] for row in rows])
-        return table
+        return self._terms(rows, estimate, covariance, level).drop(columns="group", errors="ignore")
 
     def standardised(self, *, level: float = 0.95) -> pd.DataFrame:
         """The lagged coefficients in within-patient SD: of the outcome, per SD of the predictor."""
-        return self._lagged_table(lambda one: _scaled(one.lagged, _within(one)), level)
+        return self._lagged_table(in_within_sd, level)
 
     def long_run(self, *, level: float = 0.95) -> pd.DataFrame:
         """What one point more in one session adds to each measure, summed over all later sessions."""
@@ -146,40 +125,11 @@ class DynamicsFit:
             ``outcome, impulse, session`` (0: the session of the impulse)``, estimate, std_error, ci_low, ci_high``, in
             points of the outcome; ``group`` with ``by=``. The impulse is not orthogonalised.
         """
-        names, k = self.study.measures, len(self.study.measures)
-
-        def powers(groups: list[Matrices], _: FloatArray) -> FloatArray:
-            found = []
-            for one in groups:
-                effect = np.diag(_sd(_within(one)))
-                for _step in range(sessions + 1):
-                    found.append(effect)
-                    effect = one.lagged @ effect
-            return np.concatenate([effect.reshape(-1) for effect in found])
-
-        estimate, covariance = self._delta(powers)
-        error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        low, high = t_interval(estimate, error, self._df, level=level)
-        cells = [
-            (names[i], names[j], step, level_)
-            for level_ in self.study.levels
-            for step in range(sessions + 1)
-            for i in range(k)
-            for j in range(k)
-        ]
-        table = pd.DataFrame(cells, columns=["outcome", "impulse", "session", "group"])
-        table = table.assign(estimate=estimate, std_error=error, ci_low=low, ci_high=high)
-        return table.drop(columns=[] if self.settings["by"] is not None else ["group"])
+        return response_table(self.study, self._delta, sessions=sessions, level=level, df=self._df)
 
     def r_squared(self) -> pd.DataFrame:
         """Share of each measure's variance within patients (error apart) that the session before foretells."""
-        rows = [
-            (name, level, 1 - one.shock[i, i] / _within(one)[i, i])
-            for level, one in zip(self.study.levels, self.fit.groups)
-            for i, name in enumerate(self.study.measures)
-        ]
-        table = pd.DataFrame(rows, columns=["outcome", "group", "r_squared"])
-        return table if self.settings["by"] is not None else table.drop(columns="group")
+        return r_squared_table(self.study, self.fit.groups)
 
     # -- predictions and draws --------------------------------------------------------------------------------------
     def predict(self, *, level: float = 0.95) -> pd.DataFrame:
@@ -191,23 +141,7 @@ class DynamicsFit:
             ``patient, session, outcome, prediction, std_error, ci_low, ci_high``: the interval is for the score that
             will be seen, parameters taken as known. Missing where ``means="free"`` has no mean for that session.
         """
-        deviation, spread, last = next_state(self.fit)
-        prediction = self._mean_at(last) + deviation
-        error = np.array([np.diag(one) for one in spread]) + self.fit.groups[0].error
-        names, n = self.study.measures, len(last)
-        sd = np.sqrt(error).reshape(-1)
-        low, high = t_interval(prediction.reshape(-1), sd, np.inf, level=level)
-        return pd.DataFrame(
-            {
-                PATIENT: np.repeat(self.study.patients, len(names)),
-                SESSION: np.repeat(last + 1 + self.study.first, len(names)),
-                "outcome": list(names) * n,
-                "prediction": prediction.reshape(-1),
-                "std_error": sd,
-                "ci_low": low,
-                "ci_high": high,
-            }
-        )
+        return prediction_table(self.fit, self.study, level=level)
 
     def simulate(self, *, seed: Seed) -> pd.DataFrame:
         """SESSIONS with values drawn from the fitted model where there were values."""
@@ -329,127 +263,34 @@ class DynamicsFit:
         return np.concatenate([*lagged, beta[p + own :], beta[p : p + own]])
 
     def _lagged_table(self, of: Any, level: float) -> pd.DataFrame:
-        k = len(self.study.measures)
-        rows = self._effect_rows()[: k * k * len(self.fit.groups)]
-
         def values(groups: list[Matrices], _: FloatArray) -> FloatArray:
             return np.concatenate([of(one).reshape(-1) for one in groups])
 
-        estimate, covariance = self._delta(values)
+        return self._terms(self._effect_rows()[: self._n_lagged], *self._delta(values), level)
+
+    @property
+    def _n_lagged(self) -> int:
+        return len(self.fit.groups) * len(self.study.measures) ** 2
+
+    def _terms(
+        self, rows: list[tuple[str, str, Any]], estimate: FloatArray, covariance: FloatArray, level: float
+    ) -> pd.DataFrame:
+        """TERMS of rows (outcome, term, group)."""
         error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         table = terms_table([row[1] for row in rows], estimate, error, self._df, level=level)
         table.insert(0, "outcome", [row[0] for row in rows])
-        if self.settings["by"] is not None:
+        if self.study.grouped:
             table.insert(1, "group", [row[2] for row in rows])
         return table
 
-    def _within_blocks(self) -> list[tuple[str, FloatArray]]:
-        if len(self.fit.groups) == 1:
-            return [("", _within(self.fit.groups[0]))]
-        return [(f" {level}", _within(one)) for level, one in zip(self.study.levels, self.fit.groups)]
-
-    def _mean_at(self, last: Any) -> FloatArray:
-        """The mean course one time after `last`, covariates as in the last session."""
-        study, beta = self.study, self.fit.coefficients
-        p, k = len(study.mean_terms), len(study.measures)
-        ahead = (last + 1).astype(np.float64)
-        mean = np.zeros((len(last), k))
-        for (name, term), value in zip(study.mean_terms, beta):
-            j = study.measures.index(name)
-            power = {"Intercept": 0, "session": 1, "session^2": 2}.get(term)
-            if power is None:
-                mean[:, j] += value * (ahead + study.first == int(term.removeprefix("session_")))
-            else:
-                mean[:, j] += value * ahead**power
-        if self.settings["means"] == "free":
-            there = set(study.mean_terms)
-            for j, name in enumerate(study.measures):
-                mean[[(name, f"session_{int(t) + study.first}") not in there for t in ahead], j] = np.nan
-        if study.panel.own is not None:
-            own = study.panel.own[np.arange(len(last)), last]
-            mean += own @ beta[p : p + own.shape[2]]
-        return mean
-
-
-def diagnose(result: DynamicsFit, steps: Steps) -> dict[str, Any]:
-    """Diagnostics and notes in sentences."""
-    fit, study = result.fit, result.study
-    optimum = fit.optimum
-    notes = []
-    if not optimum.converged:
-        notes.append(f"The search did not converge (largest gradient {optimum.gradient:.2g}): do not report this fit.")
-    for name in optimum.boundary:
-        notes.append(_boundary_note(name, study.measures))
-    if optimum.rival is not None:
-        gap = optimum.rival.value - optimum.point.value
-        notes.append(
-            f"A solution in which the measures' shocks are copies of each other lies {gap:.2f} log-likelihood units "
-            "higher; it cannot say which measure moves which. Pass the error variances if the items tell them."
-        )
-    unstable = [g for g, one in enumerate(fit.groups) if np.abs(np.linalg.eigvals(one.lagged)).max() >= 1]
-    if unstable:
-        notes.append("The lagged coefficients do not die out (an eigenvalue of 1 or more): consider trend='random'.")
-    found: dict[str, Any] = {
-        "converged": optimum.converged,
-        "gradient": optimum.gradient,
-        "evaluations": optimum.evaluations,
-        "boundary": list(optimum.boundary),
-        "patients": len(study.patients),
-        "rows": study.rows,
-        "rows_lost": study.lost,
-        FLOW: steps,
-        "patterns": sum(len(batch.counts) for batch in fit.likelihood.batches),
-    }
-    if fit.layout.free_errors and not unstable:
-        value, covariance = fit.delta(lambda groups, _: _reliability(groups[0]))
-        error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        found["within_reliability"] = dict(zip(study.measures, value.tolist()))
-        found["within_reliability_se"] = dict(zip(study.measures, error.tolist()))
-        weak = [j for j in fit.layout.free_errors if error[j] > WEAK and f"error[{j}]" not in optimum.boundary]
-        notes += [_weak_note(study.measures[j], value[j], error[j]) for j in weak]
-    return {**found, "notes": notes}
-
-
-def _boundary_note(name: str, measures: tuple[str, ...]) -> str:
-    if name.startswith("error"):
-        measure = measures[int(name[6:-1])]
-        return (
-            f"The error variance of {measure} is estimated as zero. Standard errors and p values take it as "
-            "known to be zero; the intervals of the lagged coefficients, from the profile likelihood, do not."
-        )
-    what = {
-        "between": "levels and slopes of patients",
-        "start": "deviations at the first session",
-        "shock": "shocks within patients",
-    }[name]
-    return f"The covariance matrix of the {what} is singular (a variance of zero or a correlation of 1)."
-
-
-def _weak_note(measure: str, value: float, error: float) -> str:
-    return (
-        f"The sessions hardly tell measurement error of {measure} from low inertia: its within-patient reliability is "
-        f"{value:.2f} with a standard error of {error:.2f}. If the items tell the within-patient reliability of a "
-        f"session, pass the error variance it implies, error={{'{measure}': ...}}."
-    )
-
-
-def _within(one: Matrices) -> FloatArray:
-    """The covariance matrix of the deviations in the long run; missing where there is none."""
-    try:
-        return stationary(one.lagged, one.shock)
-    except FloatingPointError:
-        return np.full(one.shock.shape, np.nan)
-
-
-def _sd(matrix: FloatArray) -> FloatArray:
-    return np.sqrt(np.maximum(np.diag(matrix), 0.0))
-
-
-def _scaled(lagged: FloatArray, within: FloatArray) -> FloatArray:
-    sd = _sd(within)
-    return lagged * sd / sd[:, None]
-
-
-def _reliability(one: Matrices) -> FloatArray:
-    state = np.diag(_within(one))
-    return np.asarray(state / (state + one.error))
+    def _profile(self, table: pd.DataFrame, level: float) -> None:
+        """Intervals and tests of the lagged coefficients from the profile likelihood, written into the table."""
+        k = len(self.study.measures)
+        for at in range(self._n_lagged):
+            entry = at // (k * k), at // k % k, at % k
+            if entry in self.fit.layout.held:
+                continue
+            ends = profile_interval(self.fit, *entry, level=level, std_error=float(table["std_error"].iloc[at]))
+            statistic = signed_root(self.fit, *entry)
+            found = [*ends, statistic, float(t_p_value(statistic, np.inf))]
+            table.loc[at, ["ci_low", "ci_high", "statistic", "p_value"]] = found

@@ -169,3 +169,45 @@ def test_growth_slopes_are_covered():
         row = slopes[(slopes["pattern"] == "unrepaired") & (slopes["kind"] == "difference")].iloc[0]
         covered += row["ci_low"] <= 0.2 <= row["ci_high"]
     assert 0.917 <= covered / n_studies <= 0.983
+
+
+FEEDBACK = {"reliability": 1.0, "n_patients": 100, "symptom_feedback": -0.06}
+
+
+@pytest.mark.slow
+def test_feedback_misleads_the_whole_course_and_hardly_the_mean_so_far():
+    """150 studies in which symptoms also lower the later alliance (docs/dynamics.md has 400)."""
+    so_far, whole = (next_session_terms(150, FEEDBACK, centre=centre) for centre in ("so_far", "patient"))
+    assert so_far.loc["alliance_within", "estimate"].mean() == pytest.approx(-1.37, abs=0.12)
+    assert coverage(so_far, "alliance_within", -1.5) > 0.86
+    assert whole.loc["alliance_within", "estimate"].mean() > -1.1
+    assert coverage(whole, "alliance_within", -1.5) < 0.7
+    for term, truth in {"rupture_open": 0.5, "repaired_before": -0.3}.items():
+        assert so_far.loc[term, "estimate"].mean() == pytest.approx(truth, abs=0.2), term
+        assert coverage(so_far, term, truth) > 0.88, term
+    assert whole.loc["rupture_open", "estimate"].mean() > 0.68
+
+
+@pytest.mark.slow
+def test_feedback_makes_patterns_differ_without_any_effect_of_ruptures():
+    """100 studies without effects on symptoms: groups by pattern differ where symptoms lower the alliance, the rupture
+    state of the next-session model does not."""
+    found = []
+    for seed in range(100):
+        study = als.simulate_study(seed=seed, **{**LINEAR, **FEEDBACK, **NO_EFFECTS})
+        events = als.detect_ruptures(study.sessions, score="alliance", rule="running_mean_2pooled")
+        patients = als.summarise_patients(study.sessions, events, measures=["phq9"])
+        slopes = fit_growth(study.sessions, patients, measure="phq9").slopes().set_index(["pattern", "kind"])
+        effects = fit_outcome(patients, post="phq9_post", pre="phq9_pre").effects().set_index(["contrast", "adjusted"])
+        state = fit_next_session(study.sessions, events, **NEXT).tidy().set_index("term")
+        found.append(
+            [
+                slopes.loc[("unrepaired", "difference"), "estimate"],
+                effects.loc[("unrepaired - none", True), "difference"],
+                state.loc["rupture_open", "estimate"],
+            ]
+        )
+    growth, outcome, state_ = np.mean(found, axis=0) / (np.std(found, axis=0) / 10)
+    assert growth > 4
+    assert outcome > 2
+    assert abs(state_) < 4

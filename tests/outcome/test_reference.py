@@ -89,7 +89,7 @@ def test_effect_sizes(tables):
     [("next_session", {}), ("next_intercept", {"slope": False, "therapist": None, "split_states": False})],
 )
 def test_next_session(tables, name, options):
-    fit = fit_next_session(tables[0], tables[1], symptom="phq9", alliance="alliance", **options)
+    fit = fit_next_session(tables[0], tables[1], symptom="phq9", alliance="alliance", centre="patient", **options)
     compare(fit.fit, R[name], rtol=2e-5)
     assert fit.glance()["log_likelihood"][0] >= R[name]["log_likelihood"] - 1e-6
     assert fit.glance()["log_likelihood"][0] == pytest.approx(R[name]["log_likelihood"], abs=1e-5)
