@@ -91,8 +91,8 @@ class NextSessionFit:
             bias = "high" if row["estimate"] < 0 else "low"
             notes.append(
                 f"Symptoms move the later alliance in these sessions: {row['estimate']:.3f} points per point (95 % CI "
-                f"{row['ci_low']:.3f} to {row['ci_high']:.3f}, by fit_dynamics). The alliance's coefficient is then too "
-                f"{bias} here; fit_dynamics estimates both directions at once."
+                f"{row['ci_low']:.3f} to {row['ci_high']:.3f}, by fit_dynamics). The alliance's coefficient here is "
+                f"too {bias}; fit_dynamics estimates both directions at once."
             )
         return notes
 
