@@ -74,7 +74,7 @@ def fit_dynamics(
     therapist : str, optional
         Column of therapists: standard errors robust to their clusters. A patient counts with the therapist of the first
         session. Differences between therapists in level are part of the patients' levels and leave the lagged
-        coefficients unbiased, so that only the standard errors of means need them; with few therapists leave them out.
+        coefficients unbiased, so that only standard errors need them, those of the means most.
     allow_lookahead : bool
         Accept inputs of a rupture rule that looks ahead; the result is then a description.
 

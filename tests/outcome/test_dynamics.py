@@ -138,6 +138,26 @@ def test_error_variances_known_and_estimated(sessions):
             als.fit_dynamics(sessions, alliance="alliance", symptom="phq9", error=refused)
 
 
+def test_an_error_variance_of_zero_is_said_and_tests_do_not_take_it_as_known():
+    options = {"n_patients": 60, "n_therapists": 4, "n_sessions": 6, "sessions_sd": 1, "bounded": False}
+    study = als.simulate_study(**options, reliability=1.0, seed=4)
+    fit = als.fit_dynamics(
+        study.sessions, alliance="alliance", symptom="phq9", start="stationary", error={"phq9": "estimated"}
+    )
+    assert fit.diagnostics["boundary"] == ["error[1]"]
+    notes = " ".join(fit.diagnostics["notes"])
+    assert "error={'phq9': (1 - r) x" in notes
+    table, wald = fit.tidy(), fit.tidy(interval="wald")
+    assert table["std_error"].isna().all()
+    ratio = fit.compare(fit.without("phq9", "alliance_lag"))
+    assert table["p_value"][2] == pytest.approx(ratio["p_value"].item(), rel=1e-3)
+    width, narrow = (one["ci_high"] - one["ci_low"] for one in (table, wald))
+    assert (width > 0.95 * narrow).all()
+    assert (width / narrow).max() > 1.1
+    variance = als.variances(fit).query("group == 'within' and term == 'phq9' and term_2 == ''")["variance"].item()
+    assert f"x {variance:.3g}}}" in notes
+
+
 def test_three_measures(sessions):
     noise = np.random.default_rng(0).normal(size=len(sessions))
     fit = als.fit_dynamics(sessions.assign(third=noise), measures=["alliance", "phq9", "third"], start="stationary")
