@@ -38,6 +38,12 @@ def diagnose(fit: SeriesFit, study: Study, steps: Steps) -> dict[str, Any]:
     unstable = [g for g, one in enumerate(fit.groups) if np.abs(np.linalg.eigvals(one.lagged)).max() >= 1]
     if unstable:
         notes.append("The lagged coefficients do not die out (an eigenvalue of 1 or more): consider trend='random'.")
+    exact = [name for name, value in zip(study.measures, fit.layout.error) if value == 0]
+    if exact:
+        notes.append(
+            f"Taken as measured without error: {', '.join(exact)}. Effects then come out too near 0 (see docs); "
+            "pass the error variance of a session's score, error={measure: variance}."
+        )
     found: dict[str, Any] = {
         "converged": optimum.converged,
         "gradient": optimum.gradient,

@@ -112,6 +112,21 @@ def test_likelihood_and_scores_of_the_filter_are_those_of_the_dense_normal(name)
         np.testing.assert_allclose(scores[:, at], difference, rtol=1e-5, atol=1e-6 * max(1, np.abs(scores).max()))
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_parameter_vectors_side_by_side_are_each_alone(name):
+    options, data = CASES[name]
+    panel = panel_with_holes(options.get("k", 2), **data)
+    layout = Layout(**{"k": 2, **options}, n_groups=panel.n_groups, half=1.0)
+    thetas = np.random.default_rng(6).normal(size=(3, len(layout.names))) * 0.4 + 0.1
+    thetas[:, : len(layout.free_lagged)] *= 0.4
+    likelihood = Likelihood(layout, make_batches(panel))
+    gradients, betas = likelihood.gradients(thetas)
+    for theta, gradient, beta in zip(thetas, gradients, betas):
+        point = likelihood.at(theta)
+        np.testing.assert_allclose(beta, point.beta, rtol=1e-9)
+        np.testing.assert_allclose(gradient, point.scores()[0].sum(axis=0), rtol=1e-8, atol=1e-8)
+
+
 def test_profiled_coefficients_are_generalised_least_squares():
     panel = panel_with_holes(own=True)
     layout = Layout(2, half=1.0)
