@@ -76,8 +76,9 @@ class NextSessionFit:
         its sign: worse symptoms that lower the later alliance make it too high.
         """
         alliance, symptom = self.scores.columns[-2:]
+        error = {alliance: self.diagnostics["error"] or 0.0}
         try:
-            terms = fit_dynamics(self.scores, alliance=alliance, symptom=symptom, trend="random").tidy()
+            terms = fit_dynamics(self.scores, alliance=alliance, symptom=symptom, trend="random", error=error).tidy()
         except DataError:
             return None
         return terms[(terms["outcome"] == alliance) & (terms["term"] == f"{symptom}_lag")].reset_index(drop=True)
