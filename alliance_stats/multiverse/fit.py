@@ -16,7 +16,8 @@ import pandas as pd
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.outcome.next_session import STATES, NextSessionFit, fit_next_session
+from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.outcome.next_session_fit import STATES, NextSessionFit
 from alliance_stats.outcome.patterns import OutcomeFit, fit_outcome
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures

@@ -20,7 +20,7 @@ from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.multiverse.fit import TARGETS, AnyFit, multiverse_table, specifications
-from alliance_stats.outcome.next_session import STATES
+from alliance_stats.outcome.next_session_fit import STATES
 from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray, IntArray
