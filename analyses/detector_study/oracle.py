@@ -15,7 +15,7 @@ SD_NODES = 5
 """Gauss-Hermite nodes over the patient's own SD."""
 KNOWN_VARIANCE = 1e9
 """Degrees of freedom at which the scan's Student t is the normal density of a known variance."""
-PAIRS = 3
+FALLS = 3
 LONGEST = {"brief": 12, "long": 8}
 """Longest rupture that ends within the series: all of them if long, all but one in four thousand if brief."""
 
@@ -53,7 +53,7 @@ def known_world(world: DetectorWorld, series: Courses) -> tuple[Floats, Floats]:
         shared = shared_by(parameters, found, LONGEST[world.lengths])
         problem = whole_problem(parameters, series, found, LONGEST[world.lengths], shared=shared)
         prior = true_prior(world, problem.candidates, found.n_rated)
-        odds = rupture_odds(replace(problem, prior=prior), pairs=PAIRS)
+        odds = rupture_odds(replace(problem, prior=prior), falls=FALLS)
         log_root = np.log(np.diagonal(shared.factor, axis1=1, axis2=2)).sum(axis=1)[found.of]
         log_calm.append(log_root - series.n_rated * np.log(own_sd) - problem.square / (2 * own_sd**2))
         totals.append(odds.total)

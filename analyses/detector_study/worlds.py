@@ -10,16 +10,17 @@ import pandas as pd
 
 from alliance_stats.tables.schema import PATIENT, SESSION, Seed, generator, require_choice
 
-LENGTHS = ("brief", "medium", "long")
+LENGTHS = ("brief", "medium", "long", "lasting")
 SHAPES = ("step", "slow", "recovery")
 DEPTHS = ("gamma", "log-normal")
-COURSES = ("line", "early rise")
+COURSES = ("line", "early rise", "saturating rise")
 SCORE = "alliance"
 BETWEEN_VARIANCE = 1.5
 LEVEL = 5.0
 DIFFERENT_SD = 0.25
 TREND, TREND_SD = 0.02, 0.03
 EARLY_RISE = 1.5
+SATURATING_RISE, SATURATING_RISE_SD = 1.5, 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +39,9 @@ class DetectorWorld:
         Mean depth of a rupture.
     depths : {"gamma", "log-normal"}
         Gamma with a coefficient of variation of .25, or log-normal with one of .6.
-    lengths : {"brief", "medium", "long"}
-        Brief: geometric with mean 2 sessions. Medium: geometric with mean 4. Long: 3 to 8, equally likely.
+    lengths : {"brief", "medium", "long", "lasting"}
+        Brief: geometric with mean 2 sessions. Medium: geometric with mean 4. Long: 3 to 8, equally likely. Lasting:
+        to the end of therapy.
     onset_rate : float
         Chance per session, from `first_onset` on, that a rupture begins where none is open.
     first_onset : int
@@ -59,8 +61,13 @@ class DetectorWorld:
         Share of sessions without a score; with any, patients also end therapy at a random session of the last half.
     step : float
         Granularity of the score; 0: none.
-    course : {"line", "early rise"}
-        The mean course: a line, or a rise by 1.5 in all, as the logarithm of the session number, on top of it.
+    course : {"line", "early rise", "saturating rise"}
+        The mean course: a line; on top of it a rise by 1.5 in all, as the logarithm of the session number; or one that
+        is over after some six sessions, 1.5 in the mean with an SD of .75 over patients.
+    narrowing : float
+        SD late in therapy as a multiple of that of the first session, reached as exp(-(session - 1) / 4) fades.
+    skew : float
+        Skewness of the shocks to the fluctuation and of the noise (gamma); below 0: falls are larger than rises.
     different_sd : float
         SD, over patients, of the logarithm of their within-patient SD.
     assumed : bool
@@ -84,6 +91,8 @@ class DetectorWorld:
     missing: float = 0.0
     step: float = 0.0
     course: str = "line"
+    narrowing: float = 1.0
+    skew: float = 0.0
     different_sd: float = DIFFERENT_SD
     assumed: bool = True
 
@@ -156,6 +165,31 @@ FURTHER_WORLDS: dict[str, DetectorWorld] = {
 """Worlds written down before the detector had been run on any of them, and on which nothing was developed."""
 
 
+CALIBRATION_WORLDS: dict[str, DetectorWorld] = {
+    world.name: world
+    for world in (
+        replace(_BASE, name="plain"),
+        replace(_BASE, name="long ruptures", lengths="long"),
+        replace(_BASE, name="six sessions", n_sessions=6),
+        replace(_BASE, name="six sessions, long ruptures", n_sessions=6, lengths="long"),
+        replace(_BASE, name="40 sessions", n_sessions=40, onset_rate=0.03),
+        replace(_BASE, name="lasting falls in half the patients", lengths="lasting"),
+        replace(_BASE, name="unequal depth", depths="log-normal", depth=2.5, lengths="medium"),
+        replace(_BASE, name="autocorrelation .6", autocorrelation=0.6, lengths="medium"),
+        replace(_BASE, name="ceiling", ceiling=5.8, lengths="medium"),
+        replace(_BASE, name="five-point scores", step=1.0, floor=3.0, ceiling=7.0, lengths="medium"),
+        replace(_BASE, name="two-valued scores", step=2.0, floor=4.0, ceiling=6.0, lengths="medium"),
+        replace(_BASE, name="saturating rise", course="saturating rise", lengths="medium"),
+        replace(_BASE, name="shrinking spread", narrowing=0.5, lengths="medium", depth=1.5),
+        replace(_BASE, name="rise and shrinking spread", course="early rise", narrowing=0.5, depth=1.5),
+        replace(_BASE, name="skewed noise", skew=-2.0, lengths="medium"),
+        replace(_BASE, name="heavy tails", noise_df=3.0, lengths="medium"),
+        replace(_BASE, name="clear ruptures", depth=2.5, lengths="medium"),
+    )
+}
+"""Worlds in which stated probabilities are held against what happened."""
+
+
 def simulate_world(world: DetectorWorld, *, n_patients: int, seed: Seed, ruptures: bool = True) -> Simulated:
     """Simulate one study.
 
@@ -201,11 +235,11 @@ def _calm(world: DetectorWorld, n: int, rng: np.random.Generator) -> Any:
     """Scores without ruptures, bounds or rounding, (n, T)."""
     last = world.n_sessions
     error = world.noise_variance
-    state = rng.standard_normal((n, last))
+    state = _shocks(world, (n, last), rng)
     for t in range(1, last):
         state[:, t] = world.autocorrelation * state[:, t - 1] + np.sqrt(1 - world.autocorrelation**2) * state[:, t]
     if np.isinf(world.noise_df):
-        noise = rng.standard_normal((n, last))
+        noise = _shocks(world, (n, last), rng)
     else:
         noise = rng.standard_t(world.noise_df, (n, last)) * np.sqrt((world.noise_df - 2) / world.noise_df)
     own_sd = np.exp(world.different_sd * rng.standard_normal((n, 1)) - world.different_sd**2)
@@ -214,7 +248,19 @@ def _calm(world: DetectorWorld, n: int, rng: np.random.Generator) -> Any:
     if world.course == "early rise":
         rise = np.log(np.arange(1, last + 1))
         trend = trend + EARLY_RISE * (rise / rise[-1] - 0.5)
+    if world.course == "saturating rise":
+        size = SATURATING_RISE + SATURATING_RISE_SD * rng.standard_normal((n, 1))
+        trend = trend - size * np.exp(-np.arange(last) / 2)
+    own_sd = own_sd * (world.narrowing + (1 - world.narrowing) * np.exp(-np.arange(last) / 4))
     return level + trend + own_sd * (np.sqrt(1 - error) * state + np.sqrt(error) * noise)
+
+
+def _shocks(world: DetectorWorld, shape: tuple[int, int], rng: np.random.Generator) -> Any:
+    """Independent errors with mean 0, variance 1 and the world's skewness."""
+    if not world.skew:
+        return rng.standard_normal(shape)
+    root = 2 / abs(world.skew)
+    return np.sign(world.skew) * (rng.standard_gamma(root**2, shape) / root - root)
 
 
 def _ruptures(world: DetectorWorld, n: int, rng: np.random.Generator) -> tuple[Any, Any]:
@@ -236,6 +282,8 @@ def _ruptures(world: DetectorWorld, n: int, rng: np.random.Generator) -> tuple[A
 
 
 def _lengths(world: DetectorWorld, n: int, rng: np.random.Generator) -> Any:
+    if world.lengths == "lasting":
+        return np.full(n, world.n_sessions)
     if world.lengths == "long":
         return rng.integers(3, 9, n)
     return rng.geometric(0.5 if world.lengths == "brief" else 0.25, n)

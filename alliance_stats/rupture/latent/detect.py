@@ -11,7 +11,8 @@ from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, as_cour
 from alliance_stats.rupture.latent.fit import STAGES, Estimate, estimate
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
-from alliance_stats.rupture.latent.result import ABSENT, AMBIGUOUS, SUPPORTED, UNTESTED, LatentRuptures
+from alliance_stats.rupture.latent.result import LatentRuptures
+from alliance_stats.rupture.latent.verdict import UNTESTED, Evidence, bic_gain, evidence_of, verdict_of
 from alliance_stats.tables.progress import bar
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, check_sessions, generator, require_choice
 
@@ -33,11 +34,12 @@ def detect_latent(
 ) -> LatentRuptures:
     """Probability that a rupture is open at each session, from one model of all patients.
 
-    A score is the patient's level and trend, plus true fluctuation that carries over between sessions (AR(1)), plus
-    measurement noise, minus the depth of a rupture while one is open. Patients differ in level, trend and variance. A
-    rupture begins and ends by chance at constant rates per session. All parameters are estimated from the data by
-    penalised maximum likelihood; evidence is summed over every run of sessions that could be a rupture, and over pairs
-    of them. Missed sessions count by number. Scores at a bound of the scale are read as "this or beyond".
+    A score is the patient's level and trend, after an early rise that saturates, plus true fluctuation that carries
+    over between sessions (AR(1)), plus measurement noise, minus the depth of a rupture while one is open. Patients
+    differ in level, trend, rise and variance; the spread may shrink or grow over sessions. A rupture begins and ends by
+    chance at constant rates per session. All parameters are estimated from the data by penalised maximum likelihood;
+    evidence is summed over every run of sessions that could be a rupture, and over sets of them. Missed sessions count
+    by number. Scores at a bound of the scale are read as "this or beyond".
 
     Parameters
     ----------
@@ -117,19 +119,20 @@ def detect_latent(
                 _canonical(courses),
                 floor=floor,
                 ceiling=ceiling,
+                step=_step(values[rated], floor, ceiling),
                 max_length=max_length,
                 seed=number,
                 min_ratings=min_ratings,
             )
         parameters = fit.parameters
     found = posterior(parameters, courses)
-    verdict = UNTESTED if fit is None else verdict_of(fit)
+    evidence = None if fit is None else evidence_of(fit, found, courses)
     return LatentRuptures(
         score=score,
         probabilities=_probabilities(table, score, rated, courses, found, parameters.min_ratings),
         parameters=parameters,
-        verdict=verdict,
-        diagnostics=_diagnostics(fit, parameters, courses, table[PATIENT].nunique(), len(table) - len(rated)),
+        verdict=UNTESTED if fit is None or evidence is None else verdict_of(fit, evidence),
+        diagnostics=_diagnostics(fit, evidence, parameters, courses, table[PATIENT].nunique(), len(table) - len(rated)),
         _courses=courses,
         _posterior=found,
         _rows=rated[np.flatnonzero(np.r_[True, np.diff(code) > 0])],
@@ -163,18 +166,6 @@ def states_so_far(sessions: pd.DataFrame, *, score: str, parameters: LatentParam
         If `sessions` has no score.
     """
     return detect_latent(sessions, score=score, parameters=parameters).states("filtered")
-
-
-def verdict_of(fit: Estimate) -> str:
-    """Whether ruptures improve the fit by BIC (four more parameters), and whether falls do so more than rises."""
-    if bic_gain(fit) <= 0:
-        return ABSENT
-    return SUPPORTED if fit.mirror > 1.645 else AMBIGUOUS
-
-
-def bic_gain(fit: Estimate) -> float:
-    """By how much ruptures lower the Bayesian information criterion, patients being the units."""
-    return 2 * (fit.log_likelihood - fit.log_likelihood_null) - 4 * float(np.log(fit.n_patients))
 
 
 def _require_enough(courses: Courses, score: str, ratings: int) -> None:
@@ -225,6 +216,14 @@ def _bounds(bounds: tuple[float, float] | str | None, scores: Floats) -> tuple[f
     return floor, ceiling
 
 
+def _step(scores: Floats, floor: float, ceiling: float) -> float:
+    """The distance between a bound and the next score in use: half of it rounds to the bound. 0 without bounds."""
+    distinct = np.unique(scores)
+    if len(distinct) < 2 or not (np.isfinite(floor) or np.isfinite(ceiling)):
+        return 0.0
+    return float(distinct[-1] - distinct[-2] if np.isfinite(ceiling) else distinct[1] - distinct[0])
+
+
 def _canonical(courses: Courses) -> Courses:
     """Patients of two ratings or more in an order that their names do not decide, so that renaming changes nothing."""
     rows = np.flatnonzero(courses.n_rated >= 2)
@@ -254,7 +253,12 @@ def _probabilities(
 
 
 def _diagnostics(
-    fit: Estimate | None, parameters: LatentParameters, courses: Courses, n_patients: int, n_unrated: int
+    fit: Estimate | None,
+    evidence: Evidence | None,
+    parameters: LatentParameters,
+    courses: Courses,
+    n_patients: int,
+    n_unrated: int,
 ) -> pd.DataFrame:
     scores = courses.score[courses.rated]
     rows: list[tuple[str, float, str]] = [
@@ -265,7 +269,7 @@ def _diagnostics(
         ("at_ceiling", float((scores >= parameters.ceiling).mean()), "share of ratings read as 'this or higher'"),
         ("at_floor", float((scores <= parameters.floor).mean()), "share of ratings read as 'this or lower'"),
     ]
-    if fit is not None:
+    if fit is not None and evidence is not None:
         rows += [
             ("patients_fitted", fit.n_patients, "behind the estimates"),
             ("converged", float(fit.converged), "1 if the optimiser met its tolerance"),
@@ -273,5 +277,13 @@ def _diagnostics(
             ("log_likelihood_null", fit.log_likelihood_null, "without ruptures"),
             ("bic_gain", bic_gain(fit), "above 0: the data support ruptures"),
             ("mirror", fit.mirror, "z of falls against rises; below 1.645: heavy tails would explain as much"),
+            (
+                "upper_shape",
+                evidence.upper_shape,
+                "z of the shape of rises; below -2.5 (-1.5 if brief): skewed noise",
+            ),
+            ("score_values", evidence.n_values, "that hold 98 % of the scores; below 4: too coarse"),
+            ("score_step", evidence.step, "smallest step in within-patient SD; above 2: too coarse"),
+            ("median_ratings", evidence.median_ratings, "per patient; if ruptures last longer, a change of level"),
         ]
     return pd.DataFrame(rows, columns=["quantity", "value", "meaning"])

@@ -9,7 +9,7 @@ import numpy as np
 from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, multiply
 from alliance_stats.rupture.latent.model import residual
 from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
-from alliance_stats.rupture.latent.scan import Problem, shared_by, whole_problem, window_prior
+from alliance_stats.rupture.latent.scan import Problem, shared_by, whole_problem
 
 
 def imputed(
@@ -102,7 +102,8 @@ def gibbs_sweep(
         own = line[:, t]
         mean = values[rows, t] - (line * values[rows]).sum(axis=1) / own
         spread_here = sd[rows] / np.sqrt(own)
-        least = np.minimum(sign * (beyond.centred[rows, t] + shift[rows, t] - mean) / spread_here, 8.0)
+        inside = sign * (beyond.centred[rows, t] + shift[rows, t] - mean) - parameters.step / 2
+        least = np.minimum(inside / spread_here, 8.0)
         tail = ndtr(-least) * uniform[rows, 1 + t]
         draw = np.maximum(-ndtri(np.clip(tail, 1e-300, 1 - 1e-16)), least)
         values[rows, t] = mean + sign * spread_here * draw
@@ -138,51 +139,3 @@ def _indicator(problem: Problem, window: Ints) -> Floats:
     start, stop = problem.candidates.start[window], problem.candidates.stop[window]
     inside = (position >= start[:, None]) & (position < stop[:, None]) & (position < problem.n_rated[:, None])
     return (inside & (window >= 0)[:, None]).astype(np.float64)
-
-
-def update_rates(
-    parameters: LatentParameters,
-    series: Courses,
-    found: Patterns,
-    longest: int,
-    rng: np.random.Generator,
-    *,
-    sweeps: int = 100,
-    most: int = 4,
-) -> LatentParameters:
-    """Onset and repair rates with up to `most` ruptures per series, where the likelihood above allows for one.
-
-    Stochastic expectation-maximisation: each of the patient's slots for a rupture is drawn again (collapsed Gibbs
-    sampling) given what the others hold; the rates follow from the counts of the second half of the sweeps.
-    """
-    gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
-    gap[:, : parameters.min_ratings - 1] = 0.0  # no rupture can begin there
-    problem = whole_problem(parameters, series, found, longest)
-    size, values = problem.sizes[found.of], residual(parameters, series)
-    start, stop, is_open = problem.candidates
-    held = np.full((most, len(values)), -1, dtype=np.int64)
-    shift = np.zeros((most, *values.shape))
-    history = []
-    for sweep in range(sweeps):
-        slot = sweep % most
-        others = [j for j in range(most) if j != slot]
-        allowed = np.ones_like(size)
-        for j in others:
-            taken, k = held[j] >= 0, held[j]
-            allowed[taken[:, None] & (start <= stop[k][:, None]) & (stop >= start[k][:, None])] = 0.0
-        allowed /= (most - (held[others] >= 0).sum(axis=0))[:, None]
-        held[slot], depth = _drawn_rupture(problem, values + shift[others].sum(axis=0), size, allowed, rng)
-        shift[slot] = depth[:, None] * _indicator(problem, held[slot])
-        open_now = shift.sum(axis=0)[:, :-1] > 0
-        n_onsets = float((held >= 0).sum())
-        n_repairs = float(((held >= 0) & ~is_open[held]).sum())
-        history.append((n_onsets, float((gap * ~open_now).sum()), n_repairs, float((gap * open_now).sum())))
-        recent = np.mean(history[-max(4, len(history) // 2) :], axis=0)
-        onsets, at_risk, repairs, open_time = recent + np.array([1.0, 20.0, 2.0, 5.0])  # a weak prior
-        parameters = replace(
-            parameters,
-            onset_rate=float(min(onsets / at_risk, 0.5)),
-            repair_rate=float(np.clip(repairs / open_time, 0.01, 0.98)),
-        )
-        problem = replace(problem, prior=window_prior(parameters, found, problem.candidates))
-    return parameters

@@ -8,9 +8,16 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.rupture.latent.courses import Courses, Floats, Patterns, patterns
-from alliance_stats.rupture.latent.draws import imputed, update_rates
+from alliance_stats.rupture.latent.draws import imputed
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.scan import Shared, shared_by, single_odds, whole_problem, window_prior
+from alliance_stats.rupture.latent.scan import (
+    Shared,
+    rupture_odds,
+    shared_by,
+    single_odds,
+    whole_problem,
+    window_prior,
+)
 from alliance_stats.tables.progress import advance
 
 FIT_PATIENTS = 1500
@@ -21,19 +28,26 @@ PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak norm
     "autocorrelation": (-0.8, 1.0),
     "state_share": (0.0, 1.0),
     "trend_sd": (-3.5, 1.5),
+    "rise": (0.0, 1.5),
+    "rise_sd": (-1.5, 1.0),
+    "rise_time": (0.9, 0.5),
+    "narrowing": (0.0, 0.3),
     "within_sd_df": (2.0, 1.5),
     "onset_rate": (-3.2, 1.0),
     "repair_rate": (-0.5, 1.0),
     "depth": (0.6, 0.5),
-    "depth_cv": (-1.2, 0.3),
+    "depth_cv": (-1.2, 0.4),
 }
-CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd")
+CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd", "rise_sd", "rise_time", "narrowing")
 """What the covariance depends on, in units of the within-patient variance as the optimiser has them."""
-COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend")
+COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend", "rise")
 STEP = 1e-8
 """Of the forward differences on the optimiser's scale."""
 STAGES = 4
 """Steps that `estimate` tells the progress bar."""
+MOST_ITERATIONS = 120
+RATE_ONSETS, RATE_ONSET, RATE_REPAIRS, RATE_REPAIR = 1.0, 0.05, 2.0, 0.4
+"""What the rates are drawn towards: as if so many more onsets and repairs had been seen, at these rates."""
 RATES = ("onset_rate", "repair_rate")
 RUPTURES = (*RATES, "depth", "depth_cv")
 
@@ -63,13 +77,20 @@ class Estimate:
 
 
 def estimate(
-    series: Courses, *, floor: float, ceiling: float, max_length: int, seed: int, min_ratings: int = 2
+    series: Courses,
+    *,
+    floor: float,
+    ceiling: float,
+    step: float,
+    max_length: int,
+    seed: int,
+    min_ratings: int = 2,
 ) -> Estimate:
     """Fit the model to series of at least two ratings each."""
     sample = _sample(series)
     longest = max_length
     start = starting_values(sample, floor=floor, ceiling=ceiling)
-    start = replace(start, min_ratings=min_ratings, max_length=max_length)
+    start = replace(start, step=step, min_ratings=min_ratings, max_length=max_length)
     unit, found = start.within_sd, patterns(sample)
     complete, parameters = sample, start
     at_bound = (sample.rated & ((sample.score <= floor) | (sample.score >= ceiling))).any()
@@ -84,14 +105,16 @@ def estimate(
         part = _sample(sample, 400)
         parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
     advance(now="ruptures")
-    parameters, height, converged = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, 40, longest)
+    parameters, height, converged = _maximise(
+        parameters, complete, found, COVARIANCE + RUPTURES, unit, MOST_ITERATIONS, longest
+    )
     advance(now="no ruptures")
-    null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, 40, 0)
+    null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, MOST_ITERATIONS, 0)
     advance(now="falls against rises")
     mirrored = mirror_statistic(null, complete, unit, longest)
     advance(now="rates")
     part = _sample(complete, 800)
-    parameters = update_rates(parameters, part, patterns(part), longest, rng)
+    parameters = update_rates(parameters, part, patterns(part))
     return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
 
 
@@ -123,6 +146,9 @@ def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentP
         trend=0.0,
         trend_sd=0.03 * within,
         centre=float(np.median(times)),
+        first=float(times.min()),
+        rise_sd=0.2 * within,
+        rise_time=2.5,
         floor=floor,
         ceiling=ceiling,
     )
@@ -183,7 +209,8 @@ def _maximise(
             moved[k] += step
             kept: Shared | None = shared
             if name in CORRELATION:
-                kept = None
+                line = _unpack(start, moved, free, unit)
+                kept = shared_by(line, found, max(longest, 1), prior=shared.prior)
             elif name in RATES:
                 prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
                 kept = shared._replace(prior=prior)
@@ -193,8 +220,14 @@ def _maximise(
     first = np.array([_to_line(name, getattr(start, name), unit, start) for name in free])
     at_start = 0.0
     at_start = loss(first)  # so that the tolerance does not depend on the score's unit
+    rough = iterations < MOST_ITERATIONS
     limits = [_LIMITS.get(name, (None, None)) for name in free]
-    options: Any = {"maxiter": iterations, "ftol": 5e-6 if longest else 1e-8, "gtol": 1e-4 if longest else 1e-6}
+    options: Any = {
+        "maxiter": iterations,
+        "maxcor": 30,
+        "ftol": 5e-6 if rough else 1e-7,
+        "gtol": 1e-4 if rough else 1e-5,
+    }
     result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
     best = _unpack(start, result.x, free, unit)
     return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
@@ -205,6 +238,9 @@ _LIMITS: dict[str, tuple[float | None, float | None]] = {
     "state_share": (-6.0, 6.0),
     "level_sd": (-4.0, 6.0),
     "trend_sd": (-9.0, 2.0),
+    "rise_sd": (-5.0, 3.0),
+    "rise_time": (-0.7, 2.5),
+    "narrowing": (-1.0, 1.5),
     "within_sd": (-6.0, 4.0),
     "within_sd_df": (-4.0, 7.0),
     "onset_rate": (-8.0, 0.0),
@@ -220,14 +256,16 @@ def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> f
         value = value / LONGEST_AUTOCORRELATION
     if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):
         return float(np.log(value / (1 - value)))
-    if name in ("level_sd", "trend_sd", "depth"):
+    if name in ("level_sd", "trend_sd", "rise_sd", "depth"):
         return float(np.log(value / other.within_sd))
     if name == "within_sd":
         return float(np.log(value / unit))
     if name == "within_sd_df":
         return float(np.log(value - 2))
-    if name == "depth_cv":
+    if name in ("depth_cv", "rise_time"):
         return float(np.log(value))
+    if name == "narrowing":
+        return value
     return (value - other.level) / unit if name == "level" else value / unit
 
 
@@ -239,17 +277,47 @@ def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit
     for name, x in line.items():
         if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):
             value[name] = float(1 / (1 + np.exp(-x))) * (LONGEST_AUTOCORRELATION if name == "autocorrelation" else 1.0)
-        elif name in ("level_sd", "trend_sd", "depth"):
+        elif name in ("level_sd", "trend_sd", "rise_sd", "depth"):
             value[name] = sd * float(np.exp(x))
         elif name == "within_sd":
             value[name] = sd
         elif name == "within_sd_df":
             value[name] = 2 + float(np.exp(x))
-        elif name == "depth_cv":
+        elif name in ("depth_cv", "rise_time"):
             value[name] = float(np.exp(x))
+        elif name == "narrowing":
+            value[name] = x
         else:
             value[name] = x * unit + (start.level if name == "level" else 0.0)
     return replace(start, **value)
+
+
+def update_rates(
+    parameters: LatentParameters, series: Courses, found: Patterns, *, rounds: int = 12
+) -> LatentParameters:
+    """Onset and repair rates with any number of ruptures per series, where the likelihood above allows for one.
+
+    Expectation-maximisation: expected numbers of onsets and repairs over the expected time in which they could happen.
+    """
+    gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
+    can_begin = gap.copy()
+    can_begin[:, : parameters.min_ratings - 1] = 0.0
+    problem = whole_problem(parameters, series, found, parameters.max_length)
+    is_open = problem.candidates.is_open
+    for _ in range(rounds):
+        odds = rupture_odds(problem, falls=2)
+        share = odds.windows / odds.total[:, None]
+        chance = odds.covered(problem.candidates, series.score.shape[1])[:, :-1] / odds.total[:, None]
+        onsets, repairs = share.sum() + RATE_ONSETS, share[:, ~is_open].sum() + RATE_REPAIRS
+        at_risk = (can_begin * (1 - chance)).sum() + RATE_ONSETS / RATE_ONSET
+        open_time = (gap * chance).sum() + RATE_REPAIRS / RATE_REPAIR
+        parameters = replace(
+            parameters,
+            onset_rate=float(min(onsets / at_risk, 0.5)),
+            repair_rate=float(np.clip(repairs / open_time, 0.01, 0.98)),
+        )
+        problem = replace(problem, prior=window_prior(parameters, found, problem.candidates))
+    return parameters
 
 
 def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longest: int) -> float:
@@ -262,8 +330,9 @@ def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longe
     turned = replace(part, score=np.where(part.rated, 2 * null.level - part.score, 0.0))
     found = patterns(part)
     heights = []
-    for values, trend in ((part, null.trend), (turned, -null.trend)):
-        best, _, _ = _maximise(replace(null, trend=trend), values, found, RUPTURES, unit, 15, longest)
+    for values, sign in ((part, 1.0), (turned, -1.0)):
+        own = replace(null, trend=sign * null.trend, rise=sign * null.rise)
+        best, _, _ = _maximise(own, values, found, RUPTURES, unit, 15, longest)
         heights.append(heights_of(best, values, found, longest))
     gain = heights[0] - heights[1]
     return float(gain.sum() / max(np.sqrt(len(gain)) * gain.std(), 1e-12))

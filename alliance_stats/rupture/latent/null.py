@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alliance_stats.rupture.latent.courses import Courses, Floats
+from alliance_stats.rupture.latent.model import courses_of_patients, mean_course, width
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior
 
@@ -29,9 +30,6 @@ def _draw(parameters: LatentParameters, series: Courses, noise_df: float, rng: n
     n, n_positions = series.score.shape
     degrees = parameters.within_sd_df
     sd = parameters.within_sd * np.sqrt(degrees / rng.chisquare(degrees, n))
-    time = series.time - parameters.centre
-    level = parameters.level_sd / parameters.within_sd * rng.standard_normal((n, 1))
-    trend = parameters.trend_sd / parameters.within_sd * rng.standard_normal((n, 1))
     noise = _noise(noise_df, (n, n_positions), rng) * np.sqrt(1 - parameters.state_share)
     innovation = _noise(noise_df, (n, n_positions), rng)
     state = np.empty((n, n_positions))
@@ -39,8 +37,13 @@ def _draw(parameters: LatentParameters, series: Courses, noise_df: float, rng: n
     carry = np.power(parameters.autocorrelation, np.diff(series.time, axis=1))
     for t in range(1, n_positions):
         state[:, t] = carry[:, t - 1] * state[:, t - 1] + np.sqrt(1 - carry[:, t - 1] ** 2) * innovation[:, t]
-    own = level + trend * time + np.sqrt(parameters.state_share) * state + noise
-    score = parameters.level + parameters.trend * time + sd[:, None] * own
+    own = width(parameters, series.time) * (np.sqrt(parameters.state_share) * state + noise)
+    for variance, shape in courses_of_patients(parameters, series.time):
+        own += np.sqrt(variance) * rng.standard_normal((n, 1)) * shape
+    score = mean_course(parameters, series.time) + sd[:, None] * own
+    if parameters.step:
+        bound = parameters.ceiling if np.isfinite(parameters.ceiling) else parameters.floor
+        score = bound + np.rint((score - bound) / parameters.step) * parameters.step
     return np.where(series.rated, np.clip(score, parameters.floor, parameters.ceiling), 0.0)
 
 

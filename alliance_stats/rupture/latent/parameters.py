@@ -14,8 +14,8 @@ import numpy as np
 from alliance_stats.rupture.latent.courses import Floats
 from alliance_stats.tables.schema import DataError
 
-DEPTH_NODES = np.array([-1.6, -0.8, 0.0, 0.8, 1.6])
-DEPTH_WEIGHTS = np.exp(-(DEPTH_NODES**2) / 2) / np.exp(-(DEPTH_NODES**2) / 2).sum()
+DEPTH_NODES = np.array([-1.81, -0.905, 0.0, 0.905, 1.81])  # mean 0 and variance 1 with the weights of -1.6, ..., 1.6
+DEPTH_WEIGHTS = np.array([0.278, 0.726, 1.0, 0.726, 0.278]) / 3.008
 FORMAT, VERSION = "alliance_stats latent parameters", 1
 WITHIN = {  # what a parameter read from a file may be: more than the first, at most the second
     "onset_rate": (0.0, 1.0),
@@ -30,6 +30,9 @@ WITHIN = {  # what a parameter read from a file may be: more than the first, at 
     "trend_sd": (-1e-12, np.inf),
     "min_ratings": (0.0, np.inf),
     "max_length": (0.0, np.inf),
+    "step": (-1e-12, np.inf),
+    "rise_sd": (-1e-12, np.inf),
+    "rise_time": (0.0, np.inf),
 }
 
 
@@ -58,13 +61,23 @@ class LatentParameters:
     trend, trend_sd : float
         Mean change per session, and its SD between patients.
     centre : float
-        The session number at which `level` holds.
+        The session number at which `level` and `within_sd` hold, the early rise being over.
     floor, ceiling : float
         Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound.
+    step : float
+        Distance between neighbouring possible scores: a score at a bound is read as half a step inside it, or beyond.
     min_ratings : int
         Ratings a patient must have before a rupture can begin. Stated, not estimated.
     max_length : int
         Longest rupture considered, in rated sessions, that ends within the series. Stated, not estimated.
+    rise, rise_sd : float
+        By how much scores in session `first` lie below the line they approach: mean and SD between patients.
+    rise_time : float
+        Sessions after which 63 % of that early rise are over (its time constant).
+    narrowing : float
+        The within-patient SD is proportional to (session - first + 1) ** -narrowing; 0: it stays the same.
+    first : float
+        Session number with which therapy begins. Stated, not estimated.
     """
 
     onset_rate: float
@@ -84,6 +97,12 @@ class LatentParameters:
     ceiling: float = np.inf
     min_ratings: int = 2
     max_length: int = 10
+    step: float = 0.0
+    rise: float = 0.0
+    rise_sd: float = 0.0
+    rise_time: float = 2.0
+    narrowing: float = 0.0
+    first: float = 1.0
 
     @property
     def mean_length(self) -> float:

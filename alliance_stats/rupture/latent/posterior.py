@@ -8,12 +8,12 @@ import numpy as np
 
 from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, Patterns, multiply, patterns
 from alliance_stats.rupture.latent.draws import Bounds, gibbs_sweep
-from alliance_stats.rupture.latent.model import residual, whitening
+from alliance_stats.rupture.latent.model import courses_of_patients, mean_course, residual, whitening
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.scan import Problem, Windows, problem_of, rupture_odds
 
-PAIRS = 2
-"""Best single windows that are combined with every other one; a third changed no result by more than a hundredth."""
+FALLS = 2
+"""Most credible windows that are taken out of the series before others are weighed."""
 DRAWS = 6
 """Draws of the scores beyond a bound, over which the evidence of a series with such scores is averaged."""
 CHUNK = 1_500_000
@@ -129,7 +129,7 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
             )
         seen = Patterns(found.time[:, : t + 1], np.minimum(found.n_rated, t + 1), found.of[active])
         problem = problem_of(parameters, so_far_known, seen, values[active, : t + 1], longest)
-        odds = rupture_odds(problem, pairs=PAIRS)
+        odds = rupture_odds(problem, falls=FALLS)
         total = odds.total.reshape(-1, draws).mean(axis=1)
         last = odds.windows[:, problem.candidates.is_open].sum(axis=1).reshape(-1, draws).mean(axis=1)
         patients = active[::draws] // draws
@@ -145,7 +145,7 @@ def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws
         numbers = np.tile(_spread_numbers(0, draws, 8, n_positions), (1, n // draws, 1))
         values = _beyond_bounds(parameters, values, beyond, precision, found.of, series.n_rated, numbers)
     problem = problem_of(parameters, precision, found, values, longest)
-    odds = rupture_odds(problem, pairs=PAIRS)
+    odds = rupture_odds(problem, falls=FALLS)
     total = odds.total.reshape(-1, draws).mean(axis=1)
     by_session = [
         np.where(series.rated[::draws], sums.reshape(-1, draws, n_positions).mean(axis=1) / total[:, None], 0.0)
@@ -238,12 +238,9 @@ def _beyond_bounds(
 def _level(parameters: LatentParameters, time: Floats, problem: Problem, chance: Floats) -> Floats:
     """Level and trend of each series, (n, T): posterior means once the expected falls are put back."""
     weighted = problem.weighted + parameters.depth * multiply(problem.precision, problem.of, chance)
-    time = time - parameters.centre
-    level_ratio = (parameters.level_sd / parameters.within_sd) ** 2
-    trend_ratio = (parameters.trend_sd / parameters.within_sd) ** 2
-    own = level_ratio * weighted.sum(axis=1, keepdims=True)
-    own = own + trend_ratio * time * (time * weighted).sum(axis=1, keepdims=True)
-    level = parameters.level + parameters.trend * time + own
+    level = mean_course(parameters, time)
+    for variance, shape in courses_of_patients(parameters, time):
+        level = level + variance * shape * (shape * weighted).sum(axis=1, keepdims=True)
     return np.asarray(np.clip(level, parameters.floor, parameters.ceiling))
 
 

@@ -12,6 +12,8 @@ from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints
 from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
+from alliance_stats.rupture.latent.recovery import last_open, level_changes
+from alliance_stats.rupture.latent.verdict import EMPTY, SUPPORTED, VERDICTS
 from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import (
     CENSORED,
@@ -26,7 +28,6 @@ from alliance_stats.tables.schema import (
 
 VERSIONS = ("smoothed", "filtered")
 RATES = ("patient", "session")
-SUPPORTED, AMBIGUOUS, ABSENT, UNTESTED = "supported", "ambiguous", "none", "untested"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,9 @@ class LatentRuptures:
     verdict : str
         ``supported``: ruptures improve the fit by BIC, and falls explain more than rises would.
         ``ambiguous``: rises of the same kind explain as much, as noise with heavy tails would have it.
-        ``none``: the data do not support ruptures. ``untested``: the parameters were given.
+        ``none``: the data do not support ruptures. ``untested``: the parameters were given. Where the question cannot
+        be answered, the reason: ``cannot be separated from a change of level``, ``scores too skewed``,
+        ``scores too coarse``, ``too few sessions`` (what each rests on: `diagnostics` and ``docs/latent.md``).
     diagnostics : DataFrame
         ``quantity``, ``value``, ``meaning``: the fit, the tests behind `verdict`, and what was left out.
     """
@@ -95,7 +98,7 @@ class LatentRuptures:
             In [0, 1), given that the patient has a rupture: lower finds more sessions of a flagged patient, with less
             precision.
         even_if_unsupported : bool
-            Give events even where `verdict` is "none"; they are then what chance gives.
+            Give events even where `verdict` is "none" or "too few sessions"; they are then what chance gives.
 
         Returns
         -------
@@ -111,7 +114,7 @@ class LatentRuptures:
         threshold = self.threshold(
             false_alarm=false_alarm, per=per, version=version, session_probability=session_probability
         )
-        if self.verdict == ABSENT and not even_if_unsupported:
+        if self.verdict in EMPTY and not even_if_unsupported:
             flagged = np.zeros_like(self._courses.rated)
         else:
             flagged = statistic(self._posterior, self._courses, version, session_probability) > threshold
@@ -295,6 +298,73 @@ class LatentRuptures:
         table.loc[~repaired, ["repaired_at", "sessions_to_repair"]] = pd.NA
         return table
 
+    def recovery(
+        self, events: pd.DataFrame | None = None, *, band: float | None = None, level: float = 0.95
+    ) -> pd.DataFrame:
+        """For each rupture, where the latent level lies afterwards: past, at or short of the level before.
+
+        One score above the baseline is mostly noise; this compares all ratings after the rupture with the patient's
+        course before it, allowing for noise and for fluctuation that carries over. It looks at the whole course and may
+        not feed a model that predicts.
+
+        Parameters
+        ----------
+        events : DataFrame, optional
+            What :meth:`events` returned; by default its ruptures at 5 % false alarms.
+        band : float, optional
+            How far from the level before still counts as at it, in points; by default half the within-patient SD.
+        level : float
+            Of the interval.
+
+        Returns
+        -------
+        DataFrame
+            One row per rupture: ``patient``, ``event``, ``onset``, ``last_open`` (the last session at which it was
+            more likely open than not), ``n_after`` (ratings behind the answer), ``level_before`` (expected without a
+            rupture, at the onset), ``difference`` (level after minus before, trend apart) with ``ci_low`` and
+            ``ci_high``, ``p_past``, ``p_at``, ``p_short`` (they sum to 1), ``band`` and ``level``. NaN where no rating
+            follows.
+
+        Notes
+        -----
+        Given which sessions the ruptures took; scores at a bound enter as they were recorded, so that at a ceiling a
+        rise past the level before may not show.
+        """
+        from scipy.special import stdtr, stdtrit
+
+        if not 0 < level < 1:
+            raise ValueError(f"level={level!r} must lie between 0 and 1.")
+        band = 0.5 * self.parameters.within_sd if band is None else float(band)
+        if not band >= 0:
+            raise ValueError(f"band={band!r} must be 0 or more points.")
+        events = self.events() if events is None else events
+        courses, found = self._courses, self._posterior
+        names = pd.Index(self.probabilities[PATIENT].iloc[self._rows])
+        owner = names.get_indexer(pd.Index(events[PATIENT])).astype(np.int64)
+        time = np.where(courses.rated, courses.time, np.inf)
+        onset = (time[owner] < events["onset"].to_numpy(dtype=np.float64)[:, None]).sum(axis=1)
+        ends = events["repaired_at"].to_numpy(dtype=np.float64, na_value=np.inf)
+        stop = (time[owner] < ends[:, None]).sum(axis=1)
+        last = last_open(found.smoothed, owner, onset, np.minimum(stop, courses.n_rated[owner]))
+        centre, scale, degrees, n_after = level_changes(self.parameters, courses, owner, onset, last)
+        half = stdtrit(degrees, 0.5 + level / 2) * scale
+        p_past = stdtr(degrees, (centre - band) / scale)
+        p_short = stdtr(degrees, (-band - centre) / scale)
+        table = events[[PATIENT, "event", "onset"]].reset_index(drop=True)
+        return table.assign(
+            last_open=courses.time.astype(np.int64)[owner, last],
+            n_after=n_after,
+            level_before=found.baseline[owner, onset],
+            difference=centre,
+            ci_low=centre - half,
+            ci_high=centre + half,
+            p_past=p_past,
+            p_at=1.0 - p_past - p_short,
+            p_short=p_short,
+            band=band,
+            level=level,
+        )
+
     def tidy_parameters(self) -> pd.DataFrame:
         """The estimates as a table: ``parameter``, ``value``, ``unit``, ``meaning``."""
         rows = [(name, getattr(self.parameters, name), unit, meaning) for name, unit, meaning in _PARAMETERS]
@@ -307,9 +377,9 @@ class LatentRuptures:
         ratings = int(self._courses.n_rated.sum())
         lines = [
             f"Latent ruptures in {self.score!r}: {n} patients, {ratings} ratings",
-            f"  {_VERDICTS[self.verdict]}",
+            f"  {VERDICTS[self.verdict]}",
         ]
-        if self.verdict != ABSENT:
+        if self.verdict not in EMPTY:
             lines += [
                 f"  onset {p.onset_rate:.3f} per session without rupture, mean length {p.mean_length:.1f} sessions",
                 f"  depth {p.depth:.2f} points = {p.depth / p.within_sd:.1f} within-patient SD",
@@ -332,13 +402,6 @@ class LatentRuptures:
         return as_html([title, *(line.strip() for line in lines)], tables)
 
 
-_VERDICTS = {
-    SUPPORTED: "The data support ruptures.",
-    AMBIGUOUS: "Some scores fall far, but others rise as far: ruptures cannot be told from heavy-tailed noise.",
-    ABSENT: "No ruptures here: the data do not support them.",
-    UNTESTED: "Parameters were given; whether these data support ruptures was not tested.",
-}
-
 _PARAMETERS = (
     ("onset_rate", "per session", "chance that a rupture begins where none is open"),
     ("repair_rate", "per session", "chance that an open rupture ends"),
@@ -353,9 +416,15 @@ _PARAMETERS = (
     ("level_sd", "points", "SD between patients"),
     ("trend", "points per session", "mean change"),
     ("trend_sd", "points per session", "SD of the change between patients"),
-    ("centre", "session", "where the mean level holds"),
+    ("rise", "points", "mean early rise: by how much the first session lies below the line approached"),
+    ("rise_sd", "points", "SD of the early rise between patients"),
+    ("rise_time", "sessions", "after which 63 % of the early rise are over"),
+    ("narrowing", "", "the within-patient SD goes with (session - first + 1) ** -narrowing"),
+    ("first", "session", "with which therapy begins"),
+    ("centre", "session", "where the mean level and the within-patient SD hold"),
     ("floor", "points", "scores at this value are read as this or lower"),
     ("ceiling", "points", "scores at this value are read as this or higher"),
+    ("step", "points", "between a bound and the next score: half of it is read as the bound"),
     ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
     ("max_length", "ratings", "longest rupture that ends within the series; stated, not estimated"),
 )

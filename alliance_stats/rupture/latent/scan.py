@@ -13,7 +13,7 @@ handled exactly. Rows are padded on the right to the longest series.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, 
 from alliance_stats.rupture.latent.model import residual, whitening
 from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
 
-LARGEST_FACTOR = 1e140  # so that a product of two stays finite
+LARGEST_FACTOR, LARGEST_LOG_ODDS = 1e140, 600.0  # so that what is computed from them stays finite
 
 
 class Windows(NamedTuple):
@@ -137,7 +137,10 @@ def window_sizes(precision: Floats, candidates: Windows) -> Floats:
     """X'Px for the indicator x of each window, (p, W), from the running double sum of P."""
     p, n_positions, _ = precision.shape
     double = np.zeros((p, n_positions + 1, n_positions + 1))
-    double[:, 1:, 1:] = precision.cumsum(axis=1).cumsum(axis=2)
+    sums = np.tri(n_positions).T  # running sums as two large products: much faster than cumsum over small matrices
+    once = (precision.reshape(-1, n_positions) @ sums).reshape(p, n_positions, n_positions)
+    twice = np.swapaxes(once, 1, 2).reshape(-1, n_positions) @ sums  # P is symmetric
+    double[:, 1:, 1:] = twice.reshape(p, n_positions, n_positions)
     start, stop = candidates.start, candidates.stop
     sizes = double[:, stop, stop] - 2 * double[:, start, stop] + double[:, start, start]
     return np.asarray(np.maximum(sizes, 0.0, out=sizes))
@@ -149,36 +152,73 @@ def single_odds(problem: Problem) -> tuple[Floats, Floats]:
     return problem.factors(problem.weighted, problem.square, size) * problem.prior[problem.of], size
 
 
-def rupture_odds(problem: Problem, *, pairs: int) -> Odds:
-    """Sum the evidence over no rupture, every window, and pairs of windows that do not touch.
+def rupture_odds(problem: Problem, *, falls: int) -> Odds:
+    """Sum the evidence over every set of windows that do not touch each other.
 
-    Pairs are those that hold one of the `pairs` best single windows of the series; the first fall is then taken out at
-    its most credible depth, and the others are weighed again on what is left.
+    What a fall does to the evidence for others is taken into account for up to `falls` of them: the most credible one
+    is taken out of the series, the others are weighed on what is left, the most credible of these is taken out as well,
+    and so on. In a set that holds a window which touches one that was taken out, all others weigh what they weigh
+    without it; otherwise a set weighs the product of its windows (:func:`_paths`).
     """
     start, stop, _ = problem.candidates
-    weight, size = single_odds(problem)
-    total, sums, rows = 1.0 + weight.sum(axis=1), weight.copy(), np.arange(len(weight))
-    pairs = min(pairs, len(start) - 1)
-    if pairs <= 0:
-        return Odds(total, sums)
-    best = np.argpartition(-weight, pairs - 1, axis=1)[:, :pairs]
-    is_best = np.zeros(weight.shape, dtype=np.bool_)
-    np.put_along_axis(is_best, best, True, axis=1)
-    running = running_precision(problem.precision)
-    prior = problem.prior[problem.of]
-    for j in range(pairs):
-        k = best[:, j]
-        depth, shape, gain = _take_out(problem, size[rows, k], k, running)
-        again = problem.factors(problem.weighted + depth[:, None] * shape, problem.square + gain, size)
-        again *= prior
-        again *= weight[rows, k][:, None]
-        again[is_best] *= 0.5  # such a pair comes up twice
-        again[(start <= stop[k][:, None]) & (stop >= start[k][:, None])] = 0.0  # they would touch or overlap
-        mass = again.sum(axis=1)
-        total += mass
-        sums += again
-        sums[rows, k] += mass
-    return Odds(total, sums)
+    left, size = single_odds(problem)
+    rows, n_positions = np.arange(len(left)), problem.weighted.shape[1]
+    running, prior = running_precision(problem.precision), problem.prior[problem.of]
+    branches = [(1.0, np.zeros_like(left))]  # sign, and the windows that touch one taken out, by what they weighed
+    terms: list[tuple[float, Floats, Floats]] = []
+    here, taken = problem, np.zeros(left.shape, dtype=np.bool_)
+    for _ in range(min(falls, len(start))):
+        k = left.argmax(axis=1)
+        touches = (start <= stop[k][:, None]) & (stop >= start[k][:, None]) & ~taken
+        depth, shape, gain = _take_out(here, size[rows, k], k, running)
+        here = replace(here, weighted=here.weighted + depth[:, None] * shape, square=here.square + gain)
+        near, free = np.where(touches, left, 0.0), np.where(touches, 0.0, left)
+        terms += [(sign, *_paths(kept + free, problem.candidates, n_positions)) for sign, kept in branches]
+        branches = [(s, b) for sign, kept in branches for s, b in ((sign, kept + near), (-sign, kept))]
+        taken = taken | touches
+        left = np.where(taken, 0.0, here.factors(here.weighted, here.square, size) * prior)
+    terms += [(sign, *_paths(kept + left, problem.candidates, n_positions)) for sign, kept in branches]
+    largest = np.max([log_total for _, log_total, _ in terms], axis=0)
+    total, sums = np.zeros(len(rows)), np.zeros_like(left)
+    for sign, log_total, share in terms:
+        part = sign * np.exp(log_total - largest)
+        total += part
+        sums += part[:, None] * share
+    whole = np.exp(np.minimum(largest + np.log(total), LARGEST_LOG_ODDS))
+    return Odds(whole, np.maximum(sums, 0.0) * (whole / total)[:, None])
+
+
+def log_paths(weight: Floats, candidates: Windows, n_positions: int) -> Floats:
+    """Log of the sum over sets of windows that do not touch; a set weighs the product of its windows' `weight` (n, W).
+
+    Returns
+    -------
+    (n_positions + 1, n) array
+        Of the sets that begin after each position; at 0, of all.
+    """
+    after = np.zeros((n_positions + 1, len(weight)))
+    following = np.where(candidates.is_open, n_positions, candidates.stop)
+    for t in range(n_positions - 2, -1, -1):
+        beginning = np.flatnonzero(candidates.start == t + 1)
+        added = weight[:, beginning].T * np.exp(after[following[beginning]] - after[t + 1])
+        after[t] = after[t + 1] + np.log1p(added.sum(axis=0))
+    return after
+
+
+def _paths(weight: Floats, candidates: Windows, n_positions: int) -> tuple[Floats, Floats]:
+    """The sums of :func:`log_paths`, (n,), and the share of them that holds each window, (n, W).
+
+    Forward and backward as in a hidden Markov model.
+    """
+    start, stop, is_open = candidates
+    after = log_paths(weight, candidates, n_positions)
+    before = np.zeros_like(after)
+    for t in range(1, n_positions):
+        ending = np.flatnonzero(~is_open & (stop == t - 1))
+        added = weight[:, ending].T * np.exp(before[start[ending]] - before[t - 1])
+        before[t] = before[t - 1] + np.log1p(added.sum(axis=0))
+    following = after[np.where(is_open, n_positions, stop)]
+    return after[0], weight * np.exp(before[start] + following - after[0]).T
 
 
 def running_precision(precision: Floats) -> Floats:
@@ -213,12 +253,13 @@ class Shared(NamedTuple):
     prior: Floats
 
 
-def shared_by(parameters: LatentParameters, found: Patterns, longest: int) -> Shared:
-    """What every series of a pattern shares when every rating is known."""
+def shared_by(parameters: LatentParameters, found: Patterns, longest: int, *, prior: Floats | None = None) -> Shared:
+    """What every series of a pattern shares when every rating is known; `prior` odds if they are at hand."""
     factor, candidates = whitening(parameters, found), windows(found.time.shape[1], longest, parameters.min_ratings)
     precision = np.swapaxes(factor, 1, 2) @ factor
     sizes = window_sizes(precision, candidates)
-    return Shared(factor, precision, candidates, sizes, window_prior(parameters, found, candidates))
+    prior = window_prior(parameters, found, candidates) if prior is None else prior
+    return Shared(factor, precision, candidates, sizes, prior)
 
 
 def problem_of(
