@@ -142,3 +142,20 @@ def test_bootstrap_of_a_ratio_that_has_a_chi_square_distribution():
     ratios = bootstrap_ratio(fit, Layout(2, half=2.0), draws=40, seed=1)
     assert ratios.min() > -1e-6
     assert ratios.mean() == pytest.approx(1.0, abs=0.6)
+
+
+@pytest.mark.slow
+def test_bootstrap_of_a_ratio_at_a_true_boundary():
+    """No random slopes in truth: ratios of 150 studies, and of one draw from each fit without slopes, are distributed
+    alike, and not as the chi-square distribution with 7 degrees of freedom has it."""
+    from scipy.stats import chi2, kstest
+
+    ratios, drawn = [], []
+    for seed in range(150):
+        fit = fit_series(simulated(60, 6, 100 + seed))
+        large = replace(fit.layout, slopes=True)
+        ratios.append(2 * (fit.refit(large).log_likelihood - fit.log_likelihood))
+        drawn.append(bootstrap_ratio(fit, large, draws=1, seed=seed)[0])
+    assert min(ratios) > -1e-6
+    assert kstest(ratios, drawn).pvalue > 0.01
+    assert kstest(ratios, chi2(7).cdf).pvalue < 0.01

@@ -131,7 +131,7 @@ def test_the_documented_figures_are_unbiased_and_cover():
     assert list(table) == [*WORLDS, *DESCRIBED]
     for name, world in WORLDS.items():
         studies, effect, effect_covered, feedback, feedback_covered = table[name][:5]
-        assert studies == (300 if world.get("error") == "estimated" else 1000)
+        assert studies == 1000
         share = 0.04 if world.get("n") == 40 else 0.03
         assert abs(effect - world.get("effect", -1.5)) <= share * 1.5, name
         assert abs(feedback - world.get("feedback", -0.06)) <= share * 0.06, name
