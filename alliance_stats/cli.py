@@ -33,8 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or type(error).__name__}.", UNUSABLE)
-    except ImportError as error:  # of an extra that is not installed
-        return _fail(str(error), UNUSABLE)
     except MemoryError:
         return _fail("not enough memory for this study.", UNUSABLE)
     except ImportError as error:  # an optional package that reads a kind of file
@@ -99,8 +97,8 @@ def _explore(options: argparse.Namespace) -> int:
     from alliance_stats.report.sections import open_study
     from alliance_stats.report.writing import score_study
 
-    sessions, score = score_study(options.study), open_study(options.study).section("detect")["score"]
-    serve(sessions, score=str(score), port=options.port, show=not options.no_browser)
+    score = open_study(options.study, needs=("detect",)).section("detect")["score"]
+    serve(score_study(options.study), score=str(score), port=options.port, show=not options.no_browser)
     return OK
 
 

@@ -1,15 +1,19 @@
-"""Pages written from the code: the API by room, the named rules, the instruments."""
+"""Pages written from the code: the API by room, the named rules, the instruments, the study file; and the notebooks."""
 
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from numpydoc.docscrape import FunctionDoc
+
 import alliance_stats as als
 from alliance_stats.lazy import ROOT, homes
+from alliance_stats.report.sections import REQUIRED, known_sections
 
 RULES_HEAD = """# The named rules
 
@@ -31,10 +35,59 @@ checked against a source. Where that matters, pass your own key
 """
 
 
+STUDY_HEAD = """# The study file
+
+One TOML file describes a study; `alliance-stats init DATA` proposes one, `alliance-stats check STUDY.toml`
+lists everything that is wrong with it and with its files. Each section is one call of the package, and its
+keys are that function's arguments: what a study file leaves out, the function decides. A key that is not
+known is an error that names the nearest one. Nothing in a study file can run code.
+
+"""
+FUNCTIONS = {
+    "read": (als.read_sessions,),
+    "redcap": (als.load.read_redcap, als.read_sessions),
+    "merge": (als.merge_ratings, als.read_sessions),
+    "patients": (als.load.join_patients,),
+    "keep": (als.keep,),
+    "score": (als.score_items,),
+    "flip": (als.flip,),
+    "reliability": (als.reliability.item_reliability,),
+    "endings": (als.read_endings,),
+    "detect": (als.detect_ruptures,),
+    "chance": (als.chance_level,),
+    "outcome": (als.fit_outcome,),
+    "next_session": (als.fit_next_session,),
+    "dynamics": (als.fit_dynamics,),
+    "growth": (als.fit_growth,),
+    "dropout": (als.dropout_intervals, als.fit_dropout),
+}
+"""What each section calls; what its keys mean is read from there."""
+OWN_KEYS = {
+    "title": "of the report",
+    "seed": "of everything drawn at random; 1 if not given",
+    "show_ids": "show ids instead of pseudonyms",
+    "file": "the data file, in the folder of the study file or below",
+    "instrument": "one of the [instruments](instruments_table), or a TOML file of your own",
+    "prediction_rule": "the rule for models that predict, where `rule` looks at the whole course",
+    "symptom": "the column of the symptom score",
+    "formula": "the covariates, such as `rupture_open + repaired_before + session`",
+    "patients": "how many courses are drawn",
+    "before": "sessions before the onset that are drawn",
+    "after": "sessions after the onset that are drawn",
+    "crossed": "reliability of change with sessions crossed",
+    "n_sessions": "sessions that reliability is estimated for",
+}
+"""Keys that no function has as an argument."""
+
+
 def write_pages(folder: Path) -> None:
     """Write every generated page into the folder of the documentation; pages of names that are gone go with them."""
     shutil.rmtree(folder / "api", ignore_errors=True)
     _write(folder / "api.md", _api())
+    _write(folder / "study_file.md", STUDY_HEAD + "".join(map(_section, known_sections().items())))
+    for notebook in (folder.parent / "notebooks").glob("*.ipynb"):
+        (folder / "notebooks").mkdir(exist_ok=True)
+        _write(folder / "notebooks" / notebook.name, notebook.read_text(encoding="utf-8"))
     _write(folder / "rules_table.md", RULES_HEAD + "".join(map(_rule_row, als.RULES.values())))
     _write(folder / "instruments_table.md", INSTRUMENTS_HEAD + "".join(map(_instrument_row, als.INSTRUMENTS.values())))
 
@@ -74,6 +127,31 @@ def _autosummary(package: str, names: list[str]) -> str:
     names = [name for name in names if callable(getattr(import_module(package), name))]
     lines = "\n".join(f"   {package}.{name}" for name in names)
     return f"```{{eval-rst}}\n.. autosummary::\n   :toctree: api\n   :nosignatures:\n\n{lines}\n```\n"
+
+
+def _section(item: tuple[str, frozenset[str]]) -> str:
+    """A section of the study file: the functions it calls, and a row for each key."""
+    name, keys = item
+    functions = FUNCTIONS.get(name, ())
+    described = {}
+    for function in functions:
+        for parameter in FunctionDoc(function)["Parameters"]:
+            for each in parameter.name.split(","):
+                described[each.strip()] = (parameter.type, " ".join(parameter.desc).replace("|", "\\|"))
+    calls = ", ".join(f"`{function.__name__}`" for function in functions)
+    rows = []
+    for key in sorted(keys, key=lambda key: (key not in REQUIRED.get(name, ()), key)):
+        kind, meaning = described[key] if key in described else ("", OWN_KEYS[key])
+        needed = " (needed)" if key in REQUIRED.get(name, ()) else ""
+        kind = kind.replace("|", "\\|").removesuffix(", optional")
+        rows.append(f"| `{key}`{needed} | {kind} | {_plain(meaning)} |")
+    title = f"## `[{name}]`\n\n" + (f"Calls {calls}.\n\n" if calls else "")
+    return title + "| key | holds | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+
+
+def _plain(text: str) -> str:
+    """A docstring's words without the roles that only Sphinx reads."""
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text).replace("``", "`")
 
 
 def _rule_row(rule: Any) -> str:

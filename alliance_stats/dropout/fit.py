@@ -79,6 +79,8 @@ def fit_dropout(
         `nodes` points (discrete), or a shared `frailty` (Cox). Not together with `cluster`. Intervals use t with
         between-within df (Li & Redden 2015).
     frailty : {"gamma", "lognormal"}
+    nodes : int
+        Quadrature points for `random` in the discrete model.
     method : {"reml", "ml"}
         The variance of a log-normal frailty: the REML-type equation of Ripatti & Palmgren (2000), as R's
         ``frailty(dist="gaussian", sparse=FALSE)``, or the maximum of the Laplace likelihood, as R's ``coxme``. The

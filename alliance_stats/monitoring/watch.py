@@ -78,6 +78,8 @@ class Monitor:
     def __str__(self) -> str:
         return self.summary()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         return as_html(self._head(), {"": self.table}, [CAUTION])
 

@@ -70,6 +70,9 @@ class JointTest:
         """The joint tests as text."""
         return as_text(*self._shown())
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     def _repr_html_(self) -> str:
         return as_html(*self._shown())
 

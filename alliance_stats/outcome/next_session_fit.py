@@ -127,6 +127,9 @@ class NextSessionFit:
         """The fit as text."""
         return as_text(*self._shown())
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     def _repr_html_(self) -> str:
         return as_html(*self._shown())
 

@@ -145,6 +145,9 @@ class OutcomeFit:
         """The fit as text."""
         return as_text(*self._shown())
 
+    def __repr__(self) -> str:
+        return self.summary()
+
     def _repr_html_(self) -> str:
         return as_html(*self._shown())
 

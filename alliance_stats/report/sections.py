@@ -63,7 +63,7 @@ def all_keys() -> frozenset[str]:
     return frozenset().union(*known_sections().values())
 
 
-_REQUIRED = {
+REQUIRED = {
     "read": ("file", PATIENT),
     "redcap": ("file",),
     "merge": ("file", PATIENT),
@@ -117,12 +117,12 @@ def open_study(path: Path, *, needs: tuple[str, ...] = ()) -> StudyFile:
 def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[StudyError]:
     """Every mistake of a study file that can be seen without its data."""
     known = known_sections()
-    yield from mistakes_in(study, known, required=_REQUIRED)
+    yield from mistakes_in(study, known, required=REQUIRED)
     study = as_meant(study, known)
     path, there = study.path, list(study.settings)
     for name in (study.source, *needs):
         if not study.has(name):
-            remedy = f"Add one, with {' and '.join(f'{key} = ...' for key in _REQUIRED[name])}."
+            remedy = f"Add one, with {' and '.join(f'{key} = ...' for key in REQUIRED[name])}."
             yield StudyError(f"{path}: the section [{name}] is missing.", remedy=remedy)
     if study.has("read") and study.has("redcap"):
         yield StudyError(f"{path}: there are both [read] and [redcap].", remedy="Keep the one that fits the file.")
@@ -167,7 +167,7 @@ def well_formed(study: StudyFile) -> tuple[StudyFile, set[str]]:
                 for key, value in table.items()
                 if key in known[name] and (key not in types or type(value) is types[key])
             }
-            if all(key in good for key in _REQUIRED.get(name, ())):
+            if all(key in good for key in REQUIRED.get(name, ())):
                 whole.append(good)
             else:
                 made |= {str(table["into"])} if "into" in table else set()

@@ -163,8 +163,8 @@ def as_meant(study: StudyFile, sections: Mapping[str, frozenset[str]]) -> StudyF
 
 
 def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -> frozenset[str]:
-    """The keyword-only arguments of `function`, which are the keys its section may have."""
-    parameters = inspect.signature(function).parameters.values()
+    """The keyword-only arguments of `function`, which are the keys its section may have; `progress` is no setting."""
+    parameters, without = inspect.signature(function).parameters.values(), (*without, "progress")
     return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without)
 
 

@@ -72,6 +72,8 @@ class Calibration:
         """The result as plain text."""
         return self.summary()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """The result for a notebook."""
         return as_html([self._head()], {"Observed less expected": self.prevalence})

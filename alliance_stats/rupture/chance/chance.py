@@ -104,6 +104,8 @@ class ChanceLevel:
         """The result as plain text."""
         return self.summary()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """The result for a notebook."""
         head = [self._head(), self.verdict_words] if self.verdict_words else [self._head()]

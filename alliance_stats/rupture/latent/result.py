@@ -396,6 +396,8 @@ class LatentRuptures:
     def __str__(self) -> str:
         return self.summary()
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         title, *lines = self.summary().splitlines()
         tables = {"Estimates": self.tidy_parameters(), "Diagnostics": self.diagnostics}

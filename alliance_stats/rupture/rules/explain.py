@@ -73,6 +73,8 @@ class Explanation:
         ]
         return "\n".join([self._head(), *lines])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """The explanation for a notebook."""
         return as_html([self._head()], {"": self.table})
