@@ -13,7 +13,7 @@ from detector_study.worlds import FURTHER_WORLDS
 
 FIGURES = Path(__file__).parents[1] / "figures"
 EVERY_RUN = FIGURES / "detector_validation_runs.csv"
-N_PATIENTS, N_FREE, REPLICATES, SEED = 800, 1500, 4, 1
+N_PATIENTS, N_FREE, REPLICATES, SEED = 500, 1000, 4, 1
 
 
 def simulate() -> None:

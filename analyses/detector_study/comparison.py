@@ -70,18 +70,22 @@ LATENT_PLAIN = "latent, probability alone"
 KNOWN = "latent, world known"
 """The limit of any detector: the same decision with nothing to estimate (`detector_study.oracle`)."""
 SESSION_PROBABILITY = 0.3
-COLUMNS = ("sensitivity", "precision", "event_sensitivity", "event_precision", "timing_error", "roc_area", "pr_area")
+CRITERIA = ("sensitivity", "any_sensitivity", "session_sensitivity")
+"""What counts as found: the onset or the session after it; any session of the rupture or beside it; each session."""
+COLUMNS = (*CRITERIA, "precision", "event_sensitivity", "event_precision", "timing_error", "roc_area", "pr_area")
 
 
 class _Study(NamedTuple):
     """One simulated study beside rupture-free patients of its world; columns per rating, patients end to end.
 
-    ``target`` numbers the true rupture whose onset, or first session after onset, the rating is (-1: none).
+    ``target`` numbers the true rupture whose onset, or first session after onset, the rating is (-1: none); ``around``
+    holds, for each true rupture, the first rating beside it and one past the last.
     """
 
     series: Series
     in_rupture: Any
     target: Any
+    around: tuple[Any, Any]
     truth: pd.DataFrame
     free: Any
     n_study: int
@@ -109,6 +113,8 @@ def compare_detectors(
         own SD), ``threshold`` and
 
         - ``sensitivity``: share of true ruptures flagged at the onset or the session after;
+        - ``any_sensitivity``: share of true ruptures with any flagged rating in them or right beside them;
+        - ``session_sensitivity``: share of the sessions in true ruptures that are flagged, the run as a whole;
         - ``precision``: share of flagged sessions that lie in a true rupture;
         - ``event_sensitivity``, ``event_precision``, ``timing_error``: of episodes, onsets matched one to one within
           one session, and the mean absolute error in sessions of those matched;
@@ -139,6 +145,9 @@ def summarise_comparison(results: pd.DataFrame) -> pd.DataFrame:
 def gains(results: pd.DataFrame) -> pd.DataFrame:
     """The latent detector against the best rules of each world: ratios of sensitivity with Monte Carlo errors.
 
+    ``gain`` counts a rupture as found by its onset or the session after, ``gain_any`` by any flagged session in it or
+    beside it, ``gain_sessions`` counts its sessions, ``gain_event`` matches episodes; each against the rule best by it.
+
     The best rule is the one with the highest mean sensitivity over replicates, chosen after the fact, in its favour.
     ``limit`` is the gain over it of a detector to which the world is known, ``share_of_limit`` what of that the latent
     detector reaches; NaN where no limit was computed.
@@ -154,12 +163,18 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
         best = str(mean[names.index].idxmax())
         own = str(mean[names.index[names["own_sd"]]].idxmax())
         prospective = str(mean[names.index[names["prospective"]]].idxmax())
-        best_event = str(event.mean()[names.index].idxmax())
+        by = {name: part.pivot_table(index="replicate", columns="detector", values=name) for name in CRITERIA[1:]}
+        touched, sessions = by.values()
+        best_event, best_any, best_sessions = (
+            str(table.mean()[names.index].idxmax()) for table in (event, touched, sessions)
+        )
         row: dict[str, Any] = {"world": world, "assumed": assumed, "lengths": lengths, "best_rule": best}
         row |= {"best_rule_sensitivity": mean[best], "latent_sensitivity": mean[LATENT]}
         row |= {"best_own_sd_rule": own, "best_prospective_rule": prospective}
         pairs = {
             "gain": (wide, LATENT, best),
+            "gain_any": (touched, LATENT, best_any),
+            "gain_sessions": (sessions, LATENT, best_sessions),
             "gain_event": (event, LATENT, best_event),
             "gain_over_own_sd": (wide, LATENT, own),
             "gain_prospective": (wide, LATENT_FILTERED, prospective),
@@ -264,8 +279,12 @@ def _study(sessions: pd.DataFrame, truth: pd.DataFrame, n_study: int) -> _Study:
         target[k] = number
         if k + 1 < series.stop[patient]:
             target[k + 1] = number if target[k + 1] < 0 else target[k + 1]
+    whose = truth[PATIENT].to_numpy()
+    first = np.array([position[key] for key in zip(whose, truth["onset"])], dtype=np.int64)
+    final = np.array([position[key] for key in zip(whose, truth["last"])], dtype=np.int64)
+    around = np.maximum(first - 1, series.start[whose]), np.minimum(final + 2, series.stop[whose])
     free = ~(np.add.reduceat(in_rupture.astype(int), series.start) > 0)
-    return _Study(series, in_rupture, target, truth, free, n_study)
+    return _Study(series, in_rupture, target, around, truth, free, n_study)
 
 
 def _threshold(study: _Study, value: Any, false_alarm: float) -> float:
@@ -289,6 +308,8 @@ def _measures(study: _Study, value: Any, flagged: Any, onset: Any, rank: Any = N
     own = series.owner < study.n_study
     found = np.zeros(len(study.truth), dtype=bool)
     found[study.target[flagged & (study.target >= 0)]] = True
+    so_far = np.r_[0, np.cumsum(flagged)]
+    touched = so_far[study.around[1]] > so_far[study.around[0]]
     onset = onset[own[onset]]
     i, j = match_within(
         series.owner[onset],
@@ -302,6 +323,8 @@ def _measures(study: _Study, value: Any, flagged: Any, onset: Any, rank: Any = N
     n_flagged = int((flagged & own).sum())
     return {
         "sensitivity": float(found.mean()),
+        "any_sensitivity": float(touched.mean()),
+        "session_sensitivity": float(flagged[own & study.in_rupture].mean()),
         "precision": float((flagged & own & study.in_rupture).sum() / n_flagged) if n_flagged else np.nan,
         "event_sensitivity": len(i) / len(study.truth),
         "event_precision": len(i) / len(onset) if len(onset) else np.nan,

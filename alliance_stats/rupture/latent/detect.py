@@ -276,7 +276,7 @@ def _diagnostics(
             ("log_likelihood", fit.log_likelihood, "with at most one rupture per patient"),
             ("log_likelihood_null", fit.log_likelihood_null, "without ruptures"),
             ("bic_gain", bic_gain(fit), "above 0: the data support ruptures"),
-            ("mirror", fit.mirror, "z of falls against rises; below 1.645: heavy tails would explain as much"),
+            ("mirror", fit.mirror, "z of falls against rises; below 1.5: heavy tails would explain as much"),
             (
                 "upper_shape",
                 evidence.upper_shape,

@@ -34,6 +34,8 @@ HALF_NORMAL, FURTHEST = 1.545, 4.0
 """E(x^2) / E(x)^2 of upward errors if noise is normal (the model's own, simulated); errors are cut at the second."""
 SKEWED_BELOW, SKEWED_IF_BRIEF, BRIEF = -2.5, -1.5, 2.0
 """z values below which noise is taken to be skewed: the second where ruptures last less than the third, in sessions."""
+FALLS_OVER_RISES = 1.5
+"""z of falls against rises from which on heavy tails do not explain the falls (one-sided 7 %)."""
 LASTING_GAIN = 6.0
 """Twice the gain in log-likelihood from which on a fall that lasts is no chance finding (2 df, 5 %)."""
 SHORT = 8
@@ -104,4 +106,4 @@ def verdict_of(fit: Estimate, evidence: Evidence) -> str:
         return SKEWED
     if lasting:
         return LASTING
-    return SUPPORTED if fit.mirror > 1.645 else AMBIGUOUS
+    return SUPPORTED if fit.mirror > FALLS_OVER_RISES else AMBIGUOUS
