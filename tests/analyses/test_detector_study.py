@@ -245,3 +245,40 @@ def test_errors_count_the_replicates_of_each_world():
     summary = summarise_comparison(runs.assign(**fixed, **others))
     assert summary["sensitivity_se"].iloc[0] == pytest.approx(0.2 / np.sqrt(3))
     assert np.isnan(summary["sensitivity_se"].iloc[1])
+
+
+def test_the_frozen_plug_in_table_is_what_the_script_writes():
+    from detector_study.calibration import summarise_plug_in
+
+    runs = pd.read_csv(ROOT / "figures/detector_plug_in_runs.csv")
+    table = pd.read_csv(ROOT / "figures/detector_plug_in.csv")
+    pd.testing.assert_frame_equal(summarise_plug_in(runs).round(3), table, atol=2e-3)
+
+
+def test_calibration_counts_sessions_in_bins():
+    from detector_study.calibration import _log_odds, _within_slope, calibration
+
+    table = calibration([SMALL], n_patients=60, replicates=1)
+    assert table.groupby("version")["n"].sum().tolist() == [600, 600]
+    assert table["stated"].between(table["low"], table["high"]).all()
+    assert table["observed"].between(0, 1).all()
+    rng = np.random.default_rng(1)
+    state, patient = rng.random(4000), pd.Series(np.repeat(np.arange(400), 10))
+    assert _within_slope(patient, state, 2 * state + patient.to_numpy()) == pytest.approx(2.0)
+    leaves = rng.random(4000) < 1 / (1 + np.exp(1 - 1.5 * state))
+    assert _log_odds(state, np.tile(np.arange(10.0), 400), leaves) == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_rupture_is_found_by_each_criterion():
+    """One rupture over sessions 5 to 7: flagged beside it, at its end, and at its onset."""
+    from detector_study.comparison import _measures, _study
+
+    sessions = pd.DataFrame({"patient": 0, "session": range(1, 11), "alliance": np.arange(10.0), "in_rupture": False})
+    sessions.loc[4:6, "in_rupture"] = True
+    calm = sessions.assign(patient=1, in_rupture=False)
+    truth = pd.DataFrame({"patient": [0], "event": [1], "onset": [5], "last": [7], "depth": [2.0]})
+    study = _study(pd.concat([sessions, calm], ignore_index=True), truth, 1)
+    for flag, expected in {2: (0, 0, 0), 3: (0, 1, 0), 4: (1, 1, 1 / 3), 6: (0, 1, 1 / 3), 7: (0, 1, 0)}.items():
+        flagged = np.arange(20) == flag
+        found = _measures(study, flagged.astype(float), flagged, np.array([flag]))
+        assert (found["sensitivity"], found["any_sensitivity"], found["session_sensitivity"]) == pytest.approx(expected)

@@ -52,20 +52,22 @@ def test_the_functions_the_readme_names_exist():
 
 def test_what_the_readme_says_of_the_detectors_is_in_their_table():
     gains = pd.read_csv(ROOT / "figures/detector_gains.csv")
-    gain = gains.groupby("assumed")["gain"].agg(["min", "max", "size"])
-    text = " ".join(README.split())
-    low, high, n = gain.loc[True]
-    assert f"finds {low:.1f} to {high:.1f} times as many true ruptures" in text
-    assert f"in the {n:.0f} worlds whose kind it assumes" in text
-    low, high, n = gain.loc[False]
-    assert f"{low:.1f} to {high:.1f} times as many in the {n:.0f} it does not" in text
-    share = 100 * gains["share_of_limit"]
-    assert f"reaches {share.min():.0f} to {share.max():.0f} % of it" in text
     further = pd.read_csv(ROOT / "figures/detector_validation.csv")
-    low, high = further["gain"].min(), further["gain"].max()
-    assert f"{low:.1f} to {high:.1f} times as many as the best rule" in text
-    low, high = further["gain_prospective"].min(), further["gain_prospective"].max()
-    assert f"{low:.1f} to {high:.1f} times as many as the best prospective rule" in text
+    assumed, others = gains[gains["assumed"]], gains[~gains["assumed"]]
+    text = " ".join(README.split())
+    assert (
+        f"| {len(assumed)} worlds whose kind it assumes | {len(others)} it does not | {len(further)} of validation |"
+        in text
+    )
+    rows = ["gain", "gain_any", "gain_sessions", "gain_event", "gain_prospective"]
+    for name in rows:
+        first, *rest = (f"{t[name].min():.1f} to {t[name].max():.1f}" for t in (assumed, others, further))
+        row = f"| {first} ({assumed[name].median():.1f}) | {rest[0]} | {rest[1]} |"
+        assert row.replace(" 0.", " .") in text.replace("(median ", "("), name
+    share = 100 * pd.concat([gains, further])["share_of_limit"]
+    assert f"reaches {share.min():.0f} to {share.max():.0f} % of it" in text
+    five = 100 * further.set_index("world").loc["five points", ["latent_sensitivity", "best_rule_sensitivity"]]
+    assert f"finds {five.iloc[0]:.0f} % of the onsets, the best rule {five.iloc[1]:.0f} %" in text
 
 
 def test_what_the_readme_says_of_the_multiverse_is_in_its_table():

@@ -204,7 +204,7 @@ def test_wrong_arguments_are_named(study, fit):
 def test_the_truth_is_recovered(name, length, least):
     """Depth within 15 %, mean length within 25 %; the onset rate is known to be off by up to a third.
 
-    At a ceiling by up to 45 %: there the draws beyond it add their own scatter (of this study .030, the truth being .05).
+    At a ceiling by up to 45 %: the draws beyond it add their own scatter (of this study .030, the truth being .05).
     """
     rate, depth = 0.05, 2.0
     study = simulate_world(WORLDS[name], n_patients=800, seed=5)
