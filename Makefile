@@ -12,7 +12,7 @@ OMP_NUM_THREADS ?= 1
 OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS OPENBLAS_NUM_THREADS
 
-.PHONY: demo test test-all test-lowest test-wheel test-site notebooks figures docs bench lint format clean
+.PHONY: demo test test-all test-lowest test-wheel test-site notebooks archives figures docs bench lint format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -24,6 +24,7 @@ help:
 	@echo "make test-wheel   build the wheel, install it in an environment of its own, run the demo there"
 	@echo "make test-site    notebooks in a real kernel, the explorer in a real browser (Chromium)"
 	@echo "make notebooks    run the notebooks and keep their outputs"
+	@echo "make archives     wheel and source archive, built twice and compared"
 	@echo "make figures      regenerate figures/ with the scripts in analyses/"
 	@echo "make docs         the documentation, in docs/_build/index.html"
 	@echo "make bench        the side-by-side measurements in benchmarks/"
@@ -80,6 +81,14 @@ test-site: $(DOCS)/.ready
 notebooks: $(DOCS)/.ready
 	@$(DOCS)/bin/python notebooks/run.py
 	@echo "The notebooks in notebooks/ hold their outputs."
+
+# Twice, into two folders: the archives that are published must be the same bytes wherever they are built.
+archives: $(READY)
+	@rm -rf dist build-again
+	@for folder in dist build-again; do SOURCE_DATE_EPOCH=1767225600 $(BIN)/python -m hatchling build -d $$folder > build.log 2>&1 || { cat build.log; exit 1; }; done
+	@rm -f build.log
+	@diff -r dist build-again && rm -rf build-again
+	@cd dist && sha256sum * && echo "The archives are in dist/; a second build gave the same bytes."
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -136,7 +136,7 @@ def test_a_second_rater_and_a_file_of_patients(tmp_path):
     assert {"alliance", "alliance_therapist", "age"} <= set(sessions)
     assert sessions["alliance_therapist"].notna().sum() == 16
     main(["report", str(path), "--out", str(tmp_path / "out")])
-    assert pd.read_csv(tmp_path / "out/tables/patients.csv")["age"].nunique() > 1, "a covariate of the outcome model"
+    assert len(set(pd.read_csv(tmp_path / "out/tables/patients.csv")["age"])) > 1, "a covariate of the outcome model"
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert [one["file"] for one in manifest["inputs"]] == ["study.toml", "s.csv", "ther.csv", "who.csv"]
 
