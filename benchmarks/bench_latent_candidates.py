@@ -37,7 +37,7 @@ from scipy.optimize import minimize
 
 from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.latent.fit import PENALTY
-from alliance_stats.rupture.latent.result import statistic, where_likely
+from alliance_stats.rupture.latent.flagging import statistic, where_likely
 
 NAMES = (
     "brief, 8 sessions",

@@ -12,7 +12,7 @@ from detector_study.worlds import SCORE, DetectorWorld, Simulated, simulate_worl
 
 from alliance_stats.rupture.describe.matching import match_within
 from alliance_stats.rupture.latent.detect import detect_latent
-from alliance_stats.rupture.latent.result import statistic, where_likely
+from alliance_stats.rupture.latent.flagging import statistic, where_likely
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.follow import follow
 from alliance_stats.rupture.rules.rule import Rule

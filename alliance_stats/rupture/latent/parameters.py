@@ -192,3 +192,32 @@ def _checked(values: Mapping[str, Any], path: str) -> LatentParameters:
 
 
 _UNBOUNDED = {"floor": -np.inf, "ceiling": np.inf}
+
+
+PARAMETER_WORDS = (
+    ("onset_rate", "per session", "chance that a rupture begins where none is open"),
+    ("repair_rate", "per session", "chance that an open rupture ends"),
+    ("mean_length", "sessions", "mean length of a rupture"),
+    ("depth", "points", "median depth of a rupture"),
+    ("depth_cv", "", "coefficient of variation of depth"),
+    ("autocorrelation", "", "of the true fluctuation, between sessions one apart"),
+    ("state_share", "", "share of the within-patient variance that is true fluctuation"),
+    ("within_sd", "points", "typical within-patient SD, ruptures and trend apart"),
+    ("within_sd_df", "", "likeness of patients in that SD; large = alike"),
+    ("level", "points", "mean over patients at the central session"),
+    ("level_sd", "points", "SD between patients"),
+    ("trend", "points per session", "mean change"),
+    ("trend_sd", "points per session", "SD of the change between patients"),
+    ("rise", "points", "mean early rise: by how much the first session lies below the line approached"),
+    ("rise_sd", "points", "SD of the early rise between patients"),
+    ("rise_time", "sessions", "after which 63 % of the early rise are over"),
+    ("narrowing", "", "the within-patient SD goes with (session - first + 1) ** -narrowing"),
+    ("first", "session", "with which therapy begins"),
+    ("centre", "session", "where the mean level and the within-patient SD hold"),
+    ("floor", "points", "scores at this value are read as this or lower"),
+    ("ceiling", "points", "scores at this value are read as this or higher"),
+    ("step", "points", "between a bound and the next score: half of it is read as the bound"),
+    ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
+    ("max_length", "ratings", "longest rupture that ends within the series; stated, not estimated"),
+)
+"""Each parameter with its unit and meaning, for tables."""

@@ -8,9 +8,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints
+from alliance_stats.rupture.latent.courses import Bools, Courses, Ints
+from alliance_stats.rupture.latent.flagging import episodes_of, statistic
 from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
-from alliance_stats.rupture.latent.parameters import LatentParameters
+from alliance_stats.rupture.latent.parameters import PARAMETER_WORDS, LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
 from alliance_stats.rupture.latent.recovery import last_open, level_changes
 from alliance_stats.rupture.latent.verdict import EMPTY, SUPPORTED, VERDICTS
@@ -367,7 +368,7 @@ class LatentRuptures:
 
     def tidy_parameters(self) -> pd.DataFrame:
         """The estimates as a table: ``parameter``, ``value``, ``unit``, ``meaning``."""
-        rows = [(name, getattr(self.parameters, name), unit, meaning) for name, unit, meaning in _PARAMETERS]
+        rows = [(name, getattr(self.parameters, name), unit, meaning) for name, unit, meaning in PARAMETER_WORDS]
         return pd.DataFrame(rows, columns=["parameter", "value", "unit", "meaning"])
 
     def summary(self) -> str:
@@ -402,74 +403,3 @@ class LatentRuptures:
         title, *lines = self.summary().splitlines()
         tables = {"Estimates": self.tidy_parameters(), "Diagnostics": self.diagnostics}
         return as_html([title, *(line.strip() for line in lines)], tables)
-
-
-_PARAMETERS = (
-    ("onset_rate", "per session", "chance that a rupture begins where none is open"),
-    ("repair_rate", "per session", "chance that an open rupture ends"),
-    ("mean_length", "sessions", "mean length of a rupture"),
-    ("depth", "points", "median depth of a rupture"),
-    ("depth_cv", "", "coefficient of variation of depth"),
-    ("autocorrelation", "", "of the true fluctuation, between sessions one apart"),
-    ("state_share", "", "share of the within-patient variance that is true fluctuation"),
-    ("within_sd", "points", "typical within-patient SD, ruptures and trend apart"),
-    ("within_sd_df", "", "likeness of patients in that SD; large = alike"),
-    ("level", "points", "mean over patients at the central session"),
-    ("level_sd", "points", "SD between patients"),
-    ("trend", "points per session", "mean change"),
-    ("trend_sd", "points per session", "SD of the change between patients"),
-    ("rise", "points", "mean early rise: by how much the first session lies below the line approached"),
-    ("rise_sd", "points", "SD of the early rise between patients"),
-    ("rise_time", "sessions", "after which 63 % of the early rise are over"),
-    ("narrowing", "", "the within-patient SD goes with (session - first + 1) ** -narrowing"),
-    ("first", "session", "with which therapy begins"),
-    ("centre", "session", "where the mean level and the within-patient SD hold"),
-    ("floor", "points", "scores at this value are read as this or lower"),
-    ("ceiling", "points", "scores at this value are read as this or higher"),
-    ("step", "points", "between a bound and the next score: half of it is read as the bound"),
-    ("min_ratings", "ratings", "needed before a rupture can begin; stated, not estimated"),
-    ("max_length", "ratings", "longest rupture that ends within the series; stated, not estimated"),
-)
-
-
-def episodes_of(flagged: Bools, courses: Courses, level: Floats, ceiling: float) -> tuple[Ints, Ints, Ints]:
-    """Owner, onset and repair of each rupture: positions among the rated sessions, -1 where none was repaired.
-
-    A rupture begins at a flagged session. It is repaired at the first later session that is not flagged and whose score
-    exceeds the baseline at its onset (or is at the ceiling); until then further flagged sessions belong to it.
-    """
-    n, n_positions = flagged.shape
-    began = np.full(n, -1)  # where the open rupture of each patient began
-    found: list[tuple[int, int, int]] = []
-    rows = np.arange(n)
-    for t in range(n_positions):
-        is_open, rated = began >= 0, courses.rated[:, t]
-        score = courses.score[:, t]
-        above = (score > level[rows, np.maximum(began, 0)]) | (score >= ceiling)
-        regained = is_open & rated & ~flagged[:, t] & above
-        found += [(int(row), int(began[row]), t) for row in np.flatnonzero(regained)]
-        began[regained] = -1
-        began[~is_open & rated & flagged[:, t]] = t
-    found += [(int(row), int(began[row]), -1) for row in np.flatnonzero(began >= 0)]
-    table = np.array(sorted(found), dtype=np.int64).reshape(-1, 3)
-    return table[:, 0], table[:, 1], table[:, 2]
-
-
-def statistic(found: Posterior, courses: Courses, version: str, session_probability: float) -> Floats:
-    """What is compared with the threshold, (n, T): the patient's log evidence where the rupture is likely to be.
-
-    Likely means: given that the patient has any, it is open there with more than `session_probability`. The filtered
-    evidence is the largest so far, so that a patient once conspicuous stays so. -1 elsewhere.
-    """
-    if version == "smoothed":
-        chance, now = found.smoothed, np.repeat(found.evidence[:, None], found.smoothed.shape[1], axis=1)
-        evidence = now
-    else:
-        chance, now = found.filtered, found.evidence_so_far
-        evidence = np.maximum.accumulate(now, axis=1)
-    return np.where(courses.rated, where_likely(chance, now, evidence, session_probability), -1.0)
-
-
-def where_likely(chance: Floats, now: Floats, evidence: Floats, session_probability: float) -> Floats:
-    """`evidence` where `chance` (that one is open) exceeds that share of P(any), by log odds `now`; -1 elsewhere."""
-    return np.where(chance > -session_probability * np.expm1(-now), evidence, -1.0)

@@ -10,7 +10,7 @@ from detector_study.worlds import WORLDS, DetectorWorld, simulate_world
 import alliance_stats as als
 from alliance_stats.rupture.latent.courses import Courses
 from alliance_stats.rupture.latent.detect import detect_latent
-from alliance_stats.rupture.latent.result import episodes_of, statistic
+from alliance_stats.rupture.latent.flagging import episodes_of, statistic
 from alliance_stats.tables.schema import EVENTS_COLUMNS, EVENTS_DTYPES, DataError
 
 BASE = WORLDS["brief, 16 sessions"]
