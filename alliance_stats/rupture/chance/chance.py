@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.compared import statistics
 from alliance_stats.rupture.chance.draws import (
     QUANTITIES,
     Counts,
     adjust,
     count_draws,
     count_study,
-    far_statistics,
     fitted_blocks,
     shuffled_blocks,
 )
@@ -288,10 +286,7 @@ def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.
     around = count_draws(frame, judged, fitted_blocks(frame, fit, draws, rng))
     if not len(around.statistics):
         return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
-    target = statistics(frame, judged.series.score[:, None])[:, 0]
-    if far_statistics(around.statistics, target) > 4.0:
-        warnings.append("The data differ from every draw in some respect that the null should share: trust it less.")
-    return Drawn(found, *adjust(around, found, target), parameters, warnings, table, verdict, words)
+    return Drawn(found, *adjust(around, found, fit), parameters, warnings, table, verdict, words)
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:

@@ -1,8 +1,7 @@
-"""What data and draws are compared by when the null is estimated: statistics that ruptures hardly touch; arrays only.
+"""What data and draws are compared by when the null is estimated; arrays only.
 
-A variogram with bounded weights d^2 / (d^2 + c^2) at several lags (Genton & Ronchetti 2003), over the ratings that do
-not lie far below the patient's own (upper-trimmed) centre; the part of the scores above that centre, the side that no
-rupture touches; bounded regressions on session; and how scores crowd below the ceiling.
+Products of ratings some sessions apart, the upper and the lower side of the scores, how long low ratings last, how each
+patient's variance goes over patients, levels and sessions, regressions on session, and how scores crowd at the bounds.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from alliance_stats.rupture.chance.null import Frame
-from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
+from alliance_stats.rupture.rules.series import Series
+from alliance_stats.tables.arrays import FloatArray
 
 CROWDING = (0.5, 1.0, 2.0)
 """Distances below the highest score, in robust SD, within which scores are counted."""
-SCREEN = 1.5
-"""Ratings more than this many robust SD below the patient's centre take no part in the estimates."""
+DEPTHS = (1.0, 2.0, 3.0)
+"""Distances below the patient's centre, in robust SD, beyond which the lower tail is measured."""
 
 
 def freed(frame: Frame, scores: FloatArray) -> FloatArray:
@@ -29,62 +29,63 @@ def freed(frame: Frame, scores: FloatArray) -> FloatArray:
     return free
 
 
-def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
-    """What the data and the draws are compared by, (k, draws): variogram, drift, spread of patients, levels.
+def upper_centre(series: Series, z: FloatArray) -> FloatArray:
+    """Each patient's centre (p, draws): the mean of ratings (n, draws), in SD, not more than 1.3 SD below it.
 
-    Data and draws are freed of the same first estimates of mean course and relative spread. Rows: one per lag; the mean
-    of signed bounded differences at the longest lag up to 8; the between-patient variance of the patients' own mean at
-    the shortest lag, and how these differences go with session; mean and SD of the patients' centres, in robust SD; how
-    bounded deviations go with time and the two curves, and the bounded squares and product of each patient's own
-    coefficients; of the part of the scores above the centre the mean square, the tail and the spread over patients (the
-    side that no rupture touches), and how that mean square goes with the patients' centres and with session; the shares
-    of scores at the highest and the lowest score, and within half, one and two SD of the highest.
+    Started from the mean of the upper half, so that a fall that lasts half of the course does not move it.
     """
-    series, scale, seen = frame.series, frame.scale, scores
-    scores = freed(frame, scores)
-    start, length = series.start, series.length[:, None]
-    centre = np.add.reduceat(scores, start, axis=0) / length
-    upper = scores > np.repeat(centre - scale, series.length, axis=0)
-    centre = np.add.reduceat(scores * upper, start, axis=0) / np.maximum(np.add.reduceat(upper, start, axis=0), 1)
-    above = (scores - np.repeat(centre, series.length, axis=0)) / scale
-    kept = above >= -SCREEN
-    cut = 2.0 * (3.0 * scale) ** 2
-    rows: list[FloatArray] = []
-    for number, (early, late) in enumerate(frame.pairs):
-        difference = scores[late] - scores[early]
-        both = kept[late] & kept[early]
-        squared = difference * difference
-        weight = np.where(both, squared / (squared + cut), 0.0)
-        count = np.maximum(both.sum(axis=0), 1)
-        rows.append(weight.sum(axis=0) / count)
-        if number == 0:
-            dispersion = _dispersion(series.owner[late], weight, both)
-            widening = (frame.widths[late].T @ weight) / count
-        if frame.lags[number] <= 8 * frame.lags[0]:
-            signed = np.where(both, difference * np.sqrt(cut) / (squared + cut), 0.0)
-            drift = signed.sum(axis=0) / count
-    if rows:
-        rows += [drift, dispersion, *widening]
-    rows += [centre.mean(axis=0) / scale, centre.std(axis=0) / scale]
-    rows += _courses(frame, np.clip(above, -2.5, 2.5))
-    np.clip(above, 0.0, 4.0, out=above)
-    tail = np.maximum(above - 1.5, 0.0)
-    above *= above
-    own = np.add.reduceat(above, start, axis=0) / length
-    pooled = above.mean(axis=0)
-    rows += [pooled, tail.mean(axis=0), (length * (own - pooled) ** 2).sum(axis=0) / length.sum()]
-    rows += [(length * (own - pooled) * (centre - centre.mean(axis=0))).sum(axis=0) / (length.sum() * scale)]
-    rows += [*(frame.widths.T @ above / len(above))]
-    rows += [(seen >= frame.bounds[1] - distance * scale).mean(axis=0) for distance in CROWDING]
-    rows += [(seen >= frame.bounds[1] - 1e-9).mean(axis=0), (seen <= frame.bounds[0] + 1e-9).mean(axis=0)]
+    centre = np.add.reduceat(z, series.start, axis=0) / series.length[:, None]
+    for below in (0.0, 1.8, 1.3):
+        upper = z >= np.repeat(centre - below, series.length, axis=0) - 1e-9
+        many = np.add.reduceat(upper, series.start, axis=0, dtype=np.float64)
+        centre = np.add.reduceat(z * upper, series.start, axis=0) / many
+    return centre
+
+
+def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
+    """What the data and the draws are compared by, (k, draws), in robust SD.
+
+    Data and draws are freed of the same first estimates of mean course and relative spread. Rows: mean products of
+    deviations from the patient's mean, one per lag; how deviations go with time and the two curves, and squares and
+    product of each patient's own coefficients; mean square and tail above the centre; the tail below it from three
+    depths on; products of low ratings at the first and the third lag; how squared deviations go with session; of the
+    logarithm of the patient's variance the mean, the variance over patients and how it goes with the centre; mean and
+    SD of the centres; the shares of scores near and at the bounds.
+    """
+    series, length = frame.series, frame.series.length
+    z = freed(frame, scores) / frame.scale
+    centre = upper_centre(series, z)
+    above = z - np.repeat(centre, length, axis=0)
+    own = z - np.repeat(np.add.reduceat(z, series.start, axis=0) / length[:, None], length, axis=0)
+    np.clip(own, -4.0, 4.0, out=own)
+    rows = [(own[early] * own[late]).mean(axis=0) for early, late in frame.pairs]
+    rows += _courses(frame, own)
+    upper = np.clip(above, 0.0, 4.0)
+    rows += [(upper * upper).mean(axis=0), np.maximum(upper - 1.5, 0.0).mean(axis=0)]
+    low = np.clip(-above, 0.0, 5.0)
+    rows += [np.maximum(low - depth, 0.0).mean(axis=0) for depth in DEPTHS]
+    low = np.clip(low - 1.0, 0.0, 3.0)
+    rows += [(low[early] * low[late]).mean(axis=0) for early, late in frame.pairs[0:3:2]]
+    own *= own
+    rows += [*(np.einsum("ik,ij->kj", frame.widths, own) / len(own))]
+    share = np.maximum(length - 1.0, 0.0)[:, None]
+    logarithm = np.log(np.add.reduceat(own, series.start, axis=0) / np.maximum(share, 1.0) + 0.05)
+    share /= max(share.sum(), 1.0)
+    mean, middle = (share * logarithm).sum(axis=0), centre.mean(axis=0)
+    away = logarithm - mean
+    rows += [mean, (share * away * away).sum(axis=0), (share * away * (centre - middle)).sum(axis=0)]
+    rows += [middle, centre.std(axis=0)]
+    high, low_bound = frame.bounds[1], frame.bounds[0]
+    rows += [(scores >= high - distance * frame.scale).mean(axis=0) for distance in CROWDING]
+    rows += [(scores >= high - 1e-9).mean(axis=0), (scores <= low_bound + 1e-9).mean(axis=0)]
     return np.array(rows)
 
 
 def _courses(frame: Frame, deviation: FloatArray) -> list[FloatArray]:
-    """How bounded deviations (n, draws), in SD, go with session: on average, and how differently between patients."""
+    """How deviations (n, draws), in SD, go with session: on average, and how differently between patients."""
     start = frame.series.start
     time = frame.time / max(float(np.sqrt(np.mean(frame.time**2))), 1e-12)
-    rows = list(np.column_stack([time, frame.curves]).T @ deviation / len(deviation))
+    rows = list(np.einsum("ik,ij->kj", np.column_stack([time, frame.curves]), deviation) / len(deviation))
     own = []
     for column in (time, frame.shape):
         square = np.add.reduceat(column * column, start)[:, None]
@@ -92,14 +93,3 @@ def _courses(frame: Frame, deviation: FloatArray) -> list[FloatArray]:
         own.append(np.divide(size, np.sqrt(square), out=np.zeros_like(size), where=square > 1e-9))
     bounded = [values / np.sqrt(values * values + 9.0) for values in own]
     return [*rows, *((one * two).mean(axis=0) for one, two in ((bounded[0],) * 2, (bounded[1],) * 2, bounded))]
-
-
-def _dispersion(owner: IntArray, weight: FloatArray, both: BoolArray) -> FloatArray:
-    """The variance over patients of their mean bounded difference, each weighted by its number of pairs."""
-    begins = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    count = np.add.reduceat(both, begins, axis=0).astype(np.float64)
-    total = np.add.reduceat(weight, begins, axis=0)
-    mean = total / np.maximum(count, 1.0)
-    grand = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1.0)
-    spread: FloatArray = (count * (mean - grand) ** 2).sum(axis=0) / np.maximum(count.sum(axis=0), 1.0)
-    return spread

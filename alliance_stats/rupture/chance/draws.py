@@ -147,23 +147,15 @@ def _count(
     return counted.reshape(draws, slots // draws, len(QUANTITIES)), by_session
 
 
-def adjust(around: Counts, at_estimate: Counts, target: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Counts under the null *given* the statistics of the data, by linear regression of counts on statistics.
+def adjust(around: Counts, at_estimate: Counts, fit: NullFit) -> tuple[FloatArray, FloatArray]:
+    """Counts under the null *given* the estimates from the data, by linear regression of counts on estimates.
 
     A null with estimated parameters does not have the data's own variability, autocorrelation, ...: draws scatter
-    around the estimates while the estimates follow the data. Moving every draw along the regression line to the data's
-    statistics (the adjustment of Beaumont, Zhang & Balding 2002) removes that; without it p-values bunch around one
-    half. What the line misses where counts bend, or parameters end at a bound, is removed by drawing at the estimate
+    around the estimates while the estimates follow the data. Moving every draw along the regression line to where its
+    own estimates would be those of the data (Beaumont, Zhang & Balding 2002; estimates as statistics: Fearnhead &
+    Prangle 2012) removes that; without it p-values bunch around one half. The estimates allow for ruptures, so that
+    ruptures in the data do not enter. What the line misses where counts bend is removed by drawing at the estimate
     itself too: those draws say where the middle lies, the scattered ones how far counts stray from it.
-
-    Parameters
-    ----------
-    around : Counts
-        Of draws whose parameters scatter around the estimate.
-    at_estimate : Counts
-        Of draws with the estimated parameters.
-    target : (k,) array
-        The statistics of the data.
 
     Returns
     -------
@@ -172,22 +164,12 @@ def adjust(around: Counts, at_estimate: Counts, target: FloatArray) -> tuple[Flo
     (q,) array
         The mean adjusted count before rounding.
     """
-    spread = around.statistics.std(axis=1)
-    useful = spread > 1e-12
-    scale = spread[useful, None]
-    design = np.column_stack([np.ones(len(around.total)), (around.statistics[useful] / scale).T])
+    middle = at_estimate.statistics.mean(axis=1, keepdims=True)
+    estimates = fit.estimator @ (around.statistics - middle)
+    spread = estimates.std(axis=1)
+    design = np.column_stack([np.ones(len(around.total)), (estimates[spread > 0] / spread[spread > 0, None]).T])
     line = np.linalg.lstsq(design, around.total, rcond=None)[0]
     residual = around.total - design @ line
     residual *= np.sqrt(len(design) / max(len(design) - design.shape[1], 1))
-    away = (target[useful] - at_estimate.statistics[useful].mean(axis=1)) / scale[:, 0]
-    moved = residual + at_estimate.total.mean(axis=0) + np.clip(away, -4.0, 4.0) @ line[1:]
+    moved = residual + at_estimate.total.mean(axis=0)
     return np.maximum(np.rint(moved), 0.0), np.maximum(moved, 0.0).mean(axis=0)
-
-
-def far_statistics(found: FloatArray, target: FloatArray) -> float:
-    """How far the data lie from the draws: the largest standardised distance of a statistic."""
-    spread = found.std(axis=1)
-    useful = spread > 1e-12
-    if not useful.any():
-        return 0.0
-    return float(np.max(np.abs(target[useful] - found.mean(axis=1)[useful]) / spread[useful]))

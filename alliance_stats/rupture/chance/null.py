@@ -25,10 +25,12 @@ import numpy as np
 
 from alliance_stats.rupture.chance.bounds import bend, unbend
 from alliance_stats.rupture.rules.series import Series
-from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 LAGS = (1, 2, 3, 5, 8, 13)
 MIN_PAIRS = 20
+DEPTH, LASTING, FOR_GOOD = 2.5, 3.0, 0.2
+"""The ruptures of the estimate: depth in within SD, mean length in ratings, and the share that never ends."""
 CURVED = 5.99
 """The 5 % point of chi-squared with 2 df."""
 
@@ -260,8 +262,33 @@ def draw_normals(frame: Frame, draws: int, rng: np.random.Generator) -> Normals:
     return Normals(*(rng.standard_normal((rows, draws)) for rows in (n, n, p, p, p, p)))
 
 
-def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> FloatArray:
-    """Scores without ruptures, (n, draws), from one set of parameters (16,) or one for each draw (16, draws)."""
+def draw_falls(frame: Frame, draws: int, rng: np.random.Generator) -> tuple[FloatArray, IntArray]:
+    """At each rating (n, draws): the rate from which on a rupture begins there, and how many ratings it would last."""
+    shape = len(frame.series.score), draws
+    length = np.where(rng.random(shape) < FOR_GOOD, len(frame.series.score), rng.geometric(1.0 / LASTING, shape))
+    return rng.random(shape), length
+
+
+def ruptured(series: Series, rate: float, falls: tuple[FloatArray, IntArray]) -> BoolArray:
+    """Whether a rupture is under way at each rating, (n, draws); none begins at a patient's first rating."""
+    begins, length = falls
+    under_way = np.zeros(begins.shape, dtype=bool)
+    left = np.zeros((series.n_patients, begins.shape[1]), dtype=np.int64)
+    for rows in series.places[1:]:
+        here = left[: len(rows)]
+        here -= 1
+        np.copyto(here, length[rows], where=(here <= 0) & (begins[rows] < rate))
+        under_way[rows] = here > 0
+    return under_way
+
+
+def draw_scores(
+    frame: Frame, parameters: FloatArray, normals: Normals, under_way: BoolArray | None = None
+) -> FloatArray:
+    """Scores (n, draws) from one set of parameters (16,) or one for each draw (16, draws); without ruptures,
+
+    unless they are said to be `under_way`.
+    """
     null = NullParameters(*parameters)
     series = frame.series
     state = normals.state.copy()
@@ -291,6 +318,8 @@ def draw_scores(frame: Frame, parameters: FloatArray, normals: Normals) -> Float
     mean = np.multiply.outer(frame.curves[:, 0], null.curve) + np.multiply.outer(frame.curves[:, 1], null.curve_late)
     state += mean.reshape(len(state), -1)
     state += np.repeat(level, series.length, axis=0)
+    if under_way is not None:
+        state -= DEPTH * null.sd * under_way
     low, high = frame.bounds
     state = bend(state, frame.bounds, null.reach * frame.scale)
     if frame.step > 0:

@@ -14,7 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from alliance_stats.rupture.chance.compared import statistics
-from alliance_stats.rupture.chance.null import Frame, NullParameters, draw_normals, draw_scores, part_of
+from alliance_stats.rupture.chance.null import (
+    Frame,
+    NullParameters,
+    draw_falls,
+    draw_normals,
+    draw_scores,
+    part_of,
+    ruptured,
+)
 from alliance_stats.tables.arrays import FloatArray
 
 FIT_RATINGS = 70_000
@@ -27,22 +35,28 @@ SCATTER = 2.5
 """Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
 
 N = len(NullParameters._fields)
-LOW = np.array([1e-6, -0.4, 0, 0, -np.inf, 0, -np.inf, 0.2, 0, -1.0, -1.5, -1.5, 0, -0.95, -np.inf, -np.inf])
-HIGH = np.array([np.inf, 0.95, 1, 0.8, np.inf, np.inf, np.inf, 3, 4, 1.0, 1.5, 1.5, np.inf, 0.95, np.inf, np.inf])
+LOW = np.array([1e-6, -0.4, 0, 0, -np.inf, 0, -np.inf, 0.2, 0, -1.0, -1.5, -1.5, 0, -0.95, -np.inf, -np.inf, -0.3])
+HIGH = np.array([np.inf, 0.95, 1, 0.8, np.inf, np.inf, np.inf, 3, 4, 1.0, 1.5, 1.5, np.inf, 0.95, np.inf, np.inf, 0.3])
 
 
 class NullFit(NamedTuple):
-    """Estimated parameters (16,), a root (16, 16) of their covariance, and what to be wary of."""
+    """Estimated parameters (16,), a root (16, 17) of their covariance, and what to be wary of.
+
+    `estimator` (16, k) turns the statistics of a draw, less `mean`, into what the estimates would have been; `rate` is
+    the estimated rate of ruptures.
+    """
 
     parameters: FloatArray
     root: FloatArray
+    estimator: FloatArray
+    rate: float
     warnings: list[str]
 
     def around(self, draws: int, rng: np.random.Generator) -> FloatArray:
         """Parameters (16, draws) scattered around the estimate by :data:`SCATTER` standard errors."""
-        moved = self.parameters[:, None] + SCATTER * self.root @ rng.standard_normal((len(self.parameters), draws))
+        moved = self.parameters[:, None] + SCATTER * self.root @ rng.standard_normal((self.root.shape[1], draws))
         moved[0] = np.maximum(moved[0], 0.3 * self.parameters[0])
-        clipped: FloatArray = np.clip(moved, LOW[:, None], HIGH[:, None])
+        clipped: FloatArray = np.clip(moved, LOW[:N, None], HIGH[:N, None])
         return clipped
 
     def exact(self) -> NullFit:
@@ -85,6 +99,10 @@ class Matching:
         gradient = jacobian.T @ ((self.target - mean) / self.variance) - (parameters - self.usual) / self.loose**2
         return np.asarray(np.linalg.lstsq(self.information(jacobian), gradient, rcond=None)[0], dtype=np.float64)
 
+    def estimator(self, jacobian: FloatArray) -> FloatArray:
+        """By how much each estimate (17, k) moves with each statistic."""
+        return np.asarray(np.linalg.lstsq(self.information(jacobian), jacobian.T / self.variance, rcond=None)[0])
+
     def root(self, jacobian: FloatArray) -> FloatArray:
         """A root (16, 16) of the covariance of the estimates."""
         values, vectors = np.linalg.eigh(self.information(jacobian) * np.outer(self.steps, self.steps))
@@ -101,17 +119,17 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     (ar .2, noise .3, spread .3, no trend, bounds felt over .3 SD, spread that depends on neither session nor level).
     """
     series, scale = frame.series, frame.scale
-    usual = np.zeros(N)
+    usual = np.zeros(N + 1)
     usual[:9] = [1.1 * scale, 0.2, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3]
     usual[12] = 0.1 * scale
-    nothing = np.zeros((len(usual), len(usual)))
+    nothing = np.zeros((N, N + 1)), np.zeros((N, 0)), 0.0
     if scale <= 0:
         still = np.zeros(N)
         still[[0, 7]] = 1e-6, 1.0
-        return NullFit(still, nothing, ["No patient's scores vary: there is nothing to estimate."])
+        return NullFit(still, *nothing, ["No patient's scores vary: there is nothing to estimate."])
     if len(frame.lags) < 2:
         text = "Too few ratings to estimate the null: ordinary values of autocorrelation and noise were taken."
-        return NullFit(usual, nothing, [text])
+        return NullFit(usual[:N], *nothing, [text])
     few = f"Only {series.n_patients} patients with ratings: the estimated null is rough."
     n = len(series.score)
     draws = int(np.clip(FIT_RATINGS // n, 2, MOST_DRAWS))
@@ -120,23 +138,32 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     if draws < MOST_DRAWS:
         part = part_of(frame, FIT_RATINGS // MOST_DRAWS)
         part_normals = draw_normals(part, MOST_DRAWS, rng)
+    part_falls = draw_falls(part, MOST_DRAWS if draws < MOST_DRAWS else draws, rng)
     target = statistics(frame, series.score[:, None])[:, 0]
     free, far = np.inf, 0.1 * scale
-    loose = np.array([free, 0.7, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free])
-    steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1]) * far
-    steps += np.array([0, 0.15, 0.15, 0.15, 0, 0, 0, 0.1, 0.3, 0.1, 0.1, 0.1, 0, 0.2, 0, 0])
+    loose = np.array([free, 0.7, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free, free])
+    steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0]) * far
+    steps += np.array([0, 0.15, 0.15, 0.15, 0, 0, 0, 0.1, 0.3, 0.1, 0.1, 0.1, 0, 0.2, 0, 0, 0.01])
     guess = usual.copy()
     design = np.column_stack([frame.time, frame.curves])
     guess[[4, 14, 15]] = np.linalg.lstsq(design, frame.course, rcond=None)[0]
     guess[[10, 11]] = np.linalg.lstsq(frame.widths, np.log(frame.width), rcond=None)[0]
 
+    falls = draw_falls(frame, draws, rng)
+
     def mean_at(parameters: FloatArray) -> FloatArray:
-        mean: FloatArray = statistics(frame, draw_scores(frame, parameters, normals)).mean(axis=1)
+        """A rate below 0 goes on in a line from 0, so that the estimate is not drawn away from 0."""
+        null, rate = parameters[:N], parameters[N]
+        low = ruptured(series, abs(rate), falls)
+        mean: FloatArray = statistics(frame, draw_scores(frame, null, normals, low)).mean(axis=1)
+        if rate < 0:
+            mean = 2.0 * statistics(frame, draw_scores(frame, null, normals)).mean(axis=1) - mean
         return mean
 
     guess = np.clip(guess, LOW, HIGH)
     for _ in range(ROUNDS):
-        simulated = statistics(part, draw_scores(part, guess, part_normals))
+        part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)
+        simulated = statistics(part, draw_scores(part, guess[:N], part_normals, part_low))
         variance = simulated.var(axis=1, ddof=1) * (len(part.series.score) / n)
         variance += 1.0 / n**2  # one rating more or less at a bound is no surprise
         matching = Matching(target, variance, usual, loose, steps)
@@ -145,7 +172,9 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
         if np.max(np.abs(guess - before) / steps) < 0.3:
             break
     simulated_too = np.sqrt(1.0 + 1.0 / draws)  # the draws that the data were matched with have an error of their own
-    return NullFit(guess, simulated_too * matching.root(jacobian), [few] if series.n_patients < 20 else [])
+    root = simulated_too * matching.root(jacobian)[:N]
+    warnings = [few] if series.n_patients < 20 else []
+    return NullFit(guess[:N], root, matching.estimator(jacobian)[:N], float(guess[N]), warnings)
 
 
 def _search(
