@@ -31,9 +31,15 @@ MOST_DRAWS = 60
 """Draws that are enough for one evaluation of the fit, and to learn how much the statistics vary over studies."""
 ROUNDS = 3
 """Rounds, at most, after which the statistics get new weights: how much they vary where the last search ended."""
-SCATTER = 2.5
+SHRUNKEN = 0.3
+"""Share by which correlations of the statistics are drawn towards 0."""
+SCATTER = 1.0
 """Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
 
+DEBUG: list = []
+MARGIN = 3.0
+LOOSE: dict[int, float] = {}
+USUAL: dict[int, float] = {}
 N = len(NullParameters._fields)
 LOW = np.array([1e-6, -0.4, 0, 0, -np.inf, 0, -np.inf, 0.2, 0, -1.0, -1.5, -1.5, 0, -0.95, -np.inf, -np.inf, -0.3])
 HIGH = np.array([np.inf, 0.95, 1, 0.8, np.inf, np.inf, np.inf, 3, 4, 1.0, 1.5, 1.5, np.inf, 0.95, np.inf, np.inf, 0.3])
@@ -79,29 +85,29 @@ class Matching:
     """
 
     target: FloatArray
-    variance: FloatArray
+    weight: FloatArray
     usual: FloatArray
     loose: FloatArray
     steps: FloatArray
 
     def loss(self, mean: FloatArray, parameters: FloatArray) -> float:
         """How far draws with the statistics `mean` are from the data, and the parameters from ordinary ones."""
-        away = np.sum((self.target - mean) ** 2 / self.variance)
+        away = (self.target - mean) @ self.weight @ (self.target - mean)
         return float(away + np.sum(((parameters - self.usual) / self.loose) ** 2))
 
     def information(self, jacobian: FloatArray) -> FloatArray:
         """What data and penalty tell about the parameters, (16, 16)."""
-        told: FloatArray = jacobian.T @ (jacobian / self.variance[:, None]) + np.diag(1.0 / self.loose**2)
+        told: FloatArray = jacobian.T @ self.weight @ jacobian + np.diag(1.0 / self.loose**2)
         return told
 
     def move(self, mean: FloatArray, parameters: FloatArray, jacobian: FloatArray) -> FloatArray:
         """The step to where the loss would be least if the statistics were linear in the parameters."""
-        gradient = jacobian.T @ ((self.target - mean) / self.variance) - (parameters - self.usual) / self.loose**2
+        gradient = jacobian.T @ self.weight @ (self.target - mean) - (parameters - self.usual) / self.loose**2
         return np.asarray(np.linalg.lstsq(self.information(jacobian), gradient, rcond=None)[0], dtype=np.float64)
 
     def estimator(self, jacobian: FloatArray) -> FloatArray:
         """By how much each estimate (17, k) moves with each statistic."""
-        return np.asarray(np.linalg.lstsq(self.information(jacobian), jacobian.T / self.variance, rcond=None)[0])
+        return np.asarray(np.linalg.lstsq(self.information(jacobian), jacobian.T @ self.weight, rcond=None)[0])
 
     def root(self, jacobian: FloatArray) -> FloatArray:
         """A root (16, 16) of the covariance of the estimates."""
@@ -120,7 +126,7 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     """
     series, scale = frame.series, frame.scale
     usual = np.zeros(N + 1)
-    usual[:9] = [1.1 * scale, 0.2, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3]
+    usual[:9] = [1.1 * scale, 0.25, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3]
     usual[12] = 0.1 * scale
     nothing = np.zeros((N, N + 1)), np.zeros((N, 0)), 0.0
     if scale <= 0:
@@ -141,7 +147,11 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     part_falls = draw_falls(part, MOST_DRAWS if draws < MOST_DRAWS else draws, rng)
     target = statistics(frame, series.score[:, None])[:, 0]
     free, far = np.inf, 0.1 * scale
-    loose = np.array([free, 0.7, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free, free])
+    loose = np.array([free, 0.25, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free, free])
+    for k, v in LOOSE.items():
+        loose[k] = v
+    for k, v in USUAL.items():
+        usual[k] = v
     steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0]) * far
     steps += np.array([0, 0.15, 0.15, 0.15, 0, 0, 0, 0.1, 0.3, 0.1, 0.1, 0.1, 0, 0.2, 0, 0, 0.01])
     guess = usual.copy()
@@ -161,16 +171,27 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
         return mean
 
     guess = np.clip(guess, LOW, HIGH)
-    for _ in range(ROUNDS):
-        part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)
-        simulated = statistics(part, draw_scores(part, guess[:N], part_normals, part_low))
-        variance = simulated.var(axis=1, ddof=1) * (len(part.series.score) / n)
-        variance += 1.0 / n**2  # one rating more or less at a bound is no surprise
-        matching = Matching(target, variance, usual, loose, steps)
-        before = guess
-        guess, jacobian = _search(mean_at, matching, before)
-        if np.max(np.abs(guess - before) / steps) < 0.3:
-            break
+    def settle(guess: FloatArray) -> tuple[float, FloatArray, FloatArray, Matching]:
+        """Search and weigh anew until the weights hold."""
+        jacobian = None
+        for _ in range(ROUNDS):
+            part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)
+            simulated = statistics(part, draw_scores(part, guess[:N], part_normals, part_low))
+            variance = np.cov(simulated) * (len(part.series.score) / n)
+            own = variance.diagonal() + 1.0 / n**2  # one rating more or less at a bound is no surprise
+            weight = np.linalg.inv((1.0 - SHRUNKEN) * variance + np.diag(own - (1.0 - SHRUNKEN) * variance.diagonal()))
+            matching = Matching(target, weight, usual, loose, steps)
+            before = guess
+            guess, jacobian, loss = _search(mean_at, matching, before, jacobian)
+            if np.max(np.abs(guess - before) / steps) < 0.3:
+                break
+        return loss, guess, jacobian, matching
+
+    # ruptures may look like a wider and slower state: start with none, and with many
+    many = guess * np.where(np.arange(N + 1) == 0, 0.85, 1.0) + np.where(np.arange(N + 1) == N, 0.05, 0.0)
+    calm, stormy = settle(guess), settle(many)
+    DEBUG[:] = [calm, stormy]
+    loss, guess, jacobian, matching = stormy if stormy[0] < calm[0] - MARGIN else calm
     simulated_too = np.sqrt(1.0 + 1.0 / draws)  # the draws that the data were matched with have an error of their own
     root = simulated_too * matching.root(jacobian)[:N]
     warnings = [few] if series.n_patients < 20 else []
@@ -178,13 +199,14 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
 
 
 def _search(
-    mean_at: Callable[[FloatArray], FloatArray], matching: Matching, guess: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+    mean_at: Callable[[FloatArray], FloatArray], matching: Matching, guess: FloatArray, jacobian: FloatArray | None
+) -> tuple[FloatArray, FloatArray, float]:
     """Where the loss is least, from `guess` on, and the derivatives of the statistics there (Broyden's updates)."""
     steps, lowest = matching.steps, np.maximum(LOW, [0.3 * guess[0], *LOW[1:]])
     mean = mean_at(guess)
     inward = np.where(guess + steps > HIGH, -steps, steps)
-    jacobian = np.column_stack([(mean_at(guess + step) - mean) / step.sum() for step in np.diag(inward)])
+    if jacobian is None:
+        jacobian = np.column_stack([(mean_at(guess + step) - mean) / step.sum() for step in np.diag(inward)])
     best = matching.loss(mean, guess)
     for _ in range(8):
         move = matching.move(mean, guess, jacobian)
@@ -203,4 +225,4 @@ def _search(
                 break
         if not improved or gain < 0.01:
             break
-    return guess, jacobian
+    return guess, jacobian, best
