@@ -2,12 +2,12 @@
 
 The mean of items that are each cut at the top of their scale does not run straight into the ceiling: some items are at
 the top already while others still can rise, so that the score's steps become smaller the closer it comes. Near a
-ceiling a patient's course is therefore skewed downwards without any rupture. Here a latent score x is seen as
+ceiling a patient's course is therefore skewed downwards without any rupture. Here a latent score x is seen as the mean
+of answers that scatter around x with SD t (in points) before they are cut,
 
-    y = high - t log(1 + exp((high - x) / t)),
+    y = high - t g((high - x) / t),  g(z) = z Phi(z) + phi(z),
 
-and likewise at the lowest score; t, in points, says over what distance the bound is felt. As t goes to 0, y is x cut at
-the bounds.
+and likewise at the lowest score. As t goes to 0, y is x cut at the bounds.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def bend(latent: FloatArray, bounds: tuple[float, float], reach: FloatArray | fl
     >>> bend(np.array([1.0, 4.0, 5.0, 9.0]), (1.0, 5.0), 0.0).round(4).tolist()
     [1.0, 4.0, 5.0, 5.0]
     >>> bend(np.array([3.0, 5.0, 9.0]), (1.0, 5.0), 0.5).round(2).tolist()
-    [3.0, 4.65, 5.0]
+    [3.0, 4.8, 5.0]
     """
     low, high = bounds
     if high <= low:
         return np.full_like(latent, low)
     t = np.maximum(reach, NEGLIGIBLE * (high - low))
-    seen: FloatArray = low + t * _softplus((high - t * _softplus((high - latent) / t) - low) / t)
+    seen: FloatArray = low + t * _cut_mean((high - t * _cut_mean((high - latent) / t) - low) / t)
     return seen
 
 
@@ -46,18 +46,20 @@ def unbend(seen: FloatArray, bounds: tuple[float, float], reach: float) -> Float
     if high <= low:
         return seen.copy()
     t = max(reach, NEGLIGIBLE * (high - low))
-    latent: FloatArray = high - t * _inverse_softplus((high - low - t * _inverse_softplus((seen - low) / t)) / t)
+    latent: FloatArray = high - t * _inverse((high - low - t * _inverse((seen - low) / t)) / t)
     return latent
 
 
-def _softplus(z: FloatArray) -> FloatArray:
-    """log(1 + exp(z)), safe for large z."""
-    positive: FloatArray = np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
-    return positive
+def _cut_mean(z: FloatArray) -> FloatArray:
+    """The mean of max(x, 0) for normal x with mean z and SD 1."""
+    from scipy.special import ndtr
+
+    mean: FloatArray = z * ndtr(z) + np.exp(-0.5 * np.square(np.clip(z, -30.0, 30.0))) / np.sqrt(2.0 * np.pi)
+    return mean
 
 
-def _inverse_softplus(z: FloatArray) -> FloatArray:
-    """log(exp(z) - 1); z at or below 0 counts as a sliver above it."""
-    z = np.maximum(z, 1e-9)
-    inverse: FloatArray = z + np.log(-np.expm1(-z))
-    return inverse
+def _inverse(mean: FloatArray) -> FloatArray:
+    """The z with that mean, by linear interpolation; below -6 it counts as -6, above 8 it is the mean itself."""
+    z = np.linspace(-6.0, 8.0, 4001)
+    found: FloatArray = np.where(mean >= 8.0, mean, np.interp(mean, _cut_mean(z), z))
+    return found

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.compared import freed
+from alliance_stats.rupture.chance.compared import freed, upper_centre
 from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores
 from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.tables.arrays import FloatArray
@@ -29,10 +29,11 @@ DRAWS = 120
 """Draws that the data are compared with."""
 FAR = 3.5
 """Standard deviations of the draws from which on a feature does not fit; ten features are looked at."""
-HEAVY = 4.0
-"""Standard deviations by which a heavy lower tail that does not last must exceed what the null gives."""
-DEEP = 1.75
-"""Robust SD below the patient's centre from which on a rating counts as deep."""
+BRIEF = 2.1
+"""Standard deviations from which on deep ratings that do not last are more than the null gives."""
+DEEP, LASTS = 2.25, 0.6
+"""Robust SD below the patient's centre from which on a rating counts as deep; the share of its depth that the rating
+beside it has where a rupture lasts."""
 PHASES, LEVELS = ("early", "middle", "late"), ("low", "middle", "high")
 CHECKED = (
     *(f"mean change in {phase} sessions" for phase in PHASES),
@@ -40,7 +41,7 @@ CHECKED = (
     *(f"upper spread of patients with {level} scores" for level in LEVELS),
     "autocorrelation",
     "lower tail",
-    "persistence of deep ratings",
+    "deep ratings that do not last",
 )
 ONE_SIDED = CHECKED[-2:]
 """What ruptures change: no part of the fit, but of the question whether ruptures can be told from noise."""
@@ -66,9 +67,11 @@ def features(frame: Frame, scores: FloatArray) -> FloatArray:
     kept = (first > -1.5) & (second > -1.5)
     rows.append((first * second * kept).sum(axis=0) / np.maximum(kept.sum(axis=0), 1))
     rows.append(np.maximum(-1.5 - deviation, 0.0).mean(axis=0))
-    deep = first <= -DEEP
-    total = (first * first * deep).sum(axis=0)
-    rows.append(np.divide((first * second * deep).sum(axis=0), total, out=np.full_like(total, np.nan), where=total > 0))
+    free = freed(frame, scores) / frame.scale
+    deviation = np.clip(free - np.repeat(upper_centre(series, free), series.length, axis=0), -4.0, 4.0)
+    first, second = deviation[early], deviation[late]
+    beside = ((one, one <= -DEEP, other) for one, other in ((first, second), (second, first)))
+    rows.append(sum((deep * one * (LASTS * one - other)).mean(axis=0) for one, deep, other in beside))
     return np.array(rows)
 
 
@@ -96,8 +99,7 @@ def check_fit(frame: Frame, fit: NullFit, rng: np.random.Generator) -> tuple[pd.
     table = pd.DataFrame(
         {"quantity": CHECKED, "observed": observed, "expected": expected, "sd": sd, "z": z, "fits": ~bad}
     )
-    tail, lasting = z[-2:]
-    if tail > 1.0 and tail - lasting > HEAVY and lasting < 2.0:
+    if z[-1] > BRIEF:
         return table, INSEPARABLE, VERDICTS[INSEPARABLE]
     if bad.any():
         where = [f"{name} {'above' if z[k] > 0 else 'below'} what it gives" for k, name in enumerate(CHECKED) if bad[k]]

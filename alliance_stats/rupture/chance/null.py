@@ -12,8 +12,8 @@ spread grow or shrink over sessions. What is seen has passed the score's soft bo
 to its grid. Sessions and holes are those of the data. Each draw takes every patient's level from what the data leave
 open about it (its posterior, levels being normal over patients, with ratings at a bound counted as at or beyond it).
 
-Ruptures in the data must not leak into the null. So its parameters are estimated (module ``null_fit``) from statistics
-that ruptures hardly touch (module ``compared``).
+Ruptures in the data must not leak into the null. So its parameters are estimated (module ``null_fit``) together with a
+rate of ruptures, which the null leaves out.
 """
 
 from __future__ import annotations
@@ -285,9 +285,9 @@ def ruptured(series: Series, rate: float, falls: tuple[FloatArray, IntArray]) ->
 def draw_scores(
     frame: Frame, parameters: FloatArray, normals: Normals, under_way: BoolArray | None = None
 ) -> FloatArray:
-    """Scores (n, draws) from one set of parameters (16,) or one for each draw (16, draws); without ruptures,
+    """Scores (n, draws) from one set of parameters (16,) or one for each draw (16, draws).
 
-    unless they are said to be `under_way`.
+    Without ruptures, unless some are said to be `under_way`.
     """
     null = NullParameters(*parameters)
     series = frame.series

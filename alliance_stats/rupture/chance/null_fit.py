@@ -1,8 +1,8 @@
-"""Estimates of alliance without ruptures: draws are made to resemble the data where ruptures do not show; arrays only.
+"""Estimates of alliance without ruptures: draws with ruptures are made to resemble the data; arrays only.
 
-The parameters of module ``null`` are matched, by simulation, on the robust statistics of that module
-(robust indirect inference: Gourieroux, Monfort & Renault 1993; Genton & Ronchetti 2003). The draws go through the same
-screen as the data, which keeps the estimates consistent.
+The parameters of module ``null`` are matched, by simulation, on the statistics of module ``compared`` (indirect
+inference: Gourieroux, Monfort & Renault 1993). The draws that are matched have ruptures too, at a rate that is estimated
+beside the rest: so ruptures in the data do not pass for noise. The null is the same model with none.
 """
 
 from __future__ import annotations
@@ -31,15 +31,13 @@ MOST_DRAWS = 60
 """Draws that are enough for one evaluation of the fit, and to learn how much the statistics vary over studies."""
 ROUNDS = 3
 """Rounds, at most, after which the statistics get new weights: how much they vary where the last search ended."""
+MARGIN = 3.0
+"""By how much the search that starts with many ruptures must end better than the one that starts with none."""
 SHRUNKEN = 0.3
 """Share by which correlations of the statistics are drawn towards 0."""
-SCATTER = 1.0
+SCATTER = 1.5
 """Standard errors by which the draws' parameters scatter; see :meth:`NullFit.around`."""
 
-DEBUG: list = []
-MARGIN = 3.0
-LOOSE: dict[int, float] = {}
-USUAL: dict[int, float] = {}
 N = len(NullParameters._fields)
 LOW = np.array([1e-6, -0.4, 0, 0, -np.inf, 0, -np.inf, 0.2, 0, -1.0, -1.5, -1.5, 0, -0.95, -np.inf, -np.inf, -0.3])
 HIGH = np.array([np.inf, 0.95, 1, 0.8, np.inf, np.inf, np.inf, 3, 4, 1.0, 1.5, 1.5, np.inf, 0.95, np.inf, np.inf, 0.3])
@@ -76,11 +74,11 @@ class Matching:
 
     Attributes
     ----------
-    target, variance : (k,) arrays
-        The statistics of the data, and their variance over studies.
-    usual, loose : (16,) arrays
+    target, weight : (k,) and (k, k) arrays
+        The statistics of the data, and the inverse of their covariance over studies.
+    usual, loose : (17,) arrays
         Ordinary values of the parameters, and how far from them is still ordinary (a normal penalty).
-    steps : (16,) array
+    steps : (17,) array
         Changes of the parameters that can be told from none.
     """
 
@@ -96,7 +94,7 @@ class Matching:
         return float(away + np.sum(((parameters - self.usual) / self.loose) ** 2))
 
     def information(self, jacobian: FloatArray) -> FloatArray:
-        """What data and penalty tell about the parameters, (16, 16)."""
+        """What data and penalty tell about the parameters, (17, 17)."""
         told: FloatArray = jacobian.T @ self.weight @ jacobian + np.diag(1.0 / self.loose**2)
         return told
 
@@ -110,7 +108,7 @@ class Matching:
         return np.asarray(np.linalg.lstsq(self.information(jacobian), jacobian.T @ self.weight, rcond=None)[0])
 
     def root(self, jacobian: FloatArray) -> FloatArray:
-        """A root (16, 16) of the covariance of the estimates."""
+        """A root (17, 17) of the covariance of the estimates."""
         values, vectors = np.linalg.eigh(self.information(jacobian) * np.outer(self.steps, self.steps))
         root: FloatArray = self.steps[:, None] * vectors / np.sqrt(np.maximum(values, 1e-6))
         return root
@@ -122,11 +120,12 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     A penalised Gauss-Newton search with common random numbers. Weights are the inverse variances of the statistics over
     draws, computed again where each search ends: what never happens at the first guess (a score at the floor, say)
     would otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values
-    (ar .2, noise .3, spread .3, no trend, bounds felt over .3 SD, spread that depends on neither session nor level).
+    (ar .25, noise .3, spread .3, no trend, bounds felt over .5 SD, spread that depends on neither session nor level, no
+    rupture).
     """
     series, scale = frame.series, frame.scale
     usual = np.zeros(N + 1)
-    usual[:9] = [1.1 * scale, 0.25, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.3]
+    usual[:9] = [1.1 * scale, 0.25, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.5]
     usual[12] = 0.1 * scale
     nothing = np.zeros((N, N + 1)), np.zeros((N, 0)), 0.0
     if scale <= 0:
@@ -147,11 +146,7 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     part_falls = draw_falls(part, MOST_DRAWS if draws < MOST_DRAWS else draws, rng)
     target = statistics(frame, series.score[:, None])[:, 0]
     free, far = np.inf, 0.1 * scale
-    loose = np.array([free, 0.25, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free, free])
-    for k, v in LOOSE.items():
-        loose[k] = v
-    for k, v in USUAL.items():
-        usual[k] = v
+    loose = np.array([free, 0.25, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free, 0.03])
     steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0]) * far
     steps += np.array([0, 0.15, 0.15, 0.15, 0, 0, 0, 0.1, 0.3, 0.1, 0.1, 0.1, 0, 0.2, 0, 0, 0.01])
     guess = usual.copy()
@@ -171,6 +166,7 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
         return mean
 
     guess = np.clip(guess, LOW, HIGH)
+
     def settle(guess: FloatArray) -> tuple[float, FloatArray, FloatArray, Matching]:
         """Search and weigh anew until the weights hold."""
         jacobian = None
@@ -190,8 +186,7 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     # ruptures may look like a wider and slower state: start with none, and with many
     many = guess * np.where(np.arange(N + 1) == 0, 0.85, 1.0) + np.where(np.arange(N + 1) == N, 0.05, 0.0)
     calm, stormy = settle(guess), settle(many)
-    DEBUG[:] = [calm, stormy]
-    loss, guess, jacobian, matching = stormy if stormy[0] < calm[0] - MARGIN else calm
+    _, guess, jacobian, matching = stormy if stormy[0] < calm[0] - MARGIN else calm
     simulated_too = np.sqrt(1.0 + 1.0 / draws)  # the draws that the data were matched with have an error of their own
     root = simulated_too * matching.root(jacobian)[:N]
     warnings = [few] if series.n_patients < 20 else []
