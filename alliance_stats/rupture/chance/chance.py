@@ -284,7 +284,7 @@ def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.
     found = count_draws(frame, judged, fitted_blocks(frame, fit.exact(), draws // 2, rng))
     table, verdict, words = check_fit(frame, fit, rng)
     around = count_draws(frame, judged, fitted_blocks(frame, fit, draws, rng))
-    if not len(around.statistics):
+    if not fit.estimator.size:
         return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
     return Drawn(found, *adjust(around, found, fit), parameters, warnings, table, verdict, words)
 

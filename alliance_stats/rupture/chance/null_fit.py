@@ -1,7 +1,7 @@
 """Estimates of alliance without ruptures: draws with ruptures are made to resemble the data; arrays only.
 
 The parameters of module ``null`` are matched, by simulation, on the statistics of module ``compared`` (indirect
-inference: Gourieroux, Monfort & Renault 1993). The draws that are matched have ruptures too, at a rate that is estimated
+inference: Gourieroux, Monfort & Renault 1993). The draws that are matched have ruptures too, at a rate estimated
 beside the rest: so ruptures in the data do not pass for noise. The null is the same model with none.
 """
 
@@ -169,19 +169,21 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
 
     def settle(guess: FloatArray) -> tuple[float, FloatArray, FloatArray, Matching]:
         """Search and weigh anew until the weights hold."""
-        jacobian = None
+        jacobian: FloatArray | None = None
         for _ in range(ROUNDS):
             part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)
             simulated = statistics(part, draw_scores(part, guess[:N], part_normals, part_low))
             variance = np.cov(simulated) * (len(part.series.score) / n)
             own = variance.diagonal() + 1.0 / n**2  # one rating more or less at a bound is no surprise
-            weight = np.linalg.inv((1.0 - SHRUNKEN) * variance + np.diag(own - (1.0 - SHRUNKEN) * variance.diagonal()))
+            weight: FloatArray = np.linalg.inv(
+                (1.0 - SHRUNKEN) * variance + np.diag(own - (1.0 - SHRUNKEN) * variance.diagonal())
+            )
             matching = Matching(target, weight, usual, loose, steps)
             before = guess
             guess, jacobian, loss = _search(mean_at, matching, before, jacobian)
             if np.max(np.abs(guess - before) / steps) < 0.3:
                 break
-        return loss, guess, jacobian, matching
+        return loss, guess, np.asarray(jacobian), matching
 
     # ruptures may look like a wider and slower state: start with none, and with many
     many = guess * np.where(np.arange(N + 1) == 0, 0.85, 1.0) + np.where(np.arange(N + 1) == N, 0.05, 0.0)

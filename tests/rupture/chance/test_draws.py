@@ -14,7 +14,7 @@ from alliance_stats.rupture.chance.draws import (
     shuffled_blocks,
 )
 from alliance_stats.rupture.chance.null import frame_of
-from alliance_stats.rupture.chance.null_fit import fit_null
+from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
@@ -66,10 +66,11 @@ def test_adjustment_recovers_the_conditional_expectation():
         totals = np.rint(50 + 6 * known[0] - 4 * known[1] + bent + rng.normal(0, 2, 4000))[:, None]
         return Counts(totals, np.zeros((1, 1)), np.zeros((4000, 1)), np.arange(1), np.zeros(0), known)
 
-    moved, mean = adjust(drawn(1.0, False), drawn(0.1, False), np.array([1.0, 1.0, 0.0]))
-    assert mean[0] == pytest.approx(52, abs=0.3)
+    estimated = NullFit(np.zeros(3), np.zeros((3, 3)), np.eye(3), 0.0, [])  # the statistics are the estimates
+    moved, mean = adjust(drawn(1.0, False), drawn(0.1, False), estimated)
+    assert mean[0] == pytest.approx(50, abs=0.3)
     assert moved.std() == pytest.approx(np.sqrt(4 + 2 / 12), rel=0.06)
-    _, mean = adjust(drawn(1.0, True), drawn(0.1, True), np.zeros(3))
+    _, mean = adjust(drawn(1.0, True), drawn(0.1, True), estimated)
     assert mean[0] == pytest.approx(50, abs=0.3)  # the scattered draws alone average 53
 
 
