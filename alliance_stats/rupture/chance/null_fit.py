@@ -174,10 +174,10 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
             part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)
             simulated = statistics(part, draw_scores(part, guess[:N], part_normals, part_low))
             variance = np.cov(simulated) * (len(part.series.score) / n)
-            own = variance.diagonal() + 1.0 / n**2  # one rating more or less at a bound is no surprise
-            weight: FloatArray = np.linalg.inv(
-                (1.0 - SHRUNKEN) * variance + np.diag(own - (1.0 - SHRUNKEN) * variance.diagonal())
-            )
+            own = np.diag(variance.diagonal())
+            variance = own + (1.0 - SHRUNKEN) * (variance - own)
+            variance += np.eye(len(own)) / n**2  # one rating more or less at a bound is no surprise
+            weight = np.asarray(np.linalg.inv(variance), dtype=np.float64)
             matching = Matching(target, weight, usual, loose, steps)
             before = guess
             guess, jacobian, loss = _search(mean_at, matching, before, jacobian)
