@@ -161,13 +161,13 @@ NO_EFFECT = {"rupture_effect": 0.0, "repair_effect": 0.0, "dropout_rupture": 0.0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("question", ["next_session", "outcome"])
+@pytest.mark.parametrize("question", ["next_session", "outcome", "dropout"])
 def test_p_is_uniform_without_an_effect(question):
-    """21 specifications, 199 draws, 60 studies: the share below .05 and .20, and the whole distribution."""
+    """21 specifications, 199 draws, 200 studies: the share below .05 and .20, and the whole distribution."""
     from scipy.stats import binom, kstest
 
-    p = p_values(question, 60, **NO_EFFECT)
-    assert len(p) > 50
+    p = p_values(question, 200, **NO_EFFECT)
+    assert len(p) > 190
     for level in (0.05, 0.2):
         assert (p <= level).sum() <= binom.ppf(0.995, len(p), level)
     assert kstest(p, "uniform").pvalue > 0.01
