@@ -148,7 +148,8 @@ def p_values(question, n_studies, **world):
     term = "repaired - none" if question == "outcome" else "rupture_open"
     found = []
     for seed in range(n_studies):
-        study = als.simulate_study(n_patients=60, n_therapists=10, seed=seed, **world)
+        n_patients = 150 if question == "dropout" else 60  # one in five drops out
+        study = als.simulate_study(n_patients=n_patients, n_therapists=10, seed=seed, **world)
         test = als.multiverse.joint_test(
             study.sessions, seed=seed, draws=199, **arguments(study, question) | {"rules": rules}
         )
