@@ -27,7 +27,8 @@ def truth_of(study):
 
 def effects(study, ruptures, **more):
     """The rows of ``rupture_open`` in the models of the next session and of dropout."""
-    fit = als.fit_next_session(study.sessions, ruptures, symptom="phq9", alliance="alliance", **more)
+    names = {"symptom": "phq9", "alliance": "alliance", "centre": "patient"}
+    fit = als.fit_next_session(study.sessions, ruptures, **names, **more)
     intervals = als.dropout_intervals(study.sessions, ruptures, endings=study.endings)
     hazard = als.fit_dropout("rupture_open + session", intervals, cluster="therapist", **more)
     return [one.tidy().set_index("term").loc["rupture_open"] for one in (fit, hazard)], fit, hazard
@@ -70,7 +71,8 @@ def test_calibrated_states_are_right_given_every_covariate():
     for seed in range(6):
         study = als.simulate_study(seed=700 + seed, rupture_length=4.0, **PLAIN, **STRONG)
         latent = als.detect_latent(study.sessions, score="alliance", bounds=None)
-        data = als.fit_next_session(study.sessions, latent, symptom="phq9", alliance="alliance").data
+        names = {"symptom": "phq9", "alliance": "alliance", "centre": "patient"}
+        data = als.fit_next_session(study.sessions, latent, **names).data
         terms = ["phq9", "phq9_first", "alliance_within", "alliance_between", "rupture_open", "repaired_before"]
         terms += ["rupture_open_between", "repaired_before_between", "session"]
         design = np.column_stack([np.ones(len(data)), data[terms]])
