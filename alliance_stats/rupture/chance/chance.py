@@ -62,7 +62,7 @@ class ChanceLevel:
     fit : DataFrame
         What the verdict rests on, data beside 120 draws: ``quantity``, ``observed``, ``expected``, ``sd``, ``z``,
         ``fits``; mean changes and upper spread by phase (ratings 1-3, 4-8, later) and by level of the patient,
-        autocorrelation, lower tail, persistence of deep ratings. In robust within-patient SD.
+        autocorrelation, lower tail, deep ratings that do not last. In robust within-patient SD.
     null : str
         ``fitted`` or ``shuffled``.
     parameters : NullParameters or None
@@ -159,9 +159,8 @@ def chance_level(
 
     Notes
     -----
-    The fitted null is estimated from statistics that ruptures hardly touch (module ``null``,
-    module ``null_fit``). Its uncertainty is part of the draws: their parameters scatter around the estimate, and every
-    draw is moved along the regression of its counts on the same statistics to where the data lie (Beaumont, Zhang &
+    The fitted null is estimated together with a rate of ruptures, which it leaves out (module ``null_fit``). Its uncertainty is part of the draws: their parameters scatter around the estimate, and every
+    draw is moved along the regression of its counts on its own estimates to those of the data (Beaumont, Zhang &
     Balding 2002); the middle is that of further draws at the estimate itself. What the rule's unit takes from the whole
     study (a pooled SD, the SD between patients) is held where the data put it: the draws are judged by thresholds that
     are the same in points as those of the data.
