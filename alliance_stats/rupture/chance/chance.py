@@ -159,7 +159,8 @@ def chance_level(
 
     Notes
     -----
-    The fitted null is estimated together with a rate of ruptures, which it leaves out (module ``null_fit``). Its uncertainty is part of the draws: their parameters scatter around the estimate, and every
+    The fitted null is estimated together with a rate of ruptures, which it leaves out (module ``null_fit``). Its
+    uncertainty is part of the draws: their parameters scatter around the estimate, and every
     draw is moved along the regression of its counts on its own estimates to those of the data (Beaumont, Zhang &
     Balding 2002); the middle is that of further draws at the estimate itself. What the rule's unit takes from the whole
     study (a pooled SD, the SD between patients) is held where the data put it: the draws are judged by thresholds that
