@@ -1,5 +1,6 @@
 """The public names of the path that the README walks; `__init__.py` loads each from the module named here."""
 
+from alliance_stats import coding as coding
 from alliance_stats import dropout as dropout
 from alliance_stats import explorer as explorer
 from alliance_stats import features as features
@@ -17,6 +18,7 @@ from alliance_stats import rupture as rupture
 from alliance_stats import score as score
 from alliance_stats import simulate as simulate
 from alliance_stats import tables as tables
+from alliance_stats.coding.events import events_from_codes as events_from_codes
 from alliance_stats.dropout.definitions import derive_endings as derive_endings
 from alliance_stats.dropout.fit import fit_dropout as fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence as cumulative_incidence

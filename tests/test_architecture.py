@@ -12,7 +12,8 @@ FLOORS = {
     **dict.fromkeys(["tables", "lazy"], 0),  # the ground that everything may use
     **dict.fromkeys(["instruments", "mixed", "hazard", "dynamics"], 1),
     **dict.fromkeys(
-        ["load", "score", "reliability", "rupture", "features", "outcome", "dropout", "simulate", "figures"], 2
+        ["load", "score", "reliability", "coding", "rupture", "features", "outcome", "dropout", "simulate", "figures"],
+        2,
     ),
     **dict.fromkeys(["multiverse", "power", "monitoring", "report", "explorer"], 3),
     **dict.fromkeys(["cli", "__init__", "__main__"], 4),
@@ -134,7 +135,7 @@ def test_every_public_name_loads_and_is_listed_once():
             assert getattr(place, name) is not None
             assert name not in seen, f"{name} is public in {seen[name]} and in {place.__name__}"
             seen[name] = place.__name__
-    assert 30 <= len([name for name in alliance_stats.__all__ if name not in FLOORS]) <= 50
+    assert 30 <= len([name for name in alliance_stats.__all__ if name not in FLOORS]) <= 51
 
 
 def test_no_module_has_the_name_of_a_root_function():

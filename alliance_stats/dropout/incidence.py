@@ -8,7 +8,7 @@ import pandas as pd
 from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.schema import ENDING, PATIENT, DataError, require_columns
+from alliance_stats.tables.schema import ENDING, ONGOING, PATIENT, DataError, require_columns
 from alliance_stats.tables.shares import log_log_interval
 from alliance_stats.tables.states import STATES
 
@@ -29,7 +29,7 @@ def cumulative_incidence(
     Parameters
     ----------
     intervals : DataFrame
-        INTERVALS.
+        INTERVALS; or those of ruptures (:func:`alliance_stats.coding.repair_intervals`), which can also end in repair.
     by : str, optional
         A column that is constant in each patient (arm): one set of curves per value.
     states : bool
@@ -80,8 +80,11 @@ def cumulative_incidence(
 
 def _incidence(intervals: pd.DataFrame, states: bool, cluster: str, level: float) -> pd.DataFrame:
     transient = list(STATES) if states else ["in treatment"]
-    names = [*transient, *ENDED]
-    origin, target = _moves(intervals, states, len(transient))
+    given = intervals[ENDING].astype(object)
+    others = given[~given.isin([*ENDED, ONGOING, ""]) & given.notna()].unique()  # of a rupture: repaired
+    ended = [*ENDED, *sorted(others)]
+    names = [*transient, *ended]
+    origin, target = _moves(intervals, states, len(transient), ended)
     if not (target >= 0).any():
         raise DataError(
             "Nothing happens in these intervals: no ending and no change of state.", remedy="Check endings=."
@@ -93,12 +96,12 @@ def _incidence(intervals: pd.DataFrame, states: bool, cluster: str, level: float
         target,
         pd.factorize(intervals[cluster])[0],
         n_states=len(names),
-        initial=None if states else np.r_[1.0, np.zeros(len(ENDED))],
+        initial=None if states else np.r_[1.0, np.zeros(len(ended))],
     )
-    shown = [index for index, name in enumerate(names) if states or name in ENDED]
+    shown = [index for index, name in enumerate(names) if states or name in ended]
     low, high = log_log_interval(found.probability, found.std_error, level=level)
     in_treatment = found.at_risk[:, : len(transient)]
-    at_risk = [*in_treatment.T, *[in_treatment.sum(axis=1)] * len(ENDED)]
+    at_risk = [*in_treatment.T, *[in_treatment.sum(axis=1)] * len(ended)]
     parts = [
         pd.DataFrame(
             {
@@ -118,9 +121,9 @@ def _incidence(intervals: pd.DataFrame, states: bool, cluster: str, level: float
     return pd.concat(parts, ignore_index=True).iloc[order].reset_index(drop=True)
 
 
-def _moves(intervals: pd.DataFrame, states: bool, n_transient: int) -> tuple[Array, Array]:
+def _moves(intervals: pd.DataFrame, states: bool, n_transient: int, endings: list[str]) -> tuple[Array, Array]:
     """The state during each row, and the one moved to at its stop (-1: none)."""
-    ended = {name: n_transient + index for index, name in enumerate(ENDED)}
+    ended = {name: n_transient + index for index, name in enumerate(endings)}
     target = intervals[ENDING].astype(object).map(ended).fillna(-1).to_numpy(dtype=np.int64)
     origin = np.zeros(len(intervals), dtype=np.int64)
     if not states:

@@ -1,0 +1,10 @@
+from alliance_stats.coding.contrast import codes_against_scores as codes_against_scores
+from alliance_stats.coding.episodes import onset_intervals as onset_intervals
+from alliance_stats.coding.episodes import repair_intervals as repair_intervals
+from alliance_stats.coding.recognition import noticed as noticed
+from alliance_stats.coding.recognition import noticed_states as noticed_states
+from alliance_stats.coding.recognition import report_concordance as report_concordance
+from alliance_stats.coding.reliability import coder_drift as coder_drift
+from alliance_stats.coding.reliability import coder_reliability as coder_reliability
+from alliance_stats.coding.sessions import code_sessions as code_sessions
+from alliance_stats.coding.sessions import consensus as consensus
