@@ -96,18 +96,16 @@ def test_the_definition_as_a_loop():
                 expected[-1][1] = row.session
                 is_open = False
         events = als.events_from_codes(coded)
-        found = [
-            [int(row.onset), None if pd.isna(row.repaired_at) else int(row.repaired_at)] for row in events.itertuples()
-        ]
+        ends = [None if pd.isna(end) else int(end) for end in events["repaired_at"]]
+        found = [list(pair) for pair in zip(events["onset"], ends, strict=True)]
         assert found == expected
 
 
 def test_they_feed_the_steps_that_take_events():
-    study = als.simulate_study(n_patients=80, seed=1)
-    coded = study.truth.sessions.assign(
-        rupture=lambda rows: rows["in_rupture"],
-        resolution=lambda rows: np.where(rows["repaired_before"] == 1, 5.0, 1.0),
-    )
+    study = als.simulate_study(n_patients=80, seed=1, missing=0.0, missed=0.0, missing_rupture=0.0, missed_rupture=0.0)
+    truth = study.truth.sessions
+    rating = np.where(truth["repaired_before"] == 1, 5.0, 1.0)
+    coded = truth.assign(rupture=truth["in_rupture"], resolution=rating)
     events = als.events_from_codes(coded, study.sessions, score="alliance", repair="either")
     assert als.summarise_patients(study.sessions, events, endings=study.endings)["n_ruptures"].sum() == len(events)
     assert len(als.describe_ruptures(study.sessions, events))

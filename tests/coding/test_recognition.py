@@ -102,15 +102,19 @@ def test_codes_against_scores_finds_the_difference_put_in():
     table = pd.DataFrame({"patient": np.repeat(np.arange(n), t), "session": np.tile(np.arange(1, t + 1), n)})
     opened = (rng.random(n * t) < 0.2).astype(float)
     level = np.repeat(rng.standard_normal(n), t)
-    coded = table.assign(n_markers=level + 1.5 * opened + rng.standard_normal(n * t), rupture=(opened > 0).astype(int))
+    coded = table.assign(
+        n_markers=level + 1.5 * opened + rng.standard_normal(n * t), tension=opened + rng.random(n * t)
+    )
     states = table.assign(rupture_open=opened, repaired_before=0.0)
     states.attrs = {"prospective": False, "rule": "latent_smoothed"}
-    found = codes_against_scores(coded, states).set_index("measure")
+    found = codes_against_scores(coded, states, measures=["n_markers", "tension"]).set_index("measure")
     assert found.loc["n_markers", "estimate"] == pytest.approx(1.5, abs=0.3)
     assert found.loc["n_markers", "ci_low"] > 1
     assert found.loc["n_markers", "d"] == pytest.approx(1.5 / np.sqrt(1 + 1.5**2 * 0.16), abs=0.25)
-    assert found.loc["rupture", ["open", "otherwise"]].tolist() == [1, 0]
-    calm = codes_against_scores(coded.assign(n_markers=rng.standard_normal(n * t)), states).set_index("measure")
+    assert found.loc["tension", ["open", "otherwise"]].tolist() == pytest.approx([1.5, 0.5], abs=0.06)
+    calm = codes_against_scores(
+        coded.assign(n_markers=rng.standard_normal(n * t)), states, measures=["n_markers"]
+    ).set_index("measure")
     assert calm.loc["n_markers", "p_value"] > 0.01
     with pytest.raises(als.DataError, match="nothing to compare"):
         codes_against_scores(coded, states.assign(rupture_open=0.0))
