@@ -16,11 +16,22 @@ from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.models import predictors, term_words
 from alliance_stats.report.numbers import count, percent
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, method, sample
+from alliance_stats.report.part_outcome import (
+    FEW,
+    STATE_WORDS,
+    TERM_FORMATS,
+    TERM_LABELS,
+    beside_marks,
+    interval,
+    method,
+    sample,
+    states_known,
+)
 from alliance_stats.report.part_ruptures import MIN_EVENTS
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import prediction_events
 from alliance_stats.report.study import StudyError, options_of
+from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import ENDING, ENDINGS
 from alliance_stats.tables.shares import wilson
 
@@ -41,19 +52,28 @@ def relate_to_dropout(run: Run) -> None:
 def _dropout(run: Run, section: Section) -> None:
     settings = run.study.section("dropout")
     formula = settings.pop("formula")
-    building = options_of(dropout_intervals)
-    intervals = dropout_intervals(
-        run.sessions,
-        prediction_events(run.study, run.sessions),
-        endings=run.endings,
-        **{key: value for key, value in settings.items() if key in building},
-    )
+    building = {key: settings.pop(key) for key in list(settings) if key in options_of(dropout_intervals)}
+    events = prediction_events(run.study, run.sessions)
+    intervals = dropout_intervals(run.sessions, events, endings=run.endings, **building)
     incidence = run.keep("cumulative_incidence", cumulative_incidence(intervals, states="rupture_state" in intervals))
-    fit = fit_dropout(formula, intervals, **{key: value for key, value in settings.items() if key not in building})
-    run.keep_model("dropout", fit)
+    uncertain = None
+    if run.trusted is not None and set(STATE_WORDS) & set(variables_of(formula)):
+        probable = dropout_intervals(run.sessions, run.trusted, endings=run.endings, **building)
+        uncertain = fit_dropout(formula, probable, **settings)
+        run.keep_model("dropout", uncertain)
+    marked = None
+    if uncertain is None or events is not None:
+        settings |= {} if uncertain is None else {"states": run.trusted}
+        marked = fit_dropout(formula, intervals, **settings)
+        run.keep_model("dropout" if uncertain is None else "dropout_marked", marked)
+    fit = uncertain or marked
+    if fit is None:
+        return
+    if uncertain is not None and marked is not None:
+        run.keep("dropout_marked_ratios", ratios(run.tables["dropout_marked_terms"]))
     run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
     words = term_words(fit)
-    _say(run, section, fit, words)
+    _say(run, section, fit, words, marked)
     _draw_incidence(run, section, incidence)
     if "rupture_state" in intervals:
         run.keep("dropout_by_state", by_state(intervals, fit.ending))
@@ -66,7 +86,17 @@ def _dropout(run: Run, section: Section) -> None:
         formats=TERM_FORMATS,
         words={"term": words},
     )
-    remarks = [str(note) for note in fit.diagnostics.get("notes", ())]
+    if uncertain is not None and marked is not None:
+        run.show_table(
+            section,
+            "dropout_marked_terms",
+            "The same with the marks of the rule.",
+            labels=TERM_LABELS,
+            formats=TERM_FORMATS,
+            words={"term": words},
+        )
+    fits = [one for one in (uncertain, marked) if one is not None]
+    remarks = list(dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ())))
     if remarks:
         section.notes(remarks)
         run.notes += [f"Dropout: {text}" for text in remarks if text.startswith("few events")]
@@ -158,24 +188,31 @@ def ratio_name(fit: HazardFit) -> str:
     return "odds ratio" if fit.model == "discrete logit" else "hazard ratio"
 
 
-def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str]) -> None:
+def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], marked: HazardFit | None) -> None:
     cite = {column: run.citer("dropout_ratios", column) for column in ("ratio", "ci_low", "ci_high", "p_value")}
-    states = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
     estimated = run.tables["dropout_terms"].set_index("term")["std_error"].notna()
-    few = thin_states(fit.diagnostics["events_by_state"])
-    thin = set(fit.terms if (few["state"] == "all").any() else few["term"])
+    thin = _thin(fit)
     phrases = []
-    for term, word in states.items():
+    for term, word in STATE_WORDS.items():
         if term in fit.terms:
             tested = f" ({interval(cite, term)})" if estimated[term] else ""
-            warned = "; few events: do not rest a conclusion on it" if term in thin else ""
+            warned = FEW if term in thin else ""
             phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{tested}{warned}")
     lag = fit.settings["lag"]
     known = f" The rupture state is the one known {count(int(lag), 'session')} before." if phrases and lag else ""
     events = run.citer("models", "events")("dropout")
     stated = run.state(
         f"The hazard of {fit.ending} ({events} events in {sample(run, 'dropout')}) was modelled on "
-        f"{predictors(fit, words)} ({method(run, 'dropout', fit)}).{known}"
-        + (f" Results: {'; '.join(phrases)}." if phrases else "")
+        f"{predictors(fit, words)}{states_known(run, fit.settings['rule']) if phrases else ''} "
+        f"({method(run, 'dropout', fit)}).{known}" + (f" Results: {'; '.join(phrases)}." if phrases else ""),
+        *beside_marks(
+            run, "dropout", "", table="ratios", column="ratio", thin=set() if marked is None else _thin(marked)
+        ),
     )
     section.paragraph(stated)
+
+
+def _thin(fit: HazardFit) -> set[str]:
+    """The terms that rest on few events."""
+    few = thin_states(fit.diagnostics["events_by_state"])
+    return set(fit.terms if (few["state"] == "all").any() else few["term"])

@@ -10,6 +10,8 @@ from alliance_stats.figures.flow import WIDTH, flow_height, plot_flow
 from alliance_stats.report.numbers import one_decimal, percent
 from alliance_stats.report.page import Labels
 from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.sections import all_keys
+from alliance_stats.report.wording import in_keys
 from alliance_stats.tables.flow import flow, in_words, record
 from alliance_stats.tables.schema import PATIENT
 
@@ -70,21 +72,22 @@ def _first_section(run: Run) -> None:
     section = run.sections[0]
     overview, ruptures = run.citer("overview", "value"), run.citer("ruptures", "estimate")
     counts = run.citer("ruptures", "count")
-    tiles = {
-        "patients": overview("patients"),
-        "rated sessions": overview("rated sessions"),
-        "patients with a rupture": ruptures("patients with a rupture", percent),
-        "ruptures": counts("onsets per session at risk"),
-        "of resolved ruptures repaired": ruptures("ruptures repaired, of those decided", percent),
-    }
+    tiles = {"patients": overview("patients"), "rated sessions": overview("rated sessions")}
+    if run.latent is not None:
+        expected = run.citer("probable", "count")("onsets per rated session", one_decimal)
+        tiles["ruptures expected (probabilities)"] = expected if run.latent.supported else "not known"
+    tiles["ruptures marked by the rule"] = counts("onsets per session at risk")
     if "chance" in run.tables:
-        tiles["ruptures expected by chance"] = run.citer("chance", "expected")("ruptures", one_decimal)
+        known = run.tables["chance"]["p_value"].notna().any()
+        by_chance = run.citer("chance", "expected")("ruptures", one_decimal)
+        tiles["marked by chance alone"] = by_chance if known else "not known"
+    tiles["patients with a marked rupture"] = ruptures("patients with a rupture", percent)
     if "endings" in run.tables:
         tiles["dropout"] = run.citer("endings", "share")("dropout", percent)
     section.tiles(tiles)
     if run.notes:
         section.subheading("Before you trust these numbers")
-        section.notes(dict.fromkeys(run.notes))
+        section.notes(dict.fromkeys(in_keys(note, all_keys()) for note in run.notes))
     section.subheading("Methods and main results, to copy")
     section.boxed(" ".join(sentences) for sentences in run.facts_by_part.values())
     section.paragraph(

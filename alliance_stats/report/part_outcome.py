@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.report.models import AnyFit, predictors, random_effects, term_words
-from alliance_stats.report.numbers import Format, correlation, one_decimal, p_clause, p_value, two_decimals
+from alliance_stats.report.numbers import Format, correlation, one_decimal, p_clause, p_value, percent, two_decimals
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import prediction_events
@@ -24,8 +24,10 @@ TERM_LABELS: Labels = {
     "df": "df",
     "p_value": "p",
     ("ci_low", "ci_high"): "95% CI",
+    "attenuation": "share of an effect shown",
 }
-TERM_FORMATS: dict[str, Format] = {"df": one_decimal}
+FEW = "; few events: do not rest a conclusion on it"
+TERM_FORMATS: dict[str, Format] = {"df": one_decimal, "attenuation": lambda share: percent(share, 0)}
 _EFFECT_LABELS: Labels = {
     "contrast": "",
     "adjusted": "adjusted",
@@ -41,6 +43,9 @@ _EFFECT_FORMATS: dict[str, Format] = {
     **dict.fromkeys(["d", "d_low", "d_high"], two_decimals),
     **dict.fromkeys(["r", "r_low", "r_high"], correlation),
 }
+
+
+STATE_WORDS = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
 
 
 def relate_to_outcome(run: Run) -> None:
@@ -148,30 +153,36 @@ def _named(effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _next_session(run: Run, section: Section, symptom: str) -> None:
+    """The model with uncertain states leads; beside it the one with the marks of the rule and their attenuation."""
     options = {"symptom": symptom, "alliance": run.score, **run.study.section("next_session")}
-    fit = fit_next_session(run.sessions, prediction_events(run.study, run.sessions), **options)
-    run.keep_model("next_session", fit)
-    run.keep("next_session_effects", fit.effects())
-    words = term_words(fit, symptom=symptom, alliance=run.score)
+    events, fit = prediction_events(run.study, run.sessions), None
+    if run.trusted is not None:
+        fit = fit_next_session(run.sessions, run.trusted, **options)
+        run.keep_model("next_session", fit)
+    options |= {"states": run.trusted} if events is not None and run.trusted is not None else {}
+    marked = fit_next_session(run.sessions, events, **options)
+    run.keep_model("next_session" if fit is None else "next_session_marked", marked)
+    main = marked if fit is None else fit
+    run.keep("next_session_effects", main.effects())
+    words = term_words(main, symptom=symptom, alliance=run.score)
     cite = _citers(run, "next_session_terms", "estimate", "ci_low", "ci_high", "p_value")
 
     def phrase(term: str) -> str:
         return f"{cite['estimate'](term)} points ({interval(cite, term)})"
 
-    states = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
-    found = [f"{word}, {phrase(term)}" for term, word in states.items() if term in words]
-    rule = f" (rupture state by rule {fit.diagnostics['rule']!r}, as known at the time)" if found else ""
+    found = [f"{word}, {phrase(term)}" for term, word in STATE_WORDS.items() if term in words]
     within = f"{run.score}_within"
-    stated = run.state(
-        f"The {symptom!r} score of the next session was regressed on {predictors(fit, words)}{rule} in "
-        f"{sample(run, 'next_session')} ({method(run, 'next_session', fit)}). What went with the next session's "
-        f"{symptom!r} score: one point more of {words[within]}, {phrase(within)}"
-        + "".join(f"; {one}" for one in found)
-        + "."
+    stated = (
+        f"The {symptom!r} score of the next session was regressed on {predictors(main, words)}"
+        f"{states_known(run, main.diagnostics['rule']) if found else ''} in {sample(run, 'next_session')} "
+        f"({method(run, 'next_session', main)}). What went with the next session's {symptom!r} score: one point more "
+        f"of {words[within]}, {phrase(within)}" + "".join(f"; {one}" for one in found) + "."
     )
     section.subheading("In the next session")
-    section.paragraph(stated)
-    show_fit(run, section, "next_session", fit, f"{symptom!r} score of the next session: coefficients.", words)
+    section.paragraph(run.state(stated, *(beside_marks(run, "next_session", " points") if fit is not None else [])))
+    show_fit(run, section, "next_session", main, f"{symptom!r} score of the next session: coefficients.", words)
+    if fit is not None and events is not None:
+        show_fit(run, section, "next_session_marked", marked, "The same with the marks of the rule.", words)
     terms = run.tables["next_session_terms"]
     shown = terms.loc[terms["term"] != "Intercept"]
     axes = plot_terms(
@@ -182,6 +193,37 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     )
     caption = f"What goes with the {symptom!r} score of the next session; 95% intervals."
     run.show_figure(section, "next_session", axes, caption, alt=caption)
+
+
+def states_known(run: Run, rule: object) -> str:
+    """How the rupture states of a model were known, in brackets."""
+    if run.trusted is None:
+        return f" (rupture state by the marks of rule {rule!r}, as known at the time)"
+    return " (rupture states as probabilities, given the model's covariates)"
+
+
+def beside_marks(
+    run: Run, name: str, unit: str, *, table: str = "terms", column: str = "estimate", thin: Collection[str] = ()
+) -> list[str]:
+    """A sentence about the coefficients of the marks of the rule, and the share of an effect they can show."""
+    if f"{name}_marked_{table}" not in run.tables:
+        return []
+    terms = run.tables[f"{name}_marked_terms"]
+    cite = _citers(run, f"{name}_marked_{table}", column, "ci_low", "ci_high", "p_value")
+    parts = []
+    for term, word in STATE_WORDS.items():
+        row = terms.loc[terms["term"] == term]
+        if row.empty or row["std_error"].isna().all():
+            continue
+        share = ""
+        if "attenuation" in row and row["attenuation"].notna().all():
+            shown = run.citer(f"{name}_marked_terms", "attenuation")(term, lambda value: percent(value, 0))
+            share = f"; such marks show {shown} of an effect"
+        share += FEW if term in thin else ""
+        parts.append(f"{word}, {cite[column](term)}{unit} ({interval(cite, term)}{share})")
+    if not parts:
+        return []
+    return [f"With the marks of the rule in place of the probabilities: {'; '.join(parts)}."]
 
 
 def _growth(run: Run, section: Section, symptom: str) -> None:

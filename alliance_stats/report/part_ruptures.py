@@ -9,12 +9,15 @@ from alliance_stats.figures.patients import plot_patients
 from alliance_stats.report.numbers import Format, count, one_decimal, p_clause, p_value, percent, tally
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_data import score_range
+from alliance_stats.report.part_probable import beside_the_rule, show_probabilities
 from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.sections import study_rule
 from alliance_stats.report.wording import rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
+from alliance_stats.rupture.chance.repair import chance_of_repair
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
 from alliance_stats.rupture.describe.onset import onset_aligned
+from alliance_stats.rupture.describe.repair import repair_times
 from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, STATUSES, UNREPAIRED
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
@@ -50,14 +53,20 @@ def describe_the_ruptures(run: Run) -> None:
     section = run.section("ruptures", "Ruptures and repairs")
     run.keep("events", run.events)
     run.keep("patients", run.patients)
+    show_probabilities(run, section)
+    _single_patients(run, section)
+    section.subheading("What the rule marks")
     _prevalence(run, section)
     by_chance = None
     with run.attempt("The chance level"):
         by_chance = _chance(run, section)
+    beside_the_rule(run, section)
     _by_session(run, section, by_chance)
     if len(run.events):
         _courses(run, section)
-    _single_patients(run, section)
+    if len(run.events) >= MIN_EVENTS:
+        with run.attempt("What became of the ruptures", asked=False):
+            _repair(run, section)
 
 
 def _prevalence(run: Run, section: Section) -> None:
@@ -128,25 +137,32 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     run.keep("chance", chance.table)
     cite = {column: run.citer("chance", column) for column in chance.table.columns[1:]}
     some, anyone = "ruptures", "patients with a rupture"
-    untold = chance.table["p_value"].isna().all()
-    p = "no p-value" if untold else p_clause(cite["p_value"](some, p_value))
-    sentence = (
-        f"By chance alone, the same rule finds on average {cite['expected'](some, one_decimal)} ruptures "
-        f"(95% of {chance.draws:,} simulated studies without ruptures: {cite['chance_low'](some, tally)}–"
-        f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found, {cite['ratio'](some)} times as "
-        f"many (95% CI [{cite['ratio_low'](some)}, {cite['ratio_high'](some)}], "
-        f"{p}). Patients with a rupture: {cite['observed'](anyone)} found, "
-        f"{cite['expected'](anyone, one_decimal)} expected by chance."
-    )
+    if chance.table["p_value"].isna().all():
+        sentence = (
+            f"The rule marks {cite['observed'](some)} ruptures. How many of them are more than chance cannot be known: "
+            f"{chance.verdict_words}"
+        )
+        run.notes.append(sentence)
+    else:
+        sentence = (
+            f"By chance alone, the same rule finds on average {cite['expected'](some, one_decimal)} ruptures "
+            f"(95% of {chance.draws:,} simulated studies without ruptures: {cite['chance_low'](some, tally)}–"
+            f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found, {cite['ratio'](some)} times as "
+            f"many (95% CI [{cite['ratio_low'](some)}, {cite['ratio_high'](some)}], "
+            f"{p_clause(cite['p_value'](some, p_value))}). Patients with a rupture: {cite['observed'](anyone)} found, "
+            f"{cite['expected'](anyone, one_decimal)} expected by chance. {chance.verdict_words}"
+        ).rstrip()
     if chance.verdict_words:
-        sentence = f"{sentence} {chance.verdict_words}"
         run.keep("chance_fit", chance.fit)
     run.state(sentence)
     run.headline.append(sentence)
     section.subheading("What chance alone would give")
     section.paragraph(sentence)
     formats: dict[str, Format] = {"expected": one_decimal, "chance_low": tally, "chance_high": tally}
-    run.show_table(section, "chance", "Observed and expected by chance.", labels=_CHANCE_LABELS, formats=formats)
+    known = chance.table["p_value"].notna().any()
+    bare: Labels = {name: _CHANCE_LABELS[name] for name in ("quantity", "of", "observed")}
+    labels = _CHANCE_LABELS if known else bare
+    run.show_table(section, "chance", "Observed and expected by chance.", labels=labels, formats=formats)
     if chance.diagnostics:
         section.notes(chance.diagnostics)
         run.notes += [f"Chance level: {text}" for text in chance.diagnostics]
@@ -203,6 +219,48 @@ def _courses(run: Run, section: Section) -> None:
     run.show_figure(section, "onset_aligned", axes, caption, alt="Mean alliance around the onset of ruptures.")
 
 
+def _repair(run: Run, section: Section) -> None:
+    """When ruptures are repaired, and how much of it chance alone would give."""
+    run.keep("repair_times", repair_times(run.sessions, run.events))
+    low, high = score_range(run)
+    bounds = None if low is None or high is None else (low, high)
+    chance = chance_of_repair(
+        run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, progress=False, bounds=bounds
+    )
+    run.keep("repair_by_chance", chance)
+    cite = {
+        name: run.citer("repair_by_chance", name)
+        for name in ("observed", "expected", "chance_low", "chance_high", "p_value")
+    }
+    within = next((row for row in chance["quantity"] if "within 3" in row), None)
+    section.subheading("Repair")
+    if within is not None and chance.set_index("quantity").loc[within, ["observed", "expected"]].notna().all():
+        told = (
+            f"{cite['observed'](within, percent)} of the marked ruptures were repaired within 3 sessions "
+            f"(Kaplan-Meier, censored at the end of the ratings). In scores without any rupture it would be "
+            f"{cite['expected'](within, percent)} (95% of simulated studies: {cite['chance_low'](within, percent)}–"
+            f"{cite['chance_high'](within, percent)}; {p_clause(cite['p_value'](within, p_value))}): one noisy score "
+            "above the baseline counts as repair."
+        )
+        section.paragraph(run.state(told))
+    percents = chance["quantity"].str.startswith("ruptures")
+    shown: Labels = {
+        "quantity": "",
+        "n": "ruptures",
+        "observed": "observed",
+        "expected": "by chance",
+        ("chance_low", "chance_high"): "95% of simulated studies",
+        "p_value": "p",
+    }
+    section.table(
+        chance.loc[percents],
+        "Repair beside what chance alone gives as many marks in scores without ruptures.",
+        labels=shown,
+        formats=dict.fromkeys(("observed", "expected", "chance_low", "chance_high"), percent),
+        file="tables/repair_by_chance.csv",
+    )
+
+
 def _single_patients(run: Run, section: Section) -> None:
     wanted = run.study.section("figures").get("patients", 12)
     shown = examples(run.patients, wanted)
@@ -215,12 +273,21 @@ def _single_patients(run: Run, section: Section) -> None:
     names = run.names(PATIENT)
     labels = {patient: f"{names[patient]}: {pattern}" for patient, pattern in shown.items()}
     axes = plot_patients(
-        run.sessions, run.events, patients=list(shown), score=run.score, labels=labels, axes=panels[: len(shown)]
+        run.sessions,
+        run.events,
+        patients=list(shown),
+        score=run.score,
+        states=run.latent,
+        labels=labels,
+        axes=panels[: len(shown)],
     )
     caption = (
-        f"Courses of {len(shown)} patients, from each rupture pattern those with most rated sessions. Dotted lines "
-        "bridge missing ratings; the dashed line is the baseline to be regained."
+        f"Courses of {len(shown)} patients, from each pattern of marks those with most rated sessions. Triangles are "
+        "the marks of the rule (onset, repair), the dashed line is the baseline to be regained; dotted lines bridge "
+        "missing ratings."
     )
+    if run.latent is not None:
+        caption += " The strip below is the probability that a rupture is open, given the whole course."
     run.show_figure(section, "patients", axes[0], caption, alt="Courses of single patients with ruptures and repairs.")
 
 

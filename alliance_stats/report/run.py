@@ -21,6 +21,8 @@ from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.pseudonyms import masked, names_of, seed_of, shows_ids
 from alliance_stats.report.spreadsheet import as_csv
 from alliance_stats.report.study import StudyFile
+from alliance_stats.rupture.latent.result import LatentRuptures
+from alliance_stats.tables.attenuation import beside
 from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError
 from alliance_stats.tables.terms import glance, tidy, variances
 
@@ -41,6 +43,8 @@ class Run:
         SESSIONS with all scores, and EVENTS by the rule of ``[detect]``.
     endings, patients : DataFrame
         How therapies ended (or None), and PATIENTS.
+    latent : LatentRuptures or None
+        How probable ruptures are, where the scores allow an estimate.
     tables : dict
         Every result table by name; each is written as CSV, ids replaced.
     sections : list of Section
@@ -63,6 +67,7 @@ class Run:
     events: pd.DataFrame
     endings: pd.DataFrame | None = None
     patients: pd.DataFrame = field(default_factory=pd.DataFrame)
+    latent: LatentRuptures | None = None
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
     facts_by_part: dict[str, list[str]] = field(default_factory=dict)
@@ -78,6 +83,11 @@ class Run:
     def score(self) -> str:
         """The alliance score that ruptures are detected on."""
         return str(self.study.section("detect")["score"])
+
+    @property
+    def trusted(self) -> LatentRuptures | None:
+        """The probabilities of ruptures, where the detector vouches for them."""
+        return self.latent if self.latent is not None and self.latent.supported else None
 
     @property
     def seed(self) -> int:
@@ -120,7 +130,7 @@ class Run:
 
     def keep_model(self, name: str, fit: AnyFit | DynamicsFit) -> None:
         """Keep a fitted model's tables, and its line in the table ``models``; one that did not converge is noted."""
-        self.keep(f"{name}_terms", tidy(fit))
+        self.keep(f"{name}_terms", beside(tidy(fit), fit.diagnostics.get("attenuation")))
         self.keep(f"{name}_glance", glance(fit))
         self.keep(f"{name}_variances", variances(fit))
         self.models.append(facts(name, fit))
@@ -173,12 +183,15 @@ class Run:
         self.notes += list(dict.fromkeys(f"{what}: {' '.join(str(one.message).split())}" for one in caught))
 
     @contextmanager
-    def attempt(self, what: str) -> Iterator[None]:
-        """Do an optional part; where the data do not allow it, say so in the notes and go on."""
+    def attempt(self, what: str, *, asked: bool = True) -> Iterator[None]:
+        """Do an optional part; where the data do not allow it, say so in the notes and go on.
+
+        `asked` says whether the study file asks for it: only then does it count as undone.
+        """
         try:
             yield
         except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError) as error:
-            self.n_undone += 1
+            self.n_undone += asked
             self.notes.append(f"{what} could not be done: {self.reason(error)}")
 
     def reason(self, error: Exception) -> str:

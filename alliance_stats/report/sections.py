@@ -22,6 +22,7 @@ from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.reliability.consistency import item_reliability
 from alliance_stats.report.study import REPEATABLE, StudyError, StudyFile, as_meant, load_study, mistakes_in, options_of
 from alliance_stats.rupture.chance.chance import chance_level
+from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
@@ -46,6 +47,7 @@ def known_sections() -> dict[str, frozenset[str]]:
         "reliability": options_of(item_reliability, without=("instrument",)) | {"crossed", "n_sessions"},
         "endings": options_of(read_endings) | {"file"},
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
+        "latent": options_of(detect_latent, without=("score", "seed", "parameters")),
         "chance": options_of(chance_level, without=("score", "rule", "seed")),
         "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
         "next_session": options_of(fit_next_session, without=("symptom", "alliance", "states")),
@@ -78,7 +80,7 @@ REQUIRED = {
     "dropout": ("formula",),
 }
 _NEEDS = {
-    **dict.fromkeys(("chance", "outcome", "dynamics", "figures"), ("detect",)),
+    **dict.fromkeys(("latent", "chance", "outcome", "dynamics", "figures"), ("detect",)),
     **dict.fromkeys(("next_session", "growth"), ("detect", "outcome")),
     "dropout": ("detect", "endings"),
     "reliability": ("score",),

@@ -71,6 +71,7 @@ def test_the_manifest_lists_every_file_as_it_is(report):
         assert len(pd.read_csv(report / "tables" / f"{name}.csv")) == n_rows
 
 
+MODELS = ["outcome", "next_session", "next_session_marked", "growth", "dynamics", "dropout", "dropout_marked"]
 PRINTERS = (
     printing.number,
     printing.percent,
@@ -80,6 +81,7 @@ PRINTERS = (
     printing.one_decimal,
     printing.two_decimals,
     printing.correlation,
+    lambda share: printing.percent(share, 0),
 )
 
 
@@ -100,7 +102,7 @@ def test_every_number_of_the_methods_paragraph_comes_from_a_table_or_the_setting
     for name in ("phq9", "running_mean_2pooled", "(Cranford et al., 2006)"):
         text = text.replace(name, "")
     text = re.sub(r"tests: t, [^;]*;|clustered by therapist \([^)]*\)", "", text)  # words of models.csv
-    from_settings = {"95%", "2", "1,000", "1"}  # level, the rule's size, draws, lag
+    from_settings = {"95%", "2", "1,000", "1", "3"}  # level, the rule's size, draws, lag, sessions to repair
     numbers_in = re.findall(r"(?<![\w.])−?[\d,]*\.?\d+%?(?![\w])", text)
     unexplained = {one for one in numbers_in if one.strip(",") not in set(cited) | from_settings}
     assert {one for one in unexplained if f"< {one}" not in set(cited)} == set()
@@ -232,7 +234,7 @@ def test_the_methods_name_only_what_was_fitted(report, shipped):
 def test_numbers_of_each_model_are_in_its_sentence(report):
     models = pd.read_csv(report / "tables/models.csv", index_col="name")
     text = methods(report)
-    assert models.index.tolist() == ["outcome", "next_session", "growth", "dynamics", "dropout"]
+    assert models.index.tolist() == MODELS
     for name in ("next_session", "growth", "dropout"):
         one = models.loc[name]
         counts = (

@@ -70,6 +70,11 @@ class LatentRuptures:
         """Whether the data support ruptures."""
         return self.verdict == SUPPORTED
 
+    @property
+    def verdict_words(self) -> str:
+        """The verdict as a sentence."""
+        return VERDICTS[self.verdict]
+
     def events(
         self,
         *,
