@@ -224,7 +224,7 @@ class LatentRuptures:
             column[rated] = np.where(too_few, 0.0, wide)[mask]
             if name != "rupture_begins":  # it happens at one session and does not last
                 column = pd.Series(column).groupby(table[PATIENT].to_numpy(), sort=False).ffill().to_numpy()
-            table[name] = np.nan_to_num(column)
+            table[name] = np.clip(np.nan_to_num(column), 0.0, 1.0)  # sums of probabilities end within rounding of 1
         table["baseline"] = np.nan
         table.loc[rated, "baseline"] = (found.baseline_so_far if so_far else found.baseline)[mask]
         table.attrs = {

@@ -1,6 +1,7 @@
 """detect_latent: what it promises about tables, invariance, null data, false alarms and recovery of the truth."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,16 @@ def test_no_rupture_begins_before_the_patient_has_ratings_enough(study, fit, lea
 def test_min_ratings_must_be_a_whole_number(study, least):
     with pytest.raises(ValueError, match="min_ratings"):
         detect_latent(study.sessions, score="alliance", min_ratings=least)
+
+
+def test_states_are_probabilities_to_the_last_bit(fit):
+    """Sums of evidence may end a rounding above 1, and models refuse what is no probability."""
+    found = fit._posterior
+    over = replace(
+        found, ended_so_far=found.ended_so_far + 1.0 + 2e-16, past_so_far=found.past_so_far * 0 + 1.0 + 2e-16
+    )
+    states = replace(fit, _posterior=over).states("filtered")
+    assert states[["rupture_open", "repaired_to_baseline", "repaired_before", "unrepaired"]].max().max() == 1.0
 
 
 def test_no_ruptures_here():
