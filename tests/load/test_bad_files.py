@@ -161,7 +161,7 @@ BAD_FILES = [
         good=lambda t: list(t) == ["patient", "session", "wai"] and values(t) == [5, None],
     ),
     BadFile("row names of R without a name", "id sess wai\n1 1 1 5\n2 1 2 4\n", ("no column 'id'",)),
-    BadFile("column missing", "ID,sess,wai\n1,1,5\n", ("no column 'id'", "Known")),
+    BadFile("column missing", "ID,sess,wai\n1,1,5\n", ("no column 'id'", "Did you mean 'ID'?")),
     BadFile("column misspelt", "idd,sess,wai\n1,1,5\n", ("no column 'id'", "'idd'")),
     BadFile("header twice", "id,sess,wai,wai\n1,1,5,6\n", ("two columns named 'wai'", "columns 3 and 4")),
     BadFile("measure missing", "id,sess,way\n1,1,5\n1,2,5\n", ("no column 'wai'", "'way'")),
