@@ -178,11 +178,10 @@ def _cells(table: pd.DataFrame, problems: Problems, words: dict[str, str], none:
     empty = {word.casefold() for word in none}
     for name in (CODER, *WORDS):
         if name in table:
-            text = (
-                table[name].map(as_text, na_action="ignore").map(lambda word: words.get(word, word), na_action="ignore")
-            )
+            text = table[name].map(as_text, na_action="ignore")
+            text = text.map(lambda word: words.get(word, word), na_action="ignore").astype(object)
             if name in (TYPE, MARKER):
-                text = text.where(~text.str.casefold().isin(empty))
+                text = text.map(lambda word: np.nan if word.casefold() in empty else word, na_action="ignore")
             new[name] = text.astype(object)
     for name in (SESSION, CODER):
         bad = pd.isna(new[name]).to_numpy() & table[name].isna().to_numpy()

@@ -30,18 +30,19 @@ def _dynamics(run: Run, section: Section) -> None:
     sessions, events = run.sessions, prediction_events(run.study, run.sessions)
     if events is not None and options.get("inputs"):
         sessions = mark_ruptures(sessions, events, for_prediction=True)
+    named = "error" in options or options.get("alliance", run.score) != run.score or "measures" in options
+    if not named and run.error is not None:
+        options["error"] = {run.score: run.error}
     fit = fit_dynamics(sessions, **{"alliance": run.score, **options})
     symptom = str(options["symptom"])
     run.keep_model("dynamics", fit)
     terms = run.keep("dynamics_paths", _paths(fit))
     run.keep("dynamics_standardised", _named(fit.standardised()))
     response = run.keep("dynamics_response", fit.response())
-    section.paragraph(run.state(_sentence(run, fit, symptom)))
+    section.paragraph(run.state(_sentence(run, fit, symptom) + ("" if named else run.say_error())))
     settings = fit.settings
     words = f"Mean course {settings['means']}, random slopes: {'yes' if settings['trend'] == 'random' else 'no'}, "
-    section.paragraph(
-        f"{words}start {settings['start']}, measurement error {settings['error'] or 'none'}.", css="small"
-    )
+    section.paragraph(f"{words}start {settings['start']}.", css="small")
     caption = "Effects on the next session within patients, in points per point."
     run.show_table(section, "dynamics_paths", caption, labels=_LABELS, formats=TERM_FORMATS)
     if fit.diagnostics["notes"]:

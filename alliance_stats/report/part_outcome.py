@@ -154,7 +154,7 @@ def _named(effects: pd.DataFrame) -> pd.DataFrame:
 
 def _next_session(run: Run, section: Section, symptom: str) -> None:
     """The model with uncertain states leads; beside it the one with the marks of the rule and their attenuation."""
-    options = {"symptom": symptom, "alliance": run.score, **run.study.section("next_session")}
+    options = {"symptom": symptom, "alliance": run.score, "error": run.error, **run.study.section("next_session")}
     events, fit = prediction_events(run.study, run.sessions), None
     if run.trusted is not None:
         fit = fit_next_session(run.sessions, run.trusted, **options)
@@ -176,7 +176,10 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
         f"The {symptom!r} score of the next session was regressed on {predictors(main, words)}"
         f"{states_known(run, main.diagnostics['rule']) if found else ''} in {sample(run, 'next_session')} "
         f"({method(run, 'next_session', main)}). What went with the next session's {symptom!r} score: one point more "
-        f"of {words[within]}, {phrase(within)}" + "".join(f"; {one}" for one in found) + "."
+        f"of {words[within]}, {phrase(within)}"
+        + "".join(f"; {one}" for one in found)
+        + "."
+        + ("" if "error" in run.study.section("next_session") else run.say_error())
     )
     section.subheading("In the next session")
     section.paragraph(run.state(stated, *(beside_marks(run, "next_session", " points") if fit is not None else [])))

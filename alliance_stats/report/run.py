@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from alliance_stats.report.numbers import Format, number
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.pseudonyms import masked, names_of, seed_of, shows_ids
 from alliance_stats.report.spreadsheet import as_csv
+from alliance_stats.report.steps import implied_error
 from alliance_stats.report.study import StudyFile
 from alliance_stats.rupture.latent.result import LatentRuptures
 from alliance_stats.tables.attenuation import beside
@@ -88,6 +90,27 @@ class Run:
     def trusted(self) -> LatentRuptures | None:
         """The probabilities of ruptures, where the detector vouches for them."""
         return self.latent if self.latent is not None and self.latent.supported else None
+
+    @cached_property
+    def error(self) -> float | None:
+        """The error variance of the alliance score that its items imply, as the table ``measurement_error`` says."""
+        found = implied_error(self.study, self.sessions, self.score)
+        if found is not None:
+            self.keep("measurement_error", pd.DataFrame({"score": [self.score], "variance": [found]}))
+        return found
+
+    def say_error(self) -> str:
+        """How the measurement error of the alliance was allowed for."""
+        if self.error is None:
+            return (
+                f" {self.score!r} was taken as measured without error, which makes its effects too small: its items "
+                "are not known here."
+            )
+        variance = self.citer("measurement_error", "variance")(self.score, number)
+        return (
+            f" The measurement error of {self.score!r} was allowed for (variance {variance}, as the agreement of its "
+            "items implies; error that all items of a session share is not in it)."
+        )
 
     @property
     def seed(self) -> int:

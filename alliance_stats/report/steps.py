@@ -17,6 +17,7 @@ from alliance_stats.load.merging import merge_ratings
 from alliance_stats.load.patients import PER_PATIENT, join_patients
 from alliance_stats.load.reading import check_file, read_sessions
 from alliance_stats.load.redcap import read_redcap
+from alliance_stats.reliability.sessions import error_variance
 from alliance_stats.report.sections import in_section, study_rule
 from alliance_stats.report.study import StudyError, StudyFile
 from alliance_stats.rupture.describe.summarise import summarise_patients
@@ -74,6 +75,18 @@ def instrument_of(study: StudyFile, section: dict[str, Any]) -> str | Path:
     """The instrument that a ``[score]`` names: one of INSTRUMENTS, or a TOML file beside the study file."""
     name = str(section["instrument"])
     return study.path.parent / name if name.endswith(".toml") else name
+
+
+def implied_error(study: StudyFile, sessions: pd.DataFrame, score: str) -> float | None:
+    """The error variance of `score` that its items imply; None where ``[score]`` did not make it as a mean or sum."""
+    for section in study.tables("score"):
+        if section.get("into") == score:
+            try:
+                items, instrument = section["items"], instrument_of(study, section)
+                return error_variance(sessions, items, score=score, instrument=instrument)
+            except DataError:  # a score that is no linear function of all items, or too few sessions
+                return None
+    return None
 
 
 def study_endings(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame | None:
