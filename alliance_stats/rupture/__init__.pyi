@@ -1,5 +1,6 @@
 from alliance_stats.rupture.chance.calibrate import Calibration as Calibration
 from alliance_stats.rupture.chance.chance import ChanceLevel as ChanceLevel
+from alliance_stats.rupture.chance.published import prevalence_by_chance as prevalence_by_chance
 from alliance_stats.rupture.chance.repair import chance_of_repair as chance_of_repair
 from alliance_stats.rupture.describe.attendance import attendance_markers as attendance_markers
 from alliance_stats.rupture.describe.comparing import coder_agreement as coder_agreement

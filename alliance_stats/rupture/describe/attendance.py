@@ -31,6 +31,7 @@ def attendance_markers(
     *,
     seed: Seed,
     within: int = 1,
+    by: str | None = None,
     score: str | None = None,
     draws: int = 1000,
     level: float = 0.95,
@@ -54,16 +55,19 @@ def attendance_markers(
         For the bootstrap over patients.
     within : int
         How many sessions before the onset are looked at.
+    by : str, optional
+        Column of `sessions` that says who or what was the reason (``patient``, ``therapist``, illness, ...) where a
+        session was late, cancelled or missed: one more signal for each, such as ``cancelled by patient``.
     score : str, optional
         What the events were detected on, where they do not tell.
 
     Returns
     -------
     DataFrame
-        One row per signal (``late``, ``cancelled``, ``no-show``, and ``any``): ``signal``, ``n_after`` (sessions at
-        risk after it), ``onsets_after``, ``rate_after``, ``n_otherwise`` (after attended sessions alone),
-        ``onsets_otherwise``, ``rate_otherwise``, ``risk_ratio`` with ``ci_low``, ``ci_high`` (bootstrap over
-        patients).
+        One row per signal (``late``, ``cancelled``, ``no-show``, each ``by`` its reasons, and ``any``): ``signal``,
+        ``n_after`` (sessions at risk after it), ``onsets_after``, ``rate_after``, ``n_otherwise`` (after attended
+        sessions alone), ``onsets_otherwise``, ``rate_otherwise``, ``risk_ratio`` with ``ci_low``, ``ci_high``
+        (bootstrap over patients).
 
     Notes
     -----
@@ -89,6 +93,16 @@ def attendance_markers(
         for name in ATTENDANCES:
             seen[name] |= (row >= 0) & (attendance[row] == name)
     signals = {name: seen[name] for name in ATTENDANCES if name != ATTENDED}
+    if by is not None:
+        require_columns(sessions, [by], table_name="sessions")
+        reason = table[by].to_numpy(dtype=object)
+        for name in list(signals):
+            for why in sorted({str(one) for one in reason[attendance == name] if one is not None and one == one}):
+                named = np.zeros(len(risk), dtype=bool)
+                for back in range(1, within + 1):
+                    row = rows_at(row_who, table[SESSION].to_numpy(), who, when - back)
+                    named |= (row >= 0) & (attendance[row] == name) & (reason[row].astype(str) == why)
+                signals[f"{name} by {why}"] = named
     signals["any"] = np.logical_or.reduce(list(signals.values()))
     calm = seen[ATTENDED] & ~signals["any"]
     rng = generator(seed)

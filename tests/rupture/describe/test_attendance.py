@@ -63,3 +63,26 @@ def test_attendance_that_announces_ruptures_is_found():
     assert row["ci_low"] < 1 < row["ci_high"]
     with pytest.raises(DataError, match="attendance"):
         attendance_markers(sessions.drop(columns="attendance"), events, seed=1)
+
+
+def test_signals_by_who_missed_the_session():
+    """Only cancellations by the patient announce ruptures."""
+    rng = np.random.default_rng(4)
+    rows, onsets = [], []
+    for patient in range(150):
+        for session in range(1, 11):
+            cancelled = session % 3 == 2 and rng.random() < 0.8
+            who = rng.choice(["patient", "therapist"]) if cancelled else None
+            rows.append(
+                (patient, session, 5.0 if not cancelled else np.nan, "cancelled" if cancelled else "attended", who)
+            )
+            if who == "patient" and rng.random() < 0.6 and session < 10:
+                onsets.append((patient, session + 1))
+    sessions = pd.DataFrame(rows, columns=["patient", "session", "alliance", "attendance", "missed_by"])
+    events = pd.DataFrame(onsets, columns=["patient", "onset"]).drop_duplicates("patient")
+    events = events.assign(event=1, repaired_at=events["onset"] + 1, status="repaired", rule="coded", score="alliance")
+    table = attendance_markers(sessions, events, seed=1, by="missed_by", draws=50).set_index("signal")
+    both, own, other = (table.loc[f"cancelled{who}"] for who in ("", " by patient", " by therapist"))
+    assert own["n_after"] + other["n_after"] == both["n_after"]
+    assert own["rate_after"] > 0.4
+    assert other["onsets_after"] == 0
