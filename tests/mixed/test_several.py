@@ -10,7 +10,7 @@ import pytest
 from alliance_stats.mixed.answers.kenward_roger import kenward_roger
 from alliance_stats.mixed.answers.r_squared import icc
 from alliance_stats.mixed.answers.robust import cluster_robust
-from alliance_stats.mixed.engine import sparse
+from alliance_stats.mixed.engine import crossed, sparse
 from alliance_stats.mixed.fit import fit_mixed
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "mixed"
@@ -66,6 +66,8 @@ def test_sparse_elimination_gives_what_whole_inverses_give(monkeypatch, name, co
     options = {"correlation": correlation, "time": "session"} if correlation else {}
     whole = fit_mixed(MODELS[name]["formula"], DATA, **options)
     monkeypatch.setattr(sparse, "SMALL", 0)
+    monkeypatch.setattr(sparse, "TINY", 0)
+    monkeypatch.setattr(crossed, "TINY", 0)
     monkeypatch.setattr(sparse, "CROWDED", 2.0)
     fit = fit_mixed(MODELS[name]["formula"], DATA, **options)
     assert fit.model.spec.pattern.fronts is not None
@@ -77,7 +79,8 @@ def test_sparse_elimination_gives_what_whole_inverses_give(monkeypatch, name, co
         pd.testing.assert_frame_equal(found, expected, rtol=1e-6)
 
 
-def test_the_inverse_at_the_places_of_a_sparse_matrix():
+def test_the_inverse_at_the_places_of_a_sparse_matrix(monkeypatch):
+    monkeypatch.setattr(sparse, "TINY", 0)
     random = np.random.default_rng(3)
     n = 60
     one, other = random.integers(0, n, (2, 90))

@@ -26,7 +26,7 @@ from scipy import sparse
 
 from alliance_stats.mixed.design.grouping import Grouping
 from alliance_stats.mixed.engine.small import apply
-from alliance_stats.mixed.engine.sparse import Elimination, Pattern, Sparse
+from alliance_stats.mixed.engine.sparse import TINY, Elimination, Pattern, Sparse, as_array
 from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 _FLOOR = 1e-11
@@ -141,6 +141,10 @@ class CrossedSpec:
             columns.append(to)
             values.append(np.full(len(at), matrix[p, q]))
         at, to = np.concatenate(rows), np.concatenate(columns)
+        if self.size <= TINY:
+            out = np.zeros((self.size, self.size))
+            out[at, to] = np.concatenate(values)
+            return out
         return sparse.csr_array((np.concatenate(values), (at, to)), shape=(self.size, self.size))
 
     def level_at(self, gram: FloatArray, w: FloatArray, cov: FloatArray) -> Crossed:
@@ -162,9 +166,9 @@ class CrossedSpec:
         own = np.zeros(
             (len(cov), len(cov), self.levels)
         )  # the blocks of single levels, where D - D M^-1 D would cancel
-        seen_t = seen.T.tocsr()
+        seen_t = seen.T if self.size <= TINY else seen.T.tocsr()
         for u, v, at, to in self.level_blocks:
-            own[u, v, self.level[at]] = sign[u] * np.asarray(inverse[at].multiply(seen_t[to]).sum(axis=1)).ravel()
+            own[u, v, self.level[at]] = sign[u] * np.asarray((inverse[at] * seen_t[to]).sum(axis=1)).ravel()
         own = np.einsum("ub,uvj->bvj", back, own)
         own = (own + own.transpose(1, 0, 2)) / 2
         for u, v, at, to in self.level_blocks:
@@ -302,7 +306,7 @@ class Crossed:
                 kept = rows[at[v, others[rows]] >= 0]
                 if len(kept):
                     effects = np.unique(at[v, others[kept]])
-                    solved = self.solve(self.s[:, effects].toarray())
+                    solved = self.solve(as_array(self.s[:, effects]))
                     column = np.searchsorted(effects, at[v, others[kept]])
                     for u in range(r):
                         there = at[u, levels[kept]] >= 0

@@ -24,9 +24,9 @@ from scipy.sparse.linalg import splu
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
 Sparse = Any
-"""A scipy sparse matrix; its stubs know more kinds than are used here."""
-SMALL = 400
-"""Rows up to which a matrix is inverted whole."""
+"""A scipy sparse matrix, or an array where it is tiny."""
+TINY, SMALL = 150, 400
+"""Rows up to which a matrix is stored whole, and up to which it is inverted whole."""
 CROWDED = 0.3
 """Share of the entries of a factor from which the matrix is inverted whole."""
 
@@ -59,11 +59,17 @@ class Pattern:
         return np.searchsorted(self._key, row.astype(np.int64) * self.size + column)
 
     def matrix(self, values: FloatArray) -> Sparse:
-        """The matrix with `values` at the places."""
+        """The matrix with `values` at the places; an array where it is tiny."""
+        if self.size <= TINY:
+            out = np.zeros((self.size, self.size))
+            out[self.row, self.column] = values
+            return out
         return sparse.csr_array((values, self.column, self._pointers), shape=(self.size, self.size))
 
     def at(self, matrix: Sparse) -> FloatArray:
         """The values of a sparse matrix at the places; it has entries at no others."""
+        if isinstance(matrix, np.ndarray):
+            return np.asarray(matrix[self.row, self.column])
         matrix = sparse.csr_array(matrix)
         matrix.sort_indices()
         if matrix.nnz == len(self.row):
@@ -189,7 +195,7 @@ class Elimination:
         values[pattern.find(np.arange(pattern.size), np.arange(pattern.size))] += sign
         matrix, fronts = pattern.matrix(values), pattern.fronts
         if fronts is None:
-            whole, log_det = _whole_inverse(matrix.toarray(), positive=bool((sign > 0).all()))
+            whole, log_det = _whole_inverse(as_array(matrix), positive=bool((sign > 0).all()))
             inverse = pattern.matrix(whole[pattern.row, pattern.column])
             return Elimination(inverse, log_det, lambda columns: np.asarray(whole @ columns))
         order = fronts.order
@@ -209,6 +215,11 @@ class Elimination:
             return out
 
         return Elimination(pattern.matrix(found[fronts.entry]), float(np.log(np.abs(pivots)).sum()), solve)
+
+
+def as_array(matrix: Sparse) -> FloatArray:
+    """A matrix of either kind as an array."""
+    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
 
 
 def _factor(matrix: Sparse, order: Literal["NATURAL", "MMD_AT_PLUS_A"]) -> Any:
