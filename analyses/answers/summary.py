@@ -1,0 +1,71 @@
+"""From single answers to the answer table: bias, coverage, false alarms, and whether the answer holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+BIAS, COVERAGE, SIZE = 0.10, (0.92, 0.98), 0.05
+HOLDS, UNKNOWN, MISSES = "holds", "says it cannot be known", "misses"
+
+
+def answer_table(answers: pd.DataFrame) -> pd.DataFrame:
+    """One row per world, question and way of answering.
+
+    Parameters
+    ----------
+    answers : DataFrame
+        Rows of :func:`answers.questions.ask` for every world, version and seed.
+
+    Returns
+    -------
+    DataFrame
+        ``world, question, way, n`` studies with something to find; ``silent``, the share of them in which the package
+        says that it cannot know. Over the others: ``truth`` and ``estimate`` (means), ``bias`` relative to the truth
+        with ``bias_se`` (Monte Carlo), ``coverage`` of 95 % intervals. ``false_alarms`` (p < .05) and ``n_null`` in
+        studies with nothing to find, silent ones counted. ``judgement``: ``holds`` where the bias is at most
+        10 %, the coverage .92 to .98 and the false alarms 5 %, each give or take two Monte Carlo errors; ``says it
+        cannot be known`` where more than half of the studies with something to find say so.
+    """
+    rows = []
+    for (world, question, way), part in answers.groupby(["world", "question", "way"], sort=False):
+        there = part["truth"].ne(0) & ~((question == "ruptures beyond chance") & part["version"].eq("nothing"))
+        found, null = part[there], part[~there]
+        rows.append({"world": world, "question": question, "way": way} | _cell(found) | _alarms(null))
+    table = pd.DataFrame(rows)
+    return table.assign(judgement=[_judge(row) for _, row in table.iterrows()])
+
+
+def _cell(found: pd.DataFrame) -> dict[str, float]:
+    told = found[found["said"].eq("") & found["estimate"].notna()]
+    error = (told["estimate"] - told["truth"]) / told["truth"].abs()
+    covered = told["ci_low"].le(told["truth"]) & told["ci_high"].ge(told["truth"])
+    known = told["ci_low"].notna()
+    return {
+        "n": len(found),
+        "silent": 1 - len(told) / len(found) if len(found) else np.nan,
+        "truth": told["truth"].mean(),
+        "estimate": told["estimate"].mean(),
+        "bias": error.mean(),
+        "bias_se": error.std() / np.sqrt(len(error)) if len(error) > 1 else np.nan,
+        "coverage": covered[known].mean() if known.any() else np.nan,
+    }
+
+
+def _alarms(null: pd.DataFrame) -> dict[str, float]:
+    if null["p_value"].isna().all() and null["said"].eq("").all():
+        return {"false_alarms": np.nan, "n_null": len(null)}
+    return {"false_alarms": float((null["p_value"] < SIZE).mean()), "n_null": len(null)}
+
+
+def _judge(row: pd.Series) -> str:
+    if row["silent"] > 0.5:
+        return UNKNOWN
+    n = row["n"] * (1 - row["silent"])
+    fine = [abs(row["bias"]) <= BIAS + 2 * row["bias_se"]]
+    if not np.isnan(row["coverage"]):
+        slack = 2 * np.sqrt(0.05 * 0.95 / n)
+        fine.append(COVERAGE[0] - slack <= row["coverage"])
+    if not np.isnan(row["false_alarms"]):
+        fine.append(row["false_alarms"] <= SIZE + 2 * np.sqrt(SIZE * (1 - SIZE) / row["n_null"]))
+    return HOLDS if all(fine) else MISSES
