@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from answers.summary import HOLDS, MISSES, UNKNOWN
+from answers.summary import HOLDS, MISSES, UNKNOWN, UNSETTLED
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
-COLOURS = {HOLDS: "#009E73", UNKNOWN: "#CCCCCC", MISSES: "#D55E00"}
+COLOURS = {HOLDS: "#009E73", UNKNOWN: "#BBBBBB", UNSETTLED: "#F6F6F6", MISSES: "#D55E00"}
 WAYS = ("report", "practice")
 
 
@@ -35,9 +35,10 @@ def plot_answers(table: pd.DataFrame) -> Axes:
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     handles = [Patch(facecolor=colour, alpha=0.55, label=name) for name, colour in COLOURS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     ax.set_xlabel(
-        "In each cell: the report (left) and the field's practice (right); bias in % of the truth, coverage below"
+        "In each cell: the report (left) and the field's practice (right); bias in % of the truth, coverage below; "
+        f"{table['n'].min()} to {table['n'].max()} studies"
     )
     return ax
 

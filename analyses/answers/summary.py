@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-BIAS, COVERAGE, SIZE = 0.10, (0.92, 0.98), 0.05
-HOLDS, UNKNOWN, MISSES = "holds", "says it cannot be known", "misses"
+from alliance_stats.tables.terms import t_quantile
+
+BIAS, COVERAGE, SIZE = 0.10, 0.92, 0.05
+UNSETTLED_FROM = 0.25
+"""Half-width of the Monte Carlo interval of the relative bias from which a cell is not judged."""
+HOLDS, UNKNOWN, MISSES, UNSETTLED = "holds", "says it cannot be known", "misses", "too few studies to tell"
 
 
 def answer_table(answers: pd.DataFrame) -> pd.DataFrame:
@@ -24,8 +28,10 @@ def answer_table(answers: pd.DataFrame) -> pd.DataFrame:
         says that it cannot know. Over the others: ``truth`` and ``estimate`` (means), ``bias`` relative to the truth
         with ``bias_se`` (Monte Carlo), ``coverage`` of 95 % intervals. ``false_alarms`` (p < .05) and ``n_null`` in
         studies with nothing to find, silent ones counted. ``judgement``: ``holds`` where the bias is at most
-        10 %, the coverage .92 to .98 and the false alarms 5 %, each give or take two Monte Carlo errors; ``says it
-        cannot be known`` where more than half of the studies with something to find say so.
+        10 %, the coverage at least .92 and the false alarms at most 5 %, each give or take its Monte Carlo error;
+        ``misses`` where one of them is not; ``too few studies to tell`` where none is shown to fail, but the bias is
+        known to no better than a quarter of the truth; ``says it cannot be known`` where more than half of the studies
+        with something to find say so.
     """
     rows = []
     for (world, question, way), part in answers.groupby(["world", "question", "way"], sort=False):
@@ -62,10 +68,13 @@ def _judge(row: pd.Series) -> str:
     if row["silent"] > 0.5:
         return UNKNOWN
     n = row["n"] * (1 - row["silent"])
-    fine = [abs(row["bias"]) <= BIAS + 2 * row["bias_se"]]
+    half_width = float(t_quantile(0.95, n - 1)) * row["bias_se"] if n > 1 else np.inf
+    fine = [abs(row["bias"]) <= BIAS + half_width]
     if not np.isnan(row["coverage"]):
         slack = 2 * np.sqrt(0.05 * 0.95 / n)
-        fine.append(COVERAGE[0] - slack <= row["coverage"])
+        fine.append(COVERAGE - slack <= row["coverage"])
     if not np.isnan(row["false_alarms"]):
         fine.append(row["false_alarms"] <= SIZE + 2 * np.sqrt(SIZE * (1 - SIZE) / row["n_null"]))
-    return HOLDS if all(fine) else MISSES
+    if not all(fine):
+        return MISSES
+    return HOLDS if half_width <= UNSETTLED_FROM else UNSETTLED

@@ -18,7 +18,14 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize(
     "name",
-    ["10_data", "20_ruptures", "30_outcome", "35_dropout", pytest.param("60_multiverse", marks=pytest.mark.slow)],
+    [
+        "10_data",
+        "20_ruptures",
+        "30_outcome",
+        "35_dropout",
+        "70_answers",
+        pytest.param("60_multiverse", marks=pytest.mark.slow),
+    ],
 )
 def test_the_script_writes_the_committed_figures(name, tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.pyplot.subplots", quiet_subplots)
