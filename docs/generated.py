@@ -54,6 +54,7 @@ FUNCTIONS = {
     "reliability": (als.reliability.item_reliability,),
     "endings": (als.read_endings,),
     "detect": (als.detect_ruptures,),
+    "latent": (als.detect_latent,),
     "chance": (als.chance_level,),
     "outcome": (als.fit_outcome,),
     "next_session": (als.fit_next_session,),
