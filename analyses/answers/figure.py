@@ -8,6 +8,8 @@ from answers.summary import HOLDS, MISSES, UNKNOWN, UNSETTLED
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
+from alliance_stats.figures.style import axes_to_draw_on
+
 COLOURS = {HOLDS: "#009E73", UNKNOWN: "#BBBBBB", UNSETTLED: "#F6F6F6", MISSES: "#D55E00"}
 WAYS = ("report", "practice")
 
@@ -17,29 +19,26 @@ def plot_answers(table: pd.DataFrame) -> Axes:
 
     Each half shows the bias in per cent of the truth and below it the coverage of the 95 % interval.
     """
-    import matplotlib.pyplot as plt
-
     worlds, questions = table["world"].unique(), table["question"].unique()
-    with plt.rc_context({"font.size": 8}):
-        figure, ax = plt.subplots(figsize=(10.5, 0.42 * len(worlds) + 1.6), layout="constrained")
+    with axes_to_draw_on(None, size=(10.5, 0.42 * len(worlds) + 1.6)) as ax:
         for row in table[table["way"].isin(WAYS)].to_dict("records"):
             x = int(np.flatnonzero(questions == row["question"])[0]) + 0.48 * WAYS.index(row["way"]) + 0.02
             y = int(np.flatnonzero(worlds == row["world"])[0])
             colour = COLOURS[row["judgement"]]
             ax.add_patch(Rectangle((x, y + 0.05), 0.46, 0.9, facecolor=colour, alpha=0.55, edgecolor="none"))
             ax.text(x + 0.23, y + 0.5, _words(row), ha="center", va="center", fontsize=6.5)
-    ax.set(xlim=(0, len(questions)), ylim=(len(worlds), 0))
-    ax.set_xticks(np.arange(len(questions)) + 0.5, [question.replace(" to ", "\nto ") for question in questions])
-    ax.set_yticks(np.arange(len(worlds)) + 0.5, worlds)
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    handles = [Patch(facecolor=colour, alpha=0.55, label=name) for name, colour in COLOURS.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-    ax.set_xlabel(
-        "In each cell: the report (left) and the field's practice (right); bias in % of the truth, coverage below; "
-        f"{table['n'].min()} to {table['n'].max()} studies"
-    )
+        ax.set(xlim=(0, len(questions)), ylim=(len(worlds), 0))
+        ax.set_xticks(np.arange(len(questions)) + 0.5, [question.replace(" to ", "\nto ") for question in questions])
+        ax.set_yticks(np.arange(len(worlds)) + 0.5, worlds)
+        ax.xaxis.tick_top()
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        handles = [Patch(facecolor=colour, alpha=0.55, label=name) for name, colour in COLOURS.items()]
+        ax.figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+        ax.set_xlabel(
+            "In each cell: the report (left) and the field's practice (right); bias in % of the truth, coverage below; "
+            f"{table['n'].min()} to {table['n'].max()} studies"
+        )
     return ax
 
 
