@@ -20,6 +20,7 @@ from alliance_stats.tables.schema import (
     require_columns,
     require_whole,
 )
+from alliance_stats.tables.states import event_arrays
 
 REPAIR, RUPTURE = "repaired", "rupture"
 """The endings of these intervals: a rupture was repaired; a rupture began."""
@@ -83,14 +84,8 @@ def repair_intervals(
     require_columns(events, [PATIENT, "event", "onset", "repaired_at"], table_name="events")
     last, how = _last_sessions(table, endings)
     own = events.reset_index(drop=True)
-    unknown = ~own[PATIENT].isin(last.index)
-    if unknown.any():
-        first = own.loc[unknown, PATIENT].iloc[0]
-        raise DataError(
-            "events names a patient that sessions does not have.", remedy="Use the same ids.", patient=first
-        )
-    onset = own["onset"].to_numpy(np.int64)
-    repaired_at = own["repaired_at"].to_numpy(np.float64, na_value=np.nan)
+    _, onset, repaired_at = event_arrays(own, last.index)
+    onset = onset.astype(np.int64)
     stop = np.where(np.isnan(repaired_at), last.reindex(own[PATIENT]).to_numpy(), repaired_at).astype(np.int64)
     length = np.maximum(stop - onset + 1, 1)
     row = np.repeat(np.arange(len(own)), length)

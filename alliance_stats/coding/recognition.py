@@ -20,6 +20,7 @@ from alliance_stats.tables.schema import (
     require_columns,
     require_whole,
 )
+from alliance_stats.tables.states import event_arrays
 
 NOTICED = ("neither", "patient", "therapist", "both")
 
@@ -61,14 +62,8 @@ def noticed(
     require_columns(events, [PATIENT, "onset", "repaired_at"], table_name="events")
     table = _reports(sessions, patient, therapist)
     owner, patients = pd.factorize(table[PATIENT])
-    whose = pd.Index(patients).get_indexer(pd.Index(events[PATIENT]))
-    if (whose < 0).any():
-        first = events[PATIENT].iloc[int(np.flatnonzero(whose < 0)[0])]
-        raise DataError(
-            "events names a patient that sessions does not have.", remedy="Use the same ids.", patient=first
-        )
-    onset = events["onset"].to_numpy(np.int64)
-    end = events["repaired_at"].to_numpy(np.float64, na_value=np.inf)
+    whose, onset, repaired_at = event_arrays(events, pd.Index(patients))
+    onset, end = onset.astype(np.int64), np.where(np.isnan(repaired_at), np.inf, repaired_at)
     seen = {name: _said(table, owner, column, whose, onset, end, within)
             for name, column in (("patient", patient), ("therapist", therapist))}  # fmt: skip
     code = seen["patient"] + 2 * seen["therapist"]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.coding.sessions import code_sessions
+from alliance_stats.tables.bootstrap import percentiles, resampled
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns, require_whole
 from alliance_stats.tables.shares import check_level
 
@@ -93,15 +94,14 @@ def coder_reliability(
         measure = _measure(rated, name, absent)
         if measure is None:
             continue
-        weights = rng.multinomial(measure.n_patients, np.full(measure.n_patients, 1 / measure.n_patients), size=draws)
+        weights = resampled(rng, measure.n_patients, draws)
         counts = {"n_sessions": len(measure.values), "n_coders": measure.values.shape[1]}
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw without variation has no coefficient
             coefficients = _coefficients(measure, weights, target)
         for coefficient, (estimate, boot) in coefficients.items():
-            known = boot[np.isfinite(boot)]
-            low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (np.nan, np.nan)
+            low, high = percentiles(np.where(np.isfinite(boot), boot, np.nan), level)
             row = {"measure": name, "coefficient": coefficient, "estimate": float(estimate)}
-            rows.append(row | {"ci_low": float(low), "ci_high": float(high)} | counts)
+            rows.append(row | {"ci_low": low, "ci_high": high} | counts)
     if not rows:
         raise DataError(
             "Fewer than two sessions were coded by two coders, or no measure varies.",
@@ -146,7 +146,7 @@ def coder_drift(
         own = both.loc[number * parts // n == part]
         found = _measure(own, measure, absent)
         at = np.nan if found is None else float(_alpha(found, np.ones((1, found.n_patients)))[0])
-        same = np.nan if found is None else float(_pairs_alike(found, np.ones((1, found.n_patients)))[0])
+        same = np.nan if found is None else float(_agreement(found, np.ones((1, found.n_patients)))[0])
         means = {f"mean_{coder}": _level(of, measure) for coder, of in own.groupby("coder")}
         rows.append(
             {"part": part + 1, "first": own[order].iloc[0], "last": own[order].iloc[-1]}
@@ -188,9 +188,9 @@ def _measure(rated: pd.DataFrame, name: str, absent: float) -> Measure | None:
 
 def _coefficients(measure: Measure, weights: Any, target: float) -> dict[str, tuple[float, Any]]:
     one = np.ones((1, measure.n_patients))
-    kinds: dict[str, Any] = {"agreement": _pairs_alike, "kappa": _kappa, "alpha": _alpha}
+    kinds: dict[str, Any] = {"agreement": _agreement, "kappa": _kappa, "alpha": _alpha}
     if not measure.is_number:
-        kinds = {"agreement": _pairs_alike, "kappa": _kappa, "AC1": _ac1, "alpha": _alpha}
+        kinds = {"agreement": _agreement, "kappa": _kappa, "AC1": _ac1, "alpha": _alpha}
     found = {name: (how(measure, one)[0], how(measure, weights)) for name, how in kinds.items()}
     if measure.is_number and (~np.isnan(measure.values).any(axis=1)).sum() > 1:
         found["ICC(2,1)"] = (_icc(measure, one)[0], _icc(measure, weights))
@@ -224,11 +224,11 @@ def _counts(measure: Measure) -> Any:
     return (measure.values[:, :, None] == levels).sum(axis=1).astype(np.float64)
 
 
-def _pairs_alike(measure: Measure, weights: Any) -> Any:
+def _agreement(measure: Measure, weights: Any) -> Any:
     counts = _counts(measure)
     m = counts.sum(axis=1)
-    alike = (counts * (counts - 1)).sum(axis=1) / (m * (m - 1))
-    return weights @ _by_patient(measure, alike) / (weights @ _by_patient(measure, np.ones(len(m))))
+    agreed = (counts * (counts - 1)).sum(axis=1) / (m * (m - 1))
+    return weights @ _by_patient(measure, agreed) / (weights @ _by_patient(measure, np.ones(len(m))))
 
 
 def _ac1(measure: Measure, weights: Any) -> Any:
@@ -236,7 +236,7 @@ def _ac1(measure: Measure, weights: Any) -> Any:
     n = weights @ _by_patient(measure, np.ones(len(counts)))
     share = weights @ _by_patient(measure, counts / counts.sum(axis=1, keepdims=True)) / n[:, None]
     by_chance = (share * (1 - share)).sum(axis=1) / (counts.shape[1] - 1)
-    return (_pairs_alike(measure, weights) - by_chance) / (1 - by_chance)
+    return (_agreement(measure, weights) - by_chance) / (1 - by_chance)
 
 
 def _alpha(measure: Measure, weights: Any) -> Any:

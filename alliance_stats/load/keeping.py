@@ -50,7 +50,7 @@ def keep(
     at_least, at_most : float or date, optional
         Limits of a column of numbers or dates, themselves kept.
     min_sessions : int, optional
-        Only patients with at least so many rows; with `column`, with so many values in it. All their rows are kept.
+        Only patients with at least this many rows; with `column`, with this many values in it. All their rows are kept.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def _between(sessions: pd.DataFrame, column: str, low: Limit | None, high: Limit
 
 
 def _often_enough(sessions: pd.DataFrame, column: str | None, least: int) -> BoolArray:
-    """Rows of the patients with at least so many rows, or values in `column`."""
+    """Rows of the patients with at least `least` rows, or values in `column`."""
     require_whole(least, name="min_sessions", low=1)
     require_columns(sessions, [column] if column is not None else [], table_name="sessions")
     there = pd.Series(True, index=sessions.index) if column is None else sessions[column].notna()

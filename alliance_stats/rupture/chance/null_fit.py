@@ -168,7 +168,7 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     guess = np.clip(guess, LOW, HIGH)
 
     def settle(guess: FloatArray) -> tuple[float, FloatArray, FloatArray, Matching]:
-        """Search and weigh anew until the weights hold."""
+        """Search, weigh again, and repeat until the weights no longer change."""
         jacobian: FloatArray | None = None
         for _ in range(ROUNDS):
             part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)

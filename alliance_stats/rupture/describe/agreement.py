@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.describe.bootstrap import percentiles, ratio, resampled
 from alliance_stats.rupture.describe.matching import expected_pairs, match_within
 from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
+from alliance_stats.tables.bootstrap import percentiles, ratio, resampled
 
 COLUMNS = ("quantity", "estimate", "expected", "ci_low", "ci_high", "p_value", "count", "of")
 

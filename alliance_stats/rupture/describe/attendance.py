@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.describe.bootstrap import percentiles, ratio, resampled
 from alliance_stats.rupture.describe.describe import at_risk, place_events
+from alliance_stats.tables.arrays import BoolArray
+from alliance_stats.tables.bootstrap import percentiles, ratio, resampled
 from alliance_stats.tables.panel import rows_at
 from alliance_stats.tables.schema import (
     ATTENDANCE,
@@ -87,22 +88,22 @@ def attendance_markers(
     onset = np.isin(risk, placed.onset)
     row_who = np.repeat(np.arange(n), placed.roll.n_rows)
     attendance = table[ATTENDANCE].to_numpy(dtype=object)
-    seen = {name: np.zeros(len(risk), dtype=bool) for name in ATTENDANCES}
-    for back in range(1, within + 1):
-        row = rows_at(row_who, table[SESSION].to_numpy(), who, when - back)
-        for name in ATTENDANCES:
-            seen[name] |= (row >= 0) & (attendance[row] == name)
+    numbers = table[SESSION].to_numpy()
+    before = [rows_at(row_who, numbers, who, when - back) for back in range(1, within + 1)]
+
+    def any_before(holds: BoolArray) -> BoolArray:
+        """Whether a row for which `holds` lies in the sessions before, for each rating at risk."""
+        found: BoolArray = np.logical_or.reduce([(row >= 0) & holds[row] for row in before])
+        return found
+
+    seen = {name: any_before(attendance == name) for name in ATTENDANCES}
     signals = {name: seen[name] for name in ATTENDANCES if name != ATTENDED}
     if by is not None:
         require_columns(sessions, [by], table_name="sessions")
         reason = table[by].to_numpy(dtype=object)
         for name in list(signals):
             for why in sorted({str(one) for one in reason[attendance == name] if one is not None and one == one}):
-                named = np.zeros(len(risk), dtype=bool)
-                for back in range(1, within + 1):
-                    row = rows_at(row_who, table[SESSION].to_numpy(), who, when - back)
-                    named |= (row >= 0) & (attendance[row] == name) & (reason[row].astype(str) == why)
-                signals[f"{name} by {why}"] = named
+                signals[f"{name} by {why}"] = any_before((attendance == name) & (reason.astype(str) == why))
     signals["any"] = np.logical_or.reduce(list(signals.values()))
     calm = seen[ATTENDED] & ~signals["any"]
     rng = generator(seed)

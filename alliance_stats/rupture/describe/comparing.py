@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.rupture.describe.agreement import Agreement, Marks, Quantity
-from alliance_stats.rupture.describe.bootstrap import ratio
 from alliance_stats.rupture.describe.describe import place_events
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.follow import follow
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import read_series
+from alliance_stats.tables.bootstrap import ratio
 from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,

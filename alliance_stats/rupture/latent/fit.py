@@ -47,7 +47,7 @@ STAGES = 4
 """Steps that `estimate` tells the progress bar."""
 MOST_ITERATIONS = 120
 RATE_ONSETS, RATE_ONSET, RATE_REPAIRS, RATE_REPAIR = 1.0, 0.05, 2.0, 0.4
-"""What the rates are drawn towards: as if so many more onsets and repairs had been seen, at these rates."""
+"""What the rates are drawn towards: as if this many more onsets and repairs had been seen, at these rates."""
 RATES = ("onset_rate", "repair_rate")
 RUPTURES = (*RATES, "depth", "depth_cv")
 

@@ -55,7 +55,7 @@ class LatentParameters:
     within_sd : float
         Typical within-patient SD in points, ruptures and trends apart.
     within_sd_df : float
-        How alike patients are in that SD: degrees of freedom of their inverse-gamma distribution (large = alike).
+        How similar patients are in that SD: degrees of freedom of their inverse-gamma distribution (large: similar).
     level, level_sd : float
         Mean over patients at session `centre`, and SD between patients.
     trend, trend_sd : float
