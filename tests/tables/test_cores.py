@@ -51,8 +51,9 @@ def test_an_error_of_a_piece_comes_through():
 def test_an_interrupt_leaves_nothing_running():
     code = textwrap.dedent(
         """
-        import os, sys, time
+        import os, signal, sys, time
         from alliance_stats.tables.cores import run_pieces
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background starts without it
         def work(piece):
             os.write(1, f"{os.getpid()}\\n".encode())  # at once: two workers share the pipe
             time.sleep(60)
