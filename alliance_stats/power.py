@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.simulate.simulated import simulate_study
 from alliance_stats.simulate.study import Study
-from alliance_stats.tables.progress import advance, bar
+from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.schema import THERAPIST, DataError, Seed, generator, require_choice
 from alliance_stats.tables.shares import wilson
 
@@ -34,6 +36,7 @@ def simulate_power(
     rule: str | Rule | None = "previous_2pooled",
     n_studies: int = 200,
     alpha: float = 0.05,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Simulate many studies, analyse each, and count how often a term is significant.
@@ -58,6 +61,8 @@ def simulate_power(
         Studies per cell.
     alpha : float
         Level of the two-sided test.
+    n_jobs : int, optional
+        Studies analysed side by side: 2, or -1 for all cores. The result is the same for any number.
     progress : bool
         Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
@@ -88,21 +93,22 @@ def simulate_power(
     seeds = generator(seed).integers(0, 2**63, n_studies)
     names, values = list(vary or {}), list((vary or {}).values())
     cells = [dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)]
+    worlds = [{**(world or {}), **cell} for cell in cells]
+    pieces = [(each, int(one)) for each in worlds for one in seeds]
+    with bar("Simulating studies", len(pieces), show=progress):
+        found = run_pieces(partial(_one_study, analyse, term, rule), pieces, n_jobs=n_jobs)
     rows = []
-    with bar("Simulating studies", len(cells) * n_studies, show=progress):
-        for cell in cells:
-            found = []
-            for each in seeds:
-                found.append(_one_study(analyse, term, rule, {**(world or {}), **cell}, int(each)))
-                advance()
-            rows.append({**cell, **_counted([row for row in found if row is not None], n_studies, alpha)})
+    for place, cell in enumerate(cells):
+        own = found[place * n_studies : (place + 1) * n_studies]
+        rows.append({**cell, **_counted([row for row in own if row is not None], n_studies, alpha)})
     return pd.DataFrame(rows)
 
 
 def _one_study(
-    analyse: Analysis, term: str, rule: str | Rule | None, world: Mapping[str, Any], seed: int
+    analyse: Analysis, term: str, rule: str | Rule | None, piece: tuple[Mapping[str, Any], int]
 ) -> tuple[float, float, float] | None:
     """Estimate, standard error and p value of the term in one simulated study; None where it cannot be analysed."""
+    world, seed = piece
     study = simulate_study(seed=seed, **world)
     events = study.events if rule is None else detect_ruptures(study.sessions, score="alliance", rule=rule)
     try:

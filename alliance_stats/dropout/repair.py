@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,8 @@ from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.progress import tracked
+from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
 from alliance_stats.tables.states import STATES
 
@@ -51,6 +53,7 @@ def repair_effect(
     draws: int = 500,
     seed: Seed = 0,
     level: float = 0.95,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The risk of the event by session `by` if every rupture were repaired, and if none were, among those with one.
@@ -72,6 +75,8 @@ def repair_effect(
     seed : int or Generator
     level : float
         Coverage of the percentile intervals.
+    n_jobs : int, optional
+        Samples refitted side by side: 2, or -1 for all cores. The result is the same for any number.
     progress : bool
         Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
@@ -106,19 +111,11 @@ def repair_effect(
     unit_of_row = _units(fit)
     n_units = int(unit_of_row.max()) + 1
     point = _risks(fit, worlds, fit.coefficients, None, np.ones(n_units))
-    random, found, failed = generator(seed), [], 0
-    for _ in tracked(range(draws), "Bootstrap", show=progress):
-        weight = np.bincount(random.integers(n_units, size=n_units), minlength=n_units).astype(np.float64)
-        sample = _refit(fit, weight[unit_of_row]) if weight[worlds.unit].sum() > 0 else None
-        if sample is None:
-            failed += 1
-            continue
-        contrasts = _contrasts(_risks(fit, worlds, *sample, weight))
-        # An infinite coefficient is no failure: the risks it implies are 0 or 1.
-        if np.isfinite(contrasts[:3]).all():
-            found.append(contrasts)
-        else:
-            failed += 1
+    random = generator(seed)
+    samples = [random.integers(n_units, size=n_units) for _ in range(draws)]
+    with bar("Bootstrap", draws, show=progress):
+        tried = run_pieces(partial(_sample, fit, worlds, unit_of_row), samples, n_jobs=n_jobs)
+    found = [contrasts for contrasts in tried if contrasts is not None]
     if len(found) < 2:
         raise ValueError("The bootstrap failed in every sample: too few events or clusters.")
     drawn, tail = np.array(found), (1 - level) / 2
@@ -131,9 +128,20 @@ def repair_effect(
             "ci_high": np.nanquantile(drawn, 1 - tail, axis=0),
             "n_patients": len(worlds.unit),
             "draws": len(found),
-            "draws_failed": failed,
+            "draws_failed": draws - len(found),
         }
     )
+
+
+def _sample(fit: HazardFit, worlds: _Worlds, unit_of_row: Array, sample: Array) -> Array | None:
+    """The contrasts in one sample of the units; None where it has no ruptures or cannot be fitted."""
+    weight = np.bincount(sample, minlength=len(sample)).astype(np.float64)
+    refitted = _refit(fit, weight[unit_of_row]) if weight[worlds.unit].sum() > 0 else None
+    if refitted is None:
+        return None
+    contrasts = _contrasts(_risks(fit, worlds, *refitted, weight))
+    # An infinite coefficient is no failure: the risks it implies are 0 or 1.
+    return contrasts if np.isfinite(contrasts[:3]).all() else None
 
 
 def _contrasts(risks: tuple[float, float]) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.tables.progress import tracked
+from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -74,6 +76,7 @@ def fit_multiverse(
     better: str = "lower",
     allow_lookahead: bool = False,
     level: float = 0.95,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """The same estimate under every detection rule and repair target, in one table.
@@ -102,6 +105,8 @@ def fit_multiverse(
         Fit rules that look ahead also where the question is a prediction (next session, dropout).
     level : float
         Coverage of the intervals.
+    n_jobs : int, optional
+        Specifications fitted side by side: 2, or -1 for all cores. The result is the same for any number.
     progress : bool
         Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
@@ -135,6 +140,7 @@ def fit_multiverse(
         targets=targets,
         better=better,
         allow_lookahead=allow_lookahead,
+        n_jobs=n_jobs,
         progress=progress,
     )
     return multiverse_table(found, question=question, score=score, level=level)
@@ -171,7 +177,8 @@ def specifications(
     targets: Iterable[str],
     better: str,
     allow_lookahead: bool,
-    progress: bool = False,
+    n_jobs: int | None,
+    progress: bool,
 ) -> list[Specification]:
     """Every specification of a multiverse, fitted; arguments as those of `fit_multiverse`."""
     require_choice(question, QUESTIONS, name="question")
@@ -189,27 +196,26 @@ def specifications(
         require_columns(sessions, [symptom], table_name="sessions")
         if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
             raise same_series_error(symptom, score)
-    found = []
-    for rule, target in tracked(list(itertools.product(chosen, targets)), "Fitting each rule", show=progress):
-        variant = replace(rule, **TARGETS[target])
-        head = {"rule": rule.name, "target": target, "prospective": variant.prospective}
-        if question != "outcome" and not variant.prospective and not allow_lookahead:
-            found.append(Specification(head, None, "looks ahead"))
-        else:
-            found.append(_specification(head, sessions, variant, score, question, symptom, endings, better))
-    return found
+    pieces = list(itertools.product(chosen, targets))
+    fit_one = partial(_specification, sessions, score, question, symptom, endings, better, allow_lookahead)
+    with bar("Fitting each rule", len(pieces), show=progress):
+        return run_pieces(fit_one, pieces, n_jobs=n_jobs)
 
 
 def _specification(
-    head: dict[str, Any],
     sessions: pd.DataFrame,
-    rule: Rule,
     score: str,
     question: str,
     symptom: str | None,
     endings: pd.DataFrame | None,
     better: str,
+    allow_lookahead: bool,
+    piece: tuple[Rule, str],
 ) -> Specification:
+    rule = replace(piece[0], **TARGETS[piece[1]])
+    head = {"rule": rule.name, "target": piece[1], "prospective": rule.prospective}
+    if question != "outcome" and not rule.prospective and not allow_lookahead:
+        return Specification(head, None, "looks ahead")
     events = detect_ruptures(sessions, score=score, rule=rule)
     head = head | {
         "n_ruptures": len(events),

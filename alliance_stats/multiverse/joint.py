@@ -126,13 +126,14 @@ def joint_test(
     unit: str | None = None,
     draws: int = 999,
     level: float = 0.95,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> JointTest:
     """One p value per effect for all detection rules and repair targets together.
 
     Parameters
     ----------
-    sessions, score, question, symptom, endings, rules, targets, better, allow_lookahead, level, progress
+    sessions, score, question, symptom, endings, rules, targets, better, allow_lookahead, level, n_jobs, progress
         As in `fit_multiverse`.
     seed : int or numpy.random.Generator
         Of the signs.
@@ -178,6 +179,7 @@ def joint_test(
         targets=targets,
         better=better,
         allow_lookahead=allow_lookahead,
+        n_jobs=n_jobs,
         progress=progress,
     )
     unit_of, unit, n_units, notes = _units(check_sessions(sessions, [score]), unit)

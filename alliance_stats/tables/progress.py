@@ -10,12 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TextIO, TypeVar
-
-Item = TypeVar("Item")
+from typing import Any, TextIO
 
 DELAY = 1.0
 """Seconds before a bar appears: a call that is quick shows none."""
@@ -60,18 +58,6 @@ def bar(what: str, total: int, *, show: bool) -> Iterator[None]:
 def advance(steps: int = 1, now: str = "") -> None:
     """Move the open bar by `steps`, and say what is being done now; without a bar nothing happens."""
     (_MOVE.get() or _nothing)(steps, now)
-
-
-def tracked(items: Sequence[Item], what: str, *, show: bool) -> Iterator[Item]:
-    """The items one by one, under a bar that counts those that are done.
-
-    >>> [2 * item for item in tracked([1, 2], "Doubling", show=False)]
-    [2, 4]
-    """
-    with bar(what, len(items), show=show):
-        for item in items:
-            yield item
-            advance()
 
 
 def _nothing(steps: int, now: str) -> None:

@@ -43,8 +43,10 @@ def test_a_bar_on_a_terminal_counts_and_goes(terminal):
 
 
 def test_a_bar_inside_a_bar_is_not_shown_and_does_not_count(terminal):
-    for _ in progress.tracked([1, 2, 3], "Outer", show=True):
-        count()
+    with progress.bar("Outer", 3, show=True):
+        for _ in range(3):
+            count()
+            progress.advance()
     shown = terminal.getvalue()
     assert "Counting" not in shown
     assert "0/3" in shown
