@@ -104,13 +104,14 @@ def by_report(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Calla
     sessions = study.sessions.merge(study.items, on=["patient", "session"])
     sessions["as_answered"] = sessions.filter(like="wai_").mean(axis=1)
     error = als.reliability.error_variance(sessions, "wai_{item}", score="as_answered", instrument="WAI-SR")
-    latent = als.detect_latent(study.sessions, score=SCORE)
-    doubt = "" if latent.supported else latent.verdict
-    yield from _models(study, latent, asked, said=doubt, error=error)
     if COUNT in asked:
         yield COUNT, lambda: _beyond_chance(study)
     if DIRECTION in asked:
         yield DIRECTION, lambda: _both_directions(study, error)
+    if NEXT in asked:  # the versions without this question ask for no state at all
+        latent = als.detect_latent(study.sessions, score=SCORE)
+        doubt = "" if latent.supported else latent.verdict
+        yield from _models(study, latent, asked, said=doubt, error=error)
 
 
 def by_practice(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Answer]]]:
@@ -128,8 +129,9 @@ def by_practice(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Cal
 
 
 def by_truth(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Answer]]]:
-    """The same models given the true states: what the best detector could reach."""
-    error = study.truth.parameters["error_sd"] ** 2
+    """The same models given the true states and the true error: what the best detector could reach."""
+    both = study.sessions.merge(study.truth.sessions, on=["patient", "session"], suffixes=("", "_true"))
+    error = float((both[SCORE] - both["expected_score"]).var())
     yield from _models(study, study.events, asked, error=error)
 
 
