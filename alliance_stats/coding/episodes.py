@@ -17,6 +17,7 @@ from alliance_stats.tables.schema import (
     THERAPIST,
     DataError,
     check_sessions,
+    plain,
     require_columns,
     require_whole,
 )
@@ -41,7 +42,8 @@ def repair_intervals(
     ----------
     sessions, events : DataFrame
         SESSIONS and EVENTS, coded or detected. Further columns of the events (``type``, ``significance``, ``cause``,
-        ``initiator``) ride along, constant while the rupture is open.
+        ``initiator``, ``noticed``) ride along, constant while the rupture is open. What is only known later must not:
+        take ``noticed`` from `noticed` with ``within=0``.
     coded : DataFrame, optional
         Coded sessions (from `consensus`) with ``strategy_<group>``: ``used_<group>`` is 1 from the session in which the
         strategy was first used in this rupture, never before.
@@ -83,7 +85,7 @@ def repair_intervals(
     require_columns(table, covariates, table_name="sessions")
     require_columns(events, [PATIENT, "event", "onset", "repaired_at"], table_name="events")
     last, how = _last_sessions(table, endings)
-    own = events.reset_index(drop=True)
+    own = events.sort_values([PATIENT, "event"]).reset_index(drop=True)
     _, onset, repaired_at = event_arrays(own, last.index)
     onset = onset.astype(np.int64)
     stop = np.where(np.isnan(repaired_at), last.reindex(own[PATIENT]).to_numpy(), repaired_at).astype(np.int64)
@@ -106,7 +108,7 @@ def repair_intervals(
             ENDING: ending.astype(object),
         }
     )
-    for name in ("type", "significance", "cause", "initiator"):
+    for name in ("type", "significance", "cause", "initiator", "noticed"):
         if name in own:
             rows[name] = own[name].to_numpy()[row]
     there = [name for name in (THERAPIST,) if name in table]
@@ -126,6 +128,7 @@ def onset_intervals(
     covariates: Iterable[str] = (),
     from_session: int = 2,
     first_only: bool = False,
+    window: int | None = None,
 ) -> pd.DataFrame:
     """One row per session at which a rupture could begin: what `fit_dropout(ending="rupture")` fits.
 
@@ -143,31 +146,50 @@ def onset_intervals(
         The first session at which a rupture can be seen (a fall needs a session before it).
     first_only : bool
         Follow each patient to the first onset only.
+    window : int, optional
+        How many sessions an unrepaired rupture keeps a new one from beginning: the window of the rule that found them.
+        Default: as long as it is not repaired.
 
     Returns
     -------
     DataFrame
         INTERVALS: ``patient``, ``therapist``, ``session``, ``start``, ``stop``, ``ending`` (``rupture`` or empty),
         ``n_before`` (ruptures begun earlier), and the covariates; sessions with an open rupture are left out.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a patient is unknown, or a rupture begins while another is open.
     """
     covariates = list(covariates)
     require_whole(from_session, name="from_session", low=1)
     table = check_sessions(sessions)
     require_columns(table, covariates, table_name="sessions")
     require_columns(events, [PATIENT, "onset", "repaired_at"], table_name="events")
-    own = events.merge(table[[PATIENT]].drop_duplicates(), on=PATIENT)
+    event_arrays(events, pd.Index(table[PATIENT].unique()))
+    own = events.reset_index(drop=True)
     rows = table[[PATIENT, SESSION, *(name for name in (THERAPIST,) if name in table)]].copy()
     at = rows.reset_index().merge(own[[PATIENT, "onset", "repaired_at"]], on=PATIENT)
-    end = at["repaired_at"].to_numpy(np.float64, na_value=np.inf)
-    inside = (at[SESSION] > at["onset"]) & (at[SESSION] <= np.where(end == at["onset"], end - 1, end))
+    given_up = np.inf if window is None else at["onset"].to_numpy(np.float64) + window
+    end = at["repaired_at"].to_numpy(np.float64, na_value=np.nan)
+    inside = (at[SESSION] > at["onset"]) & (at[SESSION] <= np.where(np.isnan(end), given_up, end))
+    is_open = rows.index.isin(at.loc[inside, "index"])
     begins = rows.index.isin(at.loc[at[SESSION] == at["onset"], "index"])
+    if (begins & is_open).any():
+        row = rows.loc[begins & is_open].iloc[0]
+        raise DataError(
+            f"{int((begins & is_open).sum())} rupture(s) begin while an earlier one of the patient is open.",
+            remedy="Pass window=, the rule's, after which an unrepaired rupture counts as over.",
+            patient=plain(row[PATIENT]),
+            session=plain(row[SESSION]),
+        )
     rows["n_before"] = at.loc[at["onset"] < at[SESSION]].groupby("index").size().reindex(rows.index, fill_value=0)
     rows[ENDING] = np.where(begins, RUPTURE, "").astype(object)
     rows["start"], rows["stop"] = rows[SESSION] - 1, rows[SESSION]
     for name in covariates:
         constant = not table[[PATIENT, name]].drop_duplicates()[PATIENT].duplicated().any()
         rows[name] = table[name] if constant else _one_before(table, name)
-    keep = ~rows.index.isin(at.loc[inside, "index"]) & (rows[SESSION] >= from_session)
+    keep = ~is_open & (rows[SESSION] >= from_session)
     if first_only:
         keep &= rows["n_before"] == 0
     result = rows.loc[keep].reset_index(drop=True)

@@ -26,7 +26,7 @@ from alliance_stats.tables.schema import (
 )
 
 REPAIRS = ("resolution", "score", "either", "both")
-WORDS = ("type", "cause", "initiator")
+AT_ONSET = ("type", "cause", "initiator", "significance")
 
 
 def events_from_codes(
@@ -60,8 +60,9 @@ def events_from_codes(
     Returns
     -------
     DataFrame
-        EVENTS with ``type``, ``significance`` (the highest while open), ``cause``, ``initiator``, ``strategies`` (used
-        from onset to repair, joined by ``"; "``) and ``resolution`` (the highest) behind, where they were coded. A
+        EVENTS with ``type``, ``significance``, ``cause`` and ``initiator`` (of the onset: later ones would know how
+        long it lasted), ``strategies`` (used from onset to repair, joined by ``"; "``) and ``resolution`` (the highest)
+        behind, where they were coded. A
         rupture resolved in the session it was coded in has ``repaired_at`` equal to ``onset`` and is not open
         afterwards. Not repaired by the last session of the patient: ``censored`` if it began there, else
         ``unrepaired``. ``rule`` is ``coded``; it does not look ahead.
@@ -97,11 +98,13 @@ def events_from_codes(
     table = None if sessions is None else check_sessions(sessions, [score] if score else [])
     if table is not None:
         _require_known(coded, table)
-    rated = {} if table is None else dict(tuple(table.groupby(PATIENT, sort=False)))
+    ruptured = coded.loc[coded["rupture"] == 1, PATIENT].unique()
+    rated = {} if table is None else dict(tuple(table.loc[table[PATIENT].isin(ruptured)].groupby(PATIENT, sort=False)))
     rows: list[dict[str, Any]] = []
-    for patient, own in coded.sort_values([PATIENT, SESSION]).groupby(PATIENT, sort=True):
+    some = coded.loc[coded[PATIENT].isin(ruptured)].sort_values([PATIENT, SESSION])
+    for patient, own in some.groupby(PATIENT, sort=True):
         rows += _of_patient(patient, own, rated.get(patient), score, repair, resolved)
-    extra = [name for name in (*WORDS, "significance", "resolution", "strategies") if name in coded]
+    extra = [name for name in (*AT_ONSET, "resolution", "strategies") if name in coded]
     if rows:
         events = pd.DataFrame(rows)[[*EVENTS_COLUMNS, *extra]].astype(EVENTS_DTYPES)
         events[PATIENT] = events[PATIENT].astype(coded[PATIENT].dtype)
@@ -167,7 +170,7 @@ def _event(
     baseline: float, score: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     until = last if end is None else end
-    inside = (course.session >= onset) & ((course.session < until) | (end is None) | (until == onset))
+    inside = (course.session >= onset) & ((course.session < until) | (end is None) | (course.session == onset))
     nadir, low = onset, np.nan
     if score and inside.any():
         at = int(np.argmin(course.score[inside]))
@@ -193,8 +196,8 @@ def _event(
     }
     while_open = own.loc[own[SESSION].between(onset, until)]
     at_onset = own.loc[own[SESSION] == onset].iloc[0]
-    event |= {name: at_onset[name] for name in WORDS if name in own}
-    event |= {name: while_open[name].max() for name in ("significance", "resolution") if name in own}
+    event |= {name: at_onset[name] for name in AT_ONSET if name in own}
+    event |= {"resolution": while_open["resolution"].max()} if "resolution" in own else {}
     if "strategies" in own:
         named = "; ".join(text for text in while_open["strategies"].dropna() if text)
         event["strategies"] = "; ".join(dict.fromkeys(filter(None, named.split("; "))))

@@ -151,13 +151,10 @@ def report_concordance(
         raise DataError("No session has both reports.", remedy="Compare reports of the same sessions.")
     first, second = table[patient].to_numpy(np.float64), table[therapist].to_numpy(np.float64)
     owner = pd.factorize(table[PATIENT])[0]
-    rng = generator(seed)
-    together = first @ second
-    by_chance = np.empty(draws)
-    for draw in range(draws):
-        order = np.lexsort((rng.random(len(owner)), owner))
-        by_chance[draw] = first @ second[order]
-    n, expected = len(first), by_chance.mean()
+    own, felt, saw = (np.bincount(owner, weight).astype(np.int64) for weight in (None, first, second))
+    n, together, expected = len(first), first @ second, (felt * saw / own).sum()
+    # shuffled within a dyad, the sessions that both report are hypergeometric
+    by_chance = generator(seed).hypergeometric(felt, own - felt, saw, (draws, len(own))).sum(axis=1)
     agreed = 1 - (first.sum() + second.sum() - 2 * together) / n
     agreed_by_chance = 1 - (first.sum() + second.sum() - 2 * expected) / n
     return pd.DataFrame(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def code_sessions(
     Raises
     ------
     DataError
-        If a needed column is missing, or a strategy is not in the code book.
+        If a needed column is missing, or a type or strategy is not in the code book.
 
     Examples
     --------
@@ -73,6 +74,7 @@ def code_sessions(
     key = as_code_book(codes.attrs.get("book", "3RS") if book is None else book)
     by = [PATIENT, SESSION, "coder"]
     table = codes.reset_index(drop=True)
+    _require_in_book(table, "type", key.types, key)
     grouped = table.groupby(by, sort=True)
     kinds = [str(kind) for kind in key.types]
     counts = {kind: (table["type"] == kind).groupby([table[name] for name in by]).sum() for kind in kinds}
@@ -100,22 +102,26 @@ def code_sessions(
 
 
 def _add_strategies(result: pd.DataFrame, table: pd.DataFrame, book: CodeBook, by: list[str]) -> None:
+    _require_in_book(table, "strategy", book.strategies, book)
     used = table.loc[table["strategy"].notna()]
-    unknown = used.loc[~used["strategy"].isin(list(book.strategies))]
-    if len(unknown):
-        row = unknown.iloc[0]
-        raise DataError(
-            f"{row['strategy']!r} is no strategy of the code book {book.name}.",
-            remedy="Name the code book with book=.",
-            patient=row[PATIENT],
-            session=plain(row[SESSION]),
-        )
     group = used["strategy"].map(book.strategies)
     for name in dict.fromkeys(book.strategies.values()):
         found = (group == name).groupby([used[column] for column in by]).any()
         result[f"strategy_{slug(name)}"] = found.reindex(result.index, fill_value=False).astype(np.int64)
     joined = used.groupby(by)["strategy"].agg(lambda names: "; ".join(dict.fromkeys(names)))
     result["strategies"] = joined.reindex(result.index, fill_value="")
+
+
+def _require_in_book(table: pd.DataFrame, name: str, known: Iterable[str], book: CodeBook) -> None:
+    unknown = table.loc[table[name].notna() & ~table[name].isin(list(known))]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise DataError(
+            f"{row[name]!r} is no {name} of the code book {book.name}.",
+            remedy="Name the code book with book=.",
+            patient=plain(row[PATIENT]),
+            session=plain(row[SESSION]),
+        )
 
 
 def consensus(rated: pd.DataFrame, *, method: str = "majority", adjudicator: Any = None) -> pd.DataFrame:
@@ -137,7 +143,8 @@ def consensus(rated: pd.DataFrame, *, method: str = "majority", adjudicator: Any
     Returns
     -------
     DataFrame
-        As `rated`, without ``coder``, with ``n_coders`` and ``share`` (of coders who saw a rupture).
+        As `rated`, without ``coder``, with ``n_coders`` and ``share`` (of coders who saw a rupture). ``strategies``
+        has every strategy that any of these coders named.
 
     Raises
     ------
@@ -165,10 +172,13 @@ def consensus(rated: pd.DataFrame, *, method: str = "majority", adjudicator: Any
     found = table.loc[table["rupture"] == 1].groupby(by)
     for name in table.columns.difference([*by, "coder", "rupture"], sort=False):
         if name in RATED_WORDS:
-            words = found[name].agg(_commonest).reindex(result.index)
-            result[name] = words.astype(object).where(is_there)
+            words = found[name].first().astype(object)
+            split = found[name].transform("nunique") > 1
+            words.update(table.loc[split[split].index].groupby(by)[name].agg(_commonest))
+            result[name] = words.reindex(result.index).where(is_there)
         elif name == "strategies":
-            result[name] = grouped[name].agg(_joined)
+            named = table.loc[table[name] != ""].groupby(by)[name].agg(_joined)
+            result[name] = named.reindex(result.index, fill_value="")
         elif name.startswith("strategy_"):
             result[name] = (grouped[name].mean() > 0.5).astype(np.int64)
         elif name.startswith("n_"):

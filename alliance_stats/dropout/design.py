@@ -14,12 +14,19 @@ from alliance_stats.tables.schema import SESSION, DataError, suggest
 
 BASELINES = {
     None: None,
-    "linear": "session",
+    "linear": "{clock}",
     "log": "np.log(stop)",
-    "spline": "cr(session, df=4, constraints='center')",
-    "dummies": "C(session)",
+    "spline": "cr({clock}, df=4, constraints='center')",
+    "dummies": "C({clock})",
 }
 """How the hazard may change with the session: the term each choice adds to the formula."""
+SINCE = "since"
+"""The clock of intervals that run from the onset of a rupture; that of all others is the session."""
+
+
+def clock_of(intervals: pd.DataFrame) -> str:
+    """The column that says how far each row is on the clock of the hazard."""
+    return SINCE if SINCE in intervals else SESSION
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def build_design(
     if "|" in text:
         raise ValueError("Write a therapist intercept as random='therapist', not as (1 | therapist).")
     term = BASELINES[baseline]
-    text = text if term is None else f"{text} + {term}"
+    text = text if term is None else f"{text} + {term.format(clock=clock_of(table))}"
     parsed = one_sided(f"1 + {text}")
     variables = list(variables_of(f"1 + {text}"))
     for name in [*variables, *needed]:

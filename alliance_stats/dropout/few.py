@@ -19,7 +19,7 @@ MIN_CLUSTERS = 3
 def is_baseline(name: str) -> bool:
     """Whether a column belongs to the baseline: a function of the session alone."""
     words = set(re.findall(r"[^\W\d]\w*", name))
-    return ":" not in name and bool(words & {"session", "start", "stop"})
+    return ":" not in name and bool(words & {"session", "since", "start", "stop"})
 
 
 def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import BASELINES, HazardDesign, build_design, sessions_without_choice
+from alliance_stats.dropout.design import BASELINES, HazardDesign, build_design, clock_of, sessions_without_choice
 from alliance_stats.dropout.models import Job, cox_model, discrete_model, frailty_model, mixed_model, penalised_model
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import rows_at_risk
@@ -17,7 +17,7 @@ from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
 from alliance_stats.tables.attenuation import WORDS, expected_attenuation
 from alliance_stats.tables.flow import Steps, record, with_step
-from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, SESSION, DataError, require_choice, require_columns
+from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, DataError, require_choice, require_columns
 from alliance_stats.tables.states import PROBABILITIES, distrust
 
 FRAILTIES = ("gamma", "lognormal")
@@ -59,7 +59,8 @@ def fit_dropout(
     baseline : {None, "linear", "log", "spline", "dummies"}
         How the discrete hazard changes with the session, added to the formula: nothing (the formula says it all), a
         line, log ``stop``, a natural cubic spline with 4 df, or one level per session (sessions in which nobody or
-        everybody had the event are then left out: their hazard is 0 or 1).
+        everybody had the event are then left out: their hazard is 0 or 1). Intervals from the onset of a rupture
+        (`repair_intervals`) count sessions since the onset.
     ties : {"efron", "breslow"}
         Of the Cox model.
     ending : str
@@ -136,7 +137,7 @@ def fit_dropout(
     needed = [PATIENT, "start", "stop", *(name for name in (cluster, random, strata) if name is not None)]
     require_columns(intervals, [*needed, ENDING], table_name="intervals")
     if baseline in ("linear", "spline", "dummies"):
-        require_columns(intervals, [SESSION], table_name="intervals")
+        require_columns(intervals, [clock_of(intervals)], table_name="intervals")
     everything = rows_at_risk(intervals).reset_index(drop=True)
     table, fixed = _leave_out_decided(everything, ending, baseline)
     design = build_design(
@@ -221,8 +222,9 @@ def _leave_out_decided(table: pd.DataFrame, ending: str, baseline: str | None) -
     """With one level per session: the rows of sessions whose level can be estimated, and the hazards of the rest."""
     if baseline != "dummies":
         return table, {}
-    fixed = sessions_without_choice((table[ENDING] == ending).to_numpy(), table[SESSION].to_numpy())
-    kept = table[~table[SESSION].isin(list(fixed))]
+    clock = table[clock_of(table)]
+    fixed = sessions_without_choice((table[ENDING] == ending).to_numpy(), clock.to_numpy())
+    kept = table[~clock.isin(list(fixed))]
     if kept.empty:
         raise DataError(
             f"In no session do some patients, but not all, end by {ending!r}.",

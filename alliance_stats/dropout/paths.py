@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.dropout.design import clock_of
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import HazardOf
 from alliance_stats.tables.arrays import Array
@@ -120,7 +121,7 @@ def _design_of(model: HazardOf, path: pd.DataFrame) -> Array:
     fixed = model.fit.settings["fixed_hazards"]
     if not fixed:
         return np.asarray(model.fit.design.of(path))
-    known = ~path[SESSION].isin(list(fixed)).to_numpy()
+    known = ~path[clock_of(path)].isin(list(fixed)).to_numpy()
     matrix = np.zeros((len(path), len(model.fit.terms)))
     if known.any():
         matrix[known] = model.fit.design.of(path[known])

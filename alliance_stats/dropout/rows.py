@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from alliance_stats.dropout.design import clock_of
 from alliance_stats.hazard.binary import mean, row_terms
 from alliance_stats.hazard.cox_answers import (
     baseline_hazard,
@@ -18,7 +19,7 @@ from alliance_stats.hazard.cox_answers import (
     score_residuals,
 )
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.schema import SESSION, require_choice
+from alliance_stats.tables.schema import require_choice
 
 RESIDUALS = ("martingale", "deviance", "pearson", "score", "schoenfeld")
 
@@ -69,7 +70,7 @@ class HazardOf(NamedTuple):
         if not self.fit.is_cox:
             hazard = mean(linear, self.fit.link)
             for session, sure in self.fit.settings["fixed_hazards"].items():
-                hazard = np.where(table[SESSION].to_numpy() == session, sure, hazard)
+                hazard = np.where(table[clock_of(table)].to_numpy() == session, sure, hazard)
             return hazard
         running = np.r_[0.0, np.cumsum(parameters[p:])]
         first = np.searchsorted(self.time, table["start"].to_numpy(), side="right")

@@ -11,6 +11,7 @@ another range they are stretched with it):
 4. *Symptoms* follow the patient's own line, disturbed by the alliance and rupture state of the session before.
 5. *Endings*: a dropout hazard that knows the rupture state, transfer, still in treatment, completion.
 6. *Observation*: missed sessions and missing forms, at random and more often during ruptures.
+7. *Codes*, where asked for: what observers code, by stated agreement, and what patients and therapists report.
 
 Every part draws from its own stream of random numbers, so that changing, say, the missing forms leaves the truth as
 it was.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alliance_stats.simulate.build import build_study
+from alliance_stats.simulate.codes import Coding, with_codes
 from alliance_stats.simulate.study import Study
 from alliance_stats.simulate.world import World
 from alliance_stats.tables.schema import Seed, generator
@@ -71,6 +72,7 @@ def simulate_study(
     late: float = 0.06,
     missing: float = 0.05,
     missing_rupture: float = 0.10,
+    codes: bool | Coding = False,
 ) -> Study:
     """Simulate a psychotherapy study whose truth is known.
 
@@ -195,11 +197,14 @@ def simulate_study(
     missing, missing_rupture : float
         Probability that a form is missing at random, and what a rupture adds for the patient's alliance form.
         Chosen.
+    codes : bool or Coding
+        Whether sessions are coded by observers and reported by patients and therapists; a
+        :class:`alliance_stats.simulate.Coding` says how. The rest of the study is the same with and without.
 
     Returns
     -------
     Study
-        ``.sessions``, ``.items``, ``.therapist_items``, ``.events``, ``.endings``, ``.truth``.
+        ``.sessions``, ``.items``, ``.therapist_items``, ``.events``, ``.endings``, ``.truth``, ``.codes``.
 
     Raises
     ------
@@ -217,4 +222,8 @@ def simulate_study(
     arguments = dict(locals())
     rng = generator(arguments.pop("seed"))
     instrument, item_name = arguments.pop("instrument"), arguments.pop("item_name")
-    return build_study(World(**arguments), instrument=instrument, item_name=item_name, rng=rng)
+    coding = arguments.pop("codes")
+    study = build_study(World(**arguments), instrument=instrument, item_name=item_name, rng=rng)
+    if coding is False:
+        return study
+    return with_codes(study, Coding() if coding is True else coding, rng.spawn(1)[0])

@@ -58,6 +58,9 @@ class Study:
         ``patient, ending, last_session``.
     truth : Truth
         The latent values and parameters.
+    codes : DataFrame or None
+        CODES, where the study was coded; ``sessions`` then also has ``rupture_patient`` and ``rupture_therapist`` (1
+        where the rater reported a rupture after the session, 0 where not) and ``missed_by``.
     """
 
     sessions: pd.DataFrame
@@ -66,6 +69,7 @@ class Study:
     events: pd.DataFrame
     endings: pd.DataFrame
     truth: Truth
+    codes: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         n_patients, n_therapists = len(self.endings), self.sessions["therapist"].nunique()

@@ -73,6 +73,28 @@ def test_onset_by_hand():
     assert onset_intervals(SESSIONS, EVENTS, first_only=True)["session"].tolist() == [2, 2, 3]
 
 
+def test_an_onset_while_another_rupture_is_open_needs_the_window():
+    events = pd.DataFrame({"patient": [1, 1], "onset": [2, 5], "repaired_at": pd.array([pd.NA, pd.NA], dtype="Int64")})
+    with pytest.raises(als.DataError, match="begin while an earlier one"):
+        onset_intervals(SESSIONS, events)
+    rows = onset_intervals(SESSIONS, events, window=1)
+    first = rows.loc[rows["patient"] == 1]
+    assert first["session"].tolist() == [2, 4, 5]
+    assert first["ending"].tolist() == ["rupture", "", "rupture"]
+    with pytest.raises(als.DataError, match="patient that sessions does not have"):
+        onset_intervals(SESSIONS, events.assign(patient=9))
+
+
+def test_a_level_for_each_session_since_the_onset():
+    sessions, events, coded = simulated(np.random.default_rng(1), effect=0.9)
+    rows = repair_intervals(sessions, events, coded=coded)
+    dummies = als.fit_dropout("used_expressive", rows, ending="repaired", baseline="dummies")
+    by_hand = rows.loc[~rows["since"].isin(list(dummies.settings["fixed_hazards"]))]
+    written = als.fit_dropout("used_expressive + C(since)", by_hand, ending="repaired")
+    pd.testing.assert_frame_equal(dummies.tidy(), written.tidy())
+    assert "C(since)[T.1]" in dummies.terms
+
+
 def simulated(rng, *, effect, n=150):
     """Ruptures whose repair has the logit -1.5 + `effect` once an expressive strategy was used."""
     sessions, events, coded = [], [], []

@@ -29,10 +29,16 @@ def test_by_hand_with_resolution_ratings():
     first, second = events.to_dict("records")
     assert (first["onset"], first["nadir"], first["repaired_at"], first["status"]) == (3, 3, 6, "repaired")
     assert (first["baseline"], first["nadir_score"], first["drop"], first["repair_score"]) == (4, 2, 2, 4)
-    assert (first["type"], first["significance"], first["sessions_to_repair"]) == ("withdrawal", 5, 3)
+    assert (first["type"], first["significance"], first["sessions_to_repair"]) == ("withdrawal", 3, 3)
     assert first["strategies"] == "disclose; redirect; validate"
     assert (second["onset"], second["repaired_at"], second["sessions_to_repair"]) == (7, 7, 0)
     assert events.attrs == {"rule": "coded", "prospective": True, "score": "alliance"}
+
+
+def test_the_nadir_of_a_rupture_resolved_in_its_own_session_is_that_session():
+    coded = pd.DataFrame({"patient": "a", "session": [2], "rupture": [1], "resolution": [5.0]})
+    event = als.events_from_codes(coded, SESSIONS, score="alliance").iloc[0]
+    assert (event["nadir"], event["nadir_score"], event["drop"]) == (2, 4.0, 0.0)
 
 
 def test_the_other_ways_to_repair():

@@ -34,6 +34,11 @@ CODES = pd.DataFrame(
 )
 
 
+def test_words_that_the_book_does_not_have_are_refused():
+    with pytest.raises(als.DataError, match="'withdrawl' is no type of the code book 3RS"):
+        code_sessions(CODES.assign(type="withdrawl"))
+
+
 def test_a_session_by_hand():
     rated = code_sessions(CODES).set_index(["patient", "session", "coder"])
     first = rated.loc[(1, 3, "A")]
