@@ -51,7 +51,7 @@ from alliance_stats.outcome.growth import fit_growth as fit_growth
 from alliance_stats.outcome.next_session import fit_next_session as fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome as fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics as fit_dynamics
-from alliance_stats.power import simulate_power as simulate_power
+from alliance_stats.power.simulated import simulate_power as simulate_power
 from alliance_stats.rupture.chance.calibrate import calibrate as calibrate
 from alliance_stats.rupture.chance.chance import chance_level as chance_level
 from alliance_stats.rupture.describe.describe import describe_ruptures as describe_ruptures

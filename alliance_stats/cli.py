@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     import pandas as pd
 
+    from alliance_stats.power.design import Design
+
 OK, PROBLEMS, UNUSABLE = 0, 1, 2
 
 
@@ -144,6 +146,51 @@ def _monitor(options: argparse.Namespace) -> int:
     return _write_table(latest(watched, names).round(4), None)
 
 
+def _power(options: argparse.Namespace) -> int:
+    from alliance_stats.power.design import Design
+    from alliance_stats.power.parts import write_part
+    from alliance_stats.power.simulated import run_design
+    from alliance_stats.report.study import load_study, mistakes_in, options_of
+    from alliance_stats.simulate.simulated import simulate_study
+
+    file, world = load_study(options.design), options_of(simulate_study, without=("seed",))
+    keys = {"power": options_of(Design, without=("vary", "world")), "vary": world, "world": world}
+    for mistake in mistakes_in(file, keys, required={"power": ("analysis", "seed")}):
+        raise mistake
+    design = Design(**file.section("power"), vary=file.section("vary"), world=file.section("world"))
+    if options.part is None:
+        return _write_power(design, run_design(design, n_jobs=options.jobs), options.out)
+    part, _, of = options.part.partition("/")
+    if not (part.isdigit() and of.isdigit()):
+        return _fail(f"--part {options.part!r} must be like 3/100.", UNUSABLE)
+    print(f"{_shown(write_part(design, int(part), int(of), options.out, n_jobs=options.jobs))}: written.")
+    return OK
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from alliance_stats.power.parts import merge_parts
+
+    return _write_power(*merge_parts(options.parts), options.out or options.parts)
+
+
+def _write_power(design: Design, table: pd.DataFrame, out: Path) -> int:
+    from alliance_stats.figures.power import plot_power
+    from alliance_stats.figures.saving import save_figure
+    from alliance_stats.power.smallest import SIZES, smallest_study
+    from alliance_stats.report.spreadsheet import write_table
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(table, out / "power.csv")
+    print(f"{_shown(out / 'power.csv')}: {len(table)} cells of {design.n_studies:,} studies.")
+    size = next((name for name in SIZES if name in design.vary), None)
+    if size is not None:
+        smallest = smallest_study(table, wanted=design.wanted, size=size)
+        write_table(smallest, out / "smallest.csv")
+        print(smallest.round(3).to_string(index=False))
+        save_figure(plot_power(table, x=size, wanted=design.wanted), out / "power")
+    return OK
+
+
 def _demo(options: argparse.Namespace) -> int:
     from alliance_stats.report.writing import demo_study
 
@@ -263,6 +310,16 @@ def _parser() -> argparse.ArgumentParser:
     explore = _add(commands, "explore", _explore, "try rules out in a browser, on this machine only (with pseudonyms)")
     explore.add_argument("--port", type=int, default=0, help="default: a free one")
     explore.add_argument("--no-browser", action="store_true", help="only print the address")
+    power = commands.add_parser("power", help="simulate studies and say how large one must be, whole or in parts")
+    power.add_argument("design", type=Path, metavar="DESIGN.toml", help="sections power, vary, world: docs/scale.md")
+    power.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+    power.add_argument("--part", metavar="I/N", help="only every N-th study, beginning with the I-th: 3/100")
+    power.add_argument("--jobs", type=int, metavar="N", help="cores to use; -1 is all (default: one)")
+    power.set_defaults(run=_power)
+    merge = commands.add_parser("merge", help="put the parts of a power analysis together")
+    merge.add_argument("parts", type=Path, metavar="DIR", help="the folder of the parts")
+    merge.add_argument("--out", type=Path, metavar="DIR", help="the folder to write (default: that of the parts)")
+    merge.set_defaults(run=_merge)
     demo = commands.add_parser("demo", help="the whole path on the simulated study that is shipped")
     demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-report"), help="default: demo-report")
     demo.set_defaults(run=_demo)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alliance_stats.figures.style import styled
+from alliance_stats.tables.files import write_whole
 from alliance_stats.tables.schema import require_choice
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def save_figure(
         with styled():
             whole.savefig(buffer, format=name, dpi=dpi, metadata=_METADATA[name])
         content = buffer.getvalue() if name != "svg" else _numbered(buffer.getvalue())
-        written.append(_write_whole(stem.with_name(f"{stem.name}.{name}"), content))
+        written.append(write_whole(stem.with_name(f"{stem.name}.{name}"), content))
     return written
 
 
@@ -94,17 +94,3 @@ def _figure_of(figure: Axes | Figure) -> Figure:
     if not isinstance(whole, Figure):
         raise TypeError(f"figure must be a matplotlib Axes or Figure, not {type(figure).__name__}.")
     return whole
-
-
-def _write_whole(path: Path, content: bytes) -> Path:
-    """Write beside the target and move into place, so that `path` is never half a file."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path

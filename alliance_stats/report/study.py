@@ -163,8 +163,8 @@ def as_meant(study: StudyFile, sections: Mapping[str, frozenset[str]]) -> StudyF
 
 
 def options_of(function: Callable[..., Any], *, without: tuple[str, ...] = ()) -> frozenset[str]:
-    """The keyword-only arguments of `function`, which are the keys its section may have; `progress` is no setting."""
-    parameters, without = inspect.signature(function).parameters.values(), (*without, "progress")
+    """The keyword-only arguments of `function`, which are the keys its section may have; how it runs is no setting."""
+    parameters, without = inspect.signature(function).parameters.values(), (*without, "progress", "n_jobs")
     return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without)
 
 

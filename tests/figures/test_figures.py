@@ -353,6 +353,25 @@ def test_the_multiverse_has_a_line_for_every_rule_estimated_or_not(ax):
         als.figures.plot_multiverse(table, term="z", ax=ax)
 
 
+def test_power_has_a_line_and_a_panel_for_each_other_size():
+    sizes = pd.MultiIndex.from_product(
+        [[50, 100], [6, 12, 24], [5, 10]], names=["n_patients", "n_sessions", "n_therapists"]
+    )
+    table = sizes.to_frame(index=False).assign(n_studies=9, power=np.linspace(0, 1, 12))
+    table = table.assign(ci_low=table["power"] - 0.1, ci_high=table["power"] + 0.1)
+    axes = als.figures.plot_power(table.sample(frac=1, random_state=1)).axes
+    assert [ax.get_title(loc="left") for ax in axes] == ["5 therapists", "10 therapists"]
+    assert [text.get_text() for text in axes[0].get_legend().get_texts()] == [
+        "6 sessions",
+        "12 sessions",
+        "24 sessions",
+    ]
+    shown = table.query("n_therapists == 10 and n_sessions == 12").sort_values("n_patients")
+    np.testing.assert_array_equal(axes[1].lines[1].get_xydata(), shown[["n_patients", "power"]])
+    with pytest.raises(ValueError, match="five lines"):
+        als.figures.plot_power(table.assign(n_sessions=range(12)))
+
+
 def test_attendance_has_the_same_bytes_in_any_order_of_rows(tmp_path):
     study = als.simulate_study(n_patients=30, n_therapists=4, seed=2)
     written = []

@@ -53,13 +53,73 @@ def test_own_analysis_and_studies_that_cannot_be_analysed():
     assert table["power"].iloc[0] == table["n_fitted"].iloc[0] / 10 < 1
 
 
+def test_the_headline_analyses_are_those_of_the_report():
+    world = {"n_patients": 50, "n_therapists": 6, "n_sessions": 10, "rupture_rate": 0.08}
+    rule = "running_mean_2pooled"
+    seed = int(np.random.default_rng(4).integers(0, 2**63, 1)[0])
+    study = als.simulate_study(seed=seed, **world)
+    sessions, events = study.sessions, als.detect_ruptures(study.sessions, score="alliance", rule=rule)
+    chance = als.chance_level(sessions, score="alliance", rule=rule, draws=199, seed=seed).table.set_index("quantity")
+    intervals = als.dropout_intervals(sessions, events, endings=study.endings)
+    hazard = als.fit_dropout("rupture_open + repaired_before + session", intervals, cluster="therapist")
+    patients = als.summarise_patients(sessions, events, measures=["phq9"])
+    effects = als.fit_outcome(patients, post="phq9_post", pre="phq9_pre").effects()
+    error = als.reliability.error_variance(
+        study.items.merge(sessions), "wai_{item}", score="alliance", instrument="WAI-SR"
+    )
+    both = als.fit_dynamics(
+        sessions, alliance="alliance", symptom="phq9", trend="random", start="stationary", error={"alliance": error}
+    ).tidy()
+    by_hand = {
+        "chance": chance.loc["ruptures", "ratio"],
+        "dropout": hazard.tidy().set_index("term").loc["rupture_open", "estimate"],
+        "repair": effects.query("adjusted and contrast == 'repaired - unrepaired'")["difference"].iloc[0],
+        "dynamics": both.query("outcome == 'phq9' and term == 'alliance_lag'")["estimate"].iloc[0],
+    }
+    for analysis, expected in by_hand.items():
+        row = als.simulate_power(analysis=analysis, world=world, rule=rule, n_studies=1, seed=4).iloc[0]
+        assert row["not_fitted"] == ""
+        assert row["mean_estimate"] == pytest.approx(expected, rel=1e-6), analysis
+
+
+def test_why_studies_could_not_be_analysed_is_said():
+    row = als.simulate_power(analysis="dynamics", world={**SMALL, "n_patients": 8}, n_studies=2, seed=1).iloc[0]
+    assert row["n_fitted"] == row["power"] == 0
+    assert "8 patients cannot carry" in row["not_fitted"]
+
+
+def test_smallest_study_by_hand():
+    table = pd.DataFrame(
+        {
+            "n_patients": [200, 50, 100, 50, 100, 200],
+            "n_sessions": [6, 6, 6, 12, 12, 12],
+            "n_studies": 100,
+            "power": [0.75, 0.30, 0.60, 0.60, 0.81, 0.95],
+            "ci_low": [0.66, 0.22, 0.50, 0.50, 0.72, 0.89],
+            "ci_high": [0.82, 0.40, 0.69, 0.69, 0.87, 0.98],
+        }
+    )
+    found = als.power.smallest_study(table).set_index("n_sessions")
+    assert found["n_patients_low"].tolist() == [200, 100]
+    assert found["n_patients"].tolist() == [pd.NA, 100]
+    assert found["n_patients_high"].tolist() == [pd.NA, 200]
+    assert found.loc[12, ["power", "ci_low", "ci_high"]].tolist() == [0.81, 0.72, 0.87]
+    assert np.isnan(found.loc[6, "power"])
+    with pytest.raises(ValueError, match="size='n_therapists'"):
+        als.power.smallest_study(table, size="n_therapists")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"analysis": "cure", "term": "x"}, "analysis='cure'"),
+        ({"analysis": "next_session", "rule": "own_mean_2sd"}, "looks ahead"),
+        ({"analysis": "chance", "rule": None}, "give rule="),
+        ({"analysis": len}, "needs term="),
+        ({"analysis": "dropout", "vary": {"n_patiens": [1]}}, "n_patients"),
         ({"analysis": "next_session", "term": "aliance_within"}, "alliance_within"),
-        ({"analysis": "next_session", "term": "x", "n_studies": 0}, "n_studies=0"),
-        ({"analysis": "next_session", "term": "x", "alpha": 2.0}, "alpha=2.0"),
+        ({"analysis": "next_session", "n_studies": 0}, "n_studies=0"),
+        ({"analysis": "next_session", "alpha": 2.0}, "alpha=2.0"),
     ],
 )
 def test_wrong_arguments(arguments, message):

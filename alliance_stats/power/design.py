@@ -1,0 +1,126 @@
+"""A plan of simulated studies, checked before the first of them is drawn; and one study of it, drawn and analysed."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.power.analyses import ANALYSES, MAY_BE_ABSENT, Detected
+from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.members import as_rule
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.simulate.simulated import simulate_study
+from alliance_stats.simulate.study import Study
+from alliance_stats.simulate.world import World
+from alliance_stats.tables.schema import DataError, Seed, generator, require_choice, require_whole
+
+Analysis = Callable[[Study, pd.DataFrame], pd.DataFrame]
+"""A study and its events in, TERMS out."""
+
+Answer = tuple[float, float, float] | str
+"""Estimate, standard error and p value of the term in one study; or why there is none."""
+
+Piece = tuple[Mapping[str, Any], int]
+"""The world of one study, and its seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What is simulated and how it is analysed: the arguments of :func:`alliance_stats.simulate_power`, checked.
+
+    ``wanted`` is the power that :func:`smallest_study` is to reach.
+    """
+
+    analysis: str | Analysis
+    seed: Seed
+    term: str = ""
+    vary: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    world: Mapping[str, Any] = field(default_factory=dict)
+    rule: str | Rule | None = "previous_2pooled"
+    n_studies: int = 200
+    alpha: float = 0.05
+    wanted: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not callable(self.analysis):
+            require_choice(self.analysis, list(ANALYSES), name="analysis")
+        if callable(self.analysis) and not self.term:
+            raise ValueError("An analysis of your own needs term=: the row of its TERMS in question.")
+        require_whole(self.n_studies, name="n_studies", low=1)
+        for name, value in (("alpha", self.alpha), ("wanted", self.wanted)):
+            if not isinstance(value, float) or not 0 < value < 1:
+                raise ValueError(f"{name}={value!r} must be a number between 0 and 1.")
+        if (
+            self.rule is not None
+            and not as_rule(self.rule).prospective
+            and self.analysis in ("next_session", "dropout")
+        ):
+            raise ValueError(
+                f"rule={self.rule!r} looks ahead: analysis={self.analysis!r} predicts. Choose another rule."
+            )
+        for name, values in self.vary.items():
+            if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
+                raise ValueError(f"vary: {name}={values!r} must be a list of values.")
+            if name in self.world:
+                raise ValueError(f"{name} is in both vary and world: leave it out of one.")
+        for cell in self.cells():
+            _check_world({**self.world, **cell})
+
+    @property
+    def asked(self) -> str:
+        """The term in question."""
+        return self.term or ANALYSES[str(self.analysis)].term
+
+    def cells(self) -> list[dict[str, Any]]:
+        """The combinations of the varied parameters."""
+        return [dict(zip(self.vary, values, strict=True)) for values in itertools.product(*self.vary.values())]
+
+    def pieces(self) -> list[Piece]:
+        """The studies, cell by cell; every cell has the same seeds."""
+        seeds = generator(self.seed).integers(0, 2**63, self.n_studies)
+        return [({**self.world, **cell}, int(seed)) for cell in self.cells() for seed in seeds]
+
+    def answer(self, piece: Piece) -> Answer:
+        """One study, drawn and analysed."""
+        world, seed = piece
+        study = simulate_study(seed=seed, **world)
+        events = study.events
+        if self.rule is not None:
+            events = detect_ruptures(study.sessions, score="alliance", rule=self.rule)
+        try:
+            if callable(self.analysis):
+                terms = self.analysis(study, events)
+            else:
+                terms = ANALYSES[self.analysis].analyse(Detected(study, events, self.rule, seed))
+        except DataError as error:
+            return error.problem
+        terms = terms.set_index("term")
+        if self.asked not in terms.index:
+            if self.asked not in MAY_BE_ABSENT:
+                require_choice(self.asked, list(terms.index), name="term")
+            return f"no {self.asked!r} in the study"
+        estimate, std_error, p_value = terms.loc[self.asked, ["estimate", "std_error", "p_value"]].to_numpy(np.float64)
+        if np.isnan(p_value):
+            return f"{self.asked!r} cannot be known"
+        return float(estimate), float(std_error), float(p_value)
+
+
+def _check_world(world: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for a parameter that `simulate_study` does not have, or a world it would refuse."""
+    arguments = inspect.signature(simulate_study).parameters
+    for name, value in world.items():
+        require_choice(name, [known for known in arguments if known != "seed"], name="world")
+        if isinstance(value, str) != isinstance(arguments[name].default, str):
+            kind = "a number" if isinstance(value, str) else "text"
+            raise ValueError(f"{name}={value!r} must be {kind}.")
+    whole = {name: parameter.default for name, parameter in arguments.items()} | dict(world)
+    try:
+        World(**{item.name: whole[item.name] for item in fields(World)})
+    except TypeError as error:
+        raise ValueError(f"The world {dict(world)} cannot be simulated: {error}.") from error

@@ -1,0 +1,134 @@
+"""One design in parts that any machine may run in any order, and the whole from all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from alliance_stats.power.design import Answer, Design
+from alliance_stats.power.simulated import power_table
+from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.files import write_whole
+from alliance_stats.tables.progress import bar
+from alliance_stats.tables.schema import DataError, require_whole
+
+PACKAGES = ("alliance_stats", "numpy", "scipy", "pandas")
+
+
+def write_part(
+    design: Design, part: int, of: int, folder: Path, *, n_jobs: int | None = None, progress: bool = True
+) -> Path:
+    """Run every `of`-th study of a design, beginning with the `part`-th, and write what they answered.
+
+    Parameters
+    ----------
+    design : Design
+        With a named analysis and rule, and a number as seed: the file has to say what was run.
+    part, of : int
+        1 to `of`. An earlier file of the same part is replaced.
+    folder : Path
+        Made if need be. The file is written whole or not at all.
+    n_jobs : int, optional
+        As in :func:`alliance_stats.simulate_power`.
+
+    Returns
+    -------
+    Path
+        ``part-003-of-100.json``.
+    """
+    require_whole(of, name="of", low=1)
+    require_whole(part, name="part", low=1)
+    if part > of:
+        raise ValueError(f"There is no part {part} of {of}.")
+    named = isinstance(design.analysis, str) and isinstance(design.rule, str | None) and isinstance(design.seed, int)
+    if not named:
+        raise ValueError("A part needs an analysis and a rule by name, and a number as seed.")
+    pieces = design.pieces()[part - 1 :: of]
+    with bar("Simulating studies", len(pieces), show=progress):
+        answers = run_pieces(design.answer, pieces, n_jobs=n_jobs)
+    content = {
+        "design": asdict(design),
+        "versions": {name: version(name) for name in PACKAGES},
+        "part": part,
+        "of": of,
+        "answers": answers,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"part-{part:0{len(str(of))}d}-of-{of}.json"
+    return write_whole(path, json.dumps(content, indent=1).encode())
+
+
+def merge_parts(folder: Path) -> tuple[Design, pd.DataFrame]:
+    """The design that all parts in `folder` belong to, and its table: that of one run, to the bit.
+
+    Raises
+    ------
+    DataError
+        If parts are missing (which ones), belong to different designs, divisions or versions, or are damaged.
+    """
+    paths = sorted(folder.glob("part-*-of-*.json"))
+    if not paths:
+        raise DataError(
+            f"{folder} holds no parts (part-*-of-*.json).",
+            remedy=f"Write them: alliance-stats power DESIGN.toml --part 1/100 --out {folder}.",
+        )
+    found = {path: _read(path) for path in paths}
+    first = found[paths[0]]
+    for path, content in found.items():
+        for key in ("of", "design", "versions"):
+            if content[key] != first[key]:
+                differs = _difference(key, content[key], first[key])
+                raise DataError(
+                    f"{folder} mixes runs: {path.name} has {differs} in {paths[0].name}.",
+                    remedy="Move the parts of one run to a folder of their own, or run them again.",
+                )
+    of, parts = first["of"], {content["part"]: content["answers"] for content in found.values()}
+    missing = [part for part in range(1, of + 1) if part not in parts]
+    if missing:
+        listed = _ranges(missing)
+        raise DataError(
+            f"{len(missing)} of {of} parts are missing in {folder}: {listed}.",
+            remedy=f"Run them (SLURM: sbatch --array={listed}) and merge again.",
+        )
+    design = Design(**first["design"])
+    answers: list[Answer] = [""] * len(design.pieces())
+    for part, own in parts.items():
+        answers[part - 1 :: of] = [answer if isinstance(answer, str) else tuple(answer) for answer in own]
+    return design, power_table(design, answers)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+        return {key: content[key] for key in ("design", "versions", "part", "of", "answers")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged.", remedy="Remove it and run this part again.") from error
+
+
+def _difference(key: str, here: Any, there: Any) -> str:
+    """What differs, as in ``n_studies 200, but 100``."""
+    if not isinstance(here, dict):
+        return f"{key} {here}, but {there}"
+    name = next(name for name in here if here[name] != there.get(name))
+    return f"{name} {here[name]}, but {there.get(name)}"
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in the way of SLURM.
+
+    >>> _ranges([3, 7, 8, 9])
+    '3,7-9'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,129 @@
+"""How often a study of a given size would find what the simulated world holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.power.design import Analysis, Answer, Design
+from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import bar
+from alliance_stats.tables.schema import Seed
+from alliance_stats.tables.shares import wilson
+
+
+def simulate_power(
+    *,
+    analysis: str | Analysis,
+    seed: Seed,
+    term: str = "",
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    world: Mapping[str, Any] | None = None,
+    rule: str | Rule | None = "previous_2pooled",
+    n_studies: int = 200,
+    alpha: float = 0.05,
+    n_jobs: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Simulate many studies, analyse each, and count how often a term is significant.
+
+    Parameters
+    ----------
+    analysis : {"chance", "next_session", "dynamics", "dropout", "repair"} or callable
+        Ruptures beyond chance (`chance_level`, 199 draws); the next session's symptoms (`fit_next_session`); which
+        comes first (`fit_dynamics` with random slopes, and the measurement error of the alliance that its items imply);
+        the discrete dropout hazard on ``rupture_open + repaired_before + session``, errors clustered by therapist; the
+        outcome at the end by rupture pattern (`fit_outcome`); or your own function of a `Study` and its EVENTS that
+        returns TERMS. Scores are ``alliance`` and ``phq9``.
+    seed : int or numpy.random.Generator
+        The same studies are drawn in every cell (common random numbers), so that cells differ by design alone.
+    term : str
+        The row of TERMS in question. Default: ``ruptures``, ``rupture_open``, ``alliance_lag -> phq9``,
+        ``rupture_open``, ``repaired - unrepaired``, in the order of the analyses. For repair and dropout:
+        ``repaired_before`` of ``dropout``.
+    vary : mapping of str to sequence, optional
+        Parameters of `simulate_study` and the values to try; all combinations are run.
+    world : mapping, optional
+        Other parameters of `simulate_study`, for all cells.
+    rule : str, Rule or None
+        How ruptures are detected; None takes the true ones, which no study has.
+    n_studies : int
+        Studies per cell.
+    alpha : float
+        Level of the test.
+    n_jobs : int, optional
+        Studies analysed side by side: 2, or -1 for all cores. The result is the same for any number.
+    progress : bool
+        Show a bar while this takes longer than a second: on a terminal or in a notebook only.
+
+    Returns
+    -------
+    DataFrame
+        One row per cell: the varied parameters, ``n_studies``, ``n_fitted`` (the others count as not significant),
+        ``power`` with Wilson's interval ``ci_low, ci_high``, over the fitted studies ``mean_estimate``,
+        ``sd_estimate``, ``mean_std_error``, and ``not_fitted``, the most frequent reason of the others.
+
+    Raises
+    ------
+    ValueError
+        For an unknown analysis, a term that the analysis does not give, or a world that `simulate_study` refuses.
+
+    Examples
+    --------
+    >>> table = simulate_power(analysis="next_session", term="alliance_within", vary={"n_patients": [20, 60]},
+    ...                        world={"n_therapists": 5, "alliance_effect": -3.0}, n_studies=4, seed=1)
+    >>> bool(table["power"].iloc[1] >= table["power"].iloc[0])
+    True
+    """
+    design = Design(
+        analysis=analysis,
+        seed=seed,
+        term=term,
+        vary=vary or {},
+        world=world or {},
+        rule=rule,
+        n_studies=n_studies,
+        alpha=alpha,
+    )
+    return run_design(design, n_jobs=n_jobs, progress=progress)
+
+
+def run_design(design: Design, *, n_jobs: int | None = None, progress: bool = True) -> pd.DataFrame:
+    """The table of `simulate_power`."""
+    pieces = design.pieces()
+    with bar("Simulating studies", len(pieces), show=progress):
+        return power_table(design, run_pieces(design.answer, pieces, n_jobs=n_jobs))
+
+
+def power_table(design: Design, answers: Sequence[Answer]) -> pd.DataFrame:
+    """The table of `simulate_power` from the answers of all studies, in the order of ``design.pieces()``."""
+    rows, n = [], design.n_studies
+    for place, cell in enumerate(design.cells()):
+        own = answers[place * n : (place + 1) * n]
+        rows.append({**cell, **_counted(own, design.alpha)})
+    return pd.DataFrame(rows)
+
+
+def _counted(answers: Sequence[Answer], alpha: float) -> dict[str, Any]:
+    fitted = [answer for answer in answers if not isinstance(answer, str)]
+    reasons = Counter(answer for answer in answers if isinstance(answer, str))
+    estimate, error, p_value = np.array(fitted, dtype=np.float64).reshape(-1, 3).T
+    share = float((p_value < alpha).sum() / len(answers))
+    low, high = wilson(share, len(answers), level=0.95)
+    some = len(estimate) > 0
+    return {
+        "n_studies": len(answers),
+        "n_fitted": len(estimate),
+        "power": share,
+        "ci_low": float(low),
+        "ci_high": float(high),
+        "mean_estimate": float(estimate.mean()) if some else np.nan,
+        "sd_estimate": float(estimate.std(ddof=1)) if len(estimate) > 1 else np.nan,
+        "mean_std_error": float(error.mean()) if some else np.nan,
+        "not_fitted": min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else "",
+    }
