@@ -99,7 +99,7 @@ def _codes(data: pd.DataFrame, column: str) -> tuple[Array, Any]:
 
 
 def _clustered(cluster: str, n_clusters: int, made: str, covariance: FloatArray, kind: str) -> Errors:
-    words = f"clustered by {cluster} ({n_clusters} clusters, {made}, t with G-1 df)"
+    words = f"clustered by {cluster} ({n_clusters} clusters, {made}, t with G − 1 df)"
     return Errors(covariance, n_clusters - 1.0, words, n_clusters, kind)
 
 

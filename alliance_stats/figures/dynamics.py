@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on
+from alliance_stats.tables.rendering import decimals_for
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def plot_dynamics(terms: pd.DataFrame, *, labels: Mapping[str, str] | None = Non
         raise ValueError("terms holds several groups: pass the rows of one.")
     words = labels or {}
     widest = max(float(np.abs(rows["estimate"]).max()), 1e-12)
-    with axes_to_draw_on(ax, size=(WIDTH, 0.9 + 1.05 * len(names))) as ax:
+    with axes_to_draw_on(ax, size=(WIDTH, 1.15 * len(names))) as ax:
         height = {name: -float(at) for at, name in enumerate(names)}
         for name in names:
             for x, when in ((0.0, "session t"), (1.0, "session t + 1")):
@@ -50,7 +51,7 @@ def plot_dynamics(terms: pd.DataFrame, *, labels: Mapping[str, str] | None = Non
             start, end = height[lagged[str(row["term"])]], height[str(row["outcome"])]
             _path(ax, start, end, row, float(row["estimate"]), widest)
         ax.set_xlim(-0.3, 1.3)
-        ax.set_ylim(-len(names) + 0.4, 0.6)
+        ax.set_ylim(-len(names) + 0.65, 0.35)
         ax.set_axis_off()
     return ax
 
@@ -69,8 +70,10 @@ def _path(ax: Axes, start: float, end: float, row: Mapping[Any, Any], estimate: 
     share = 0.5 if start == end else 0.27
     x = left + share * (right - left)
     y = start + share * (end - start) - (0 if start == end else 0.12 * np.sign(start - end) * (1 - 2 * share))
+    places = decimals_for(low, high)
+    told = f"{estimate:.{places}f} [{low:.{places}f}, {high:.{places}f}]".replace("-", "−")
     ax.text(
-        x, y + (0.1 if start == end else 0.0), f"{estimate:.2g} [{low:.2g}, {high:.2g}]", ha="center", va="center",
+        x, y + (0.1 if start == end else 0.0), told, ha="center", va="center",
         fontsize=8, color=colour, bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip
 

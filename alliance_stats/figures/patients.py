@@ -144,7 +144,7 @@ def plot_patients(
         figure.supxlabel("Session", fontsize=9)
         figure.supylabel(score, fontsize=9)
         marks = _legend_marks(courses)
-        figure.legend(handles=marks, loc="outside upper center", ncols=4, handletextpad=0.5)
+        figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), handletextpad=0.4, columnspacing=1.4)
     return np.array(panels, dtype=object)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, WIDTH, axes_to_draw_on
 from alliance_stats.tables.schema import require_columns
+from alliance_stats.tables.words import term_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def plot_terms(
     ratio : bool
         Show ``exp(estimate)`` on a logarithmic axis (odds ratios, hazard ratios) with the line of no effect at 1.
     labels : mapping, optional
-        Words for terms.
+        Words for terms, before those the package knows (``rupture_open``: open rupture).
     xlabel : str, optional
         The label of the axis, with units; "Coefficient" or "Ratio" with the interval's name by default.
     reference : float or None
@@ -61,8 +62,7 @@ def plot_terms(
             ax.axvline(nothing, color=COLOURS["grey"], linewidth=0.8, linestyle="--", zorder=0)
         if ratio:
             _log_axis(ax)
-        words = labels or {}
-        ax.set_yticks(range(len(names)), [words.get(str(name), str(name)) for name in names])
+        ax.set_yticks(range(len(names)), [term_in_words(str(name), labels) for name in names])
         ax.set_ylim(max(len(names), 1) - 0.4, -0.6)
         ax.tick_params(axis="y", length=0)
         ax.set_xlabel(xlabel or ("Ratio (95 % CI)" if ratio else "Coefficient (95 % CI)"))

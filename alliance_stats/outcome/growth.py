@@ -25,6 +25,7 @@ from alliance_stats.tables.schema import (
 )
 from alliance_stats.tables.states import distrust
 from alliance_stats.tables.terms import t_interval, t_p_value
+from alliance_stats.tables.words import at_the_edge
 
 TIME = "sessions_since_first"
 
@@ -208,6 +209,7 @@ def fit_growth(
             "The pattern is known only at the end: patients grouped as repaired have stayed for the repair (immortal "
             "time).",
             BOTH_WAYS,
+            *([at_the_edge(fit.diagnostics["boundary"])] if fit.diagnostics["boundary"] else []),
         ],
     }
     first = table.drop_duplicates(PATIENT)[measure]

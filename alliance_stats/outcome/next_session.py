@@ -31,6 +31,7 @@ from alliance_stats.tables.states import (
     require_prospective,
     rupture_states,
 )
+from alliance_stats.tables.words import at_the_edge
 
 CENTRES = ("so_far", "patient", "detrend")
 
@@ -289,5 +290,5 @@ def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list
     if centre != "so_far":
         notes.append("The alliance is centred on the patient's whole course, later sessions included.")
     if diagnostics["boundary"]:
-        notes.append(f"On the boundary: {'; '.join(diagnostics['boundary'])}.")
+        notes.append(at_the_edge(diagnostics["boundary"]))
     return notes

@@ -15,9 +15,20 @@ from alliance_stats.outcome.next_session_fit import NextSessionFit
 from alliance_stats.outcome.patterns import OutcomeFit
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST
+from alliance_stats.tables.words import term_in_words
 
 AnyFit = OutcomeFit | NextSessionFit | GrowthFit | HazardFit
 
+MODELS = {
+    "outcome": "outcome by pattern",
+    "next_session": "next session",
+    "next_session_marked": "next session, marks of the rule",
+    "growth": "course by pattern",
+    "dynamics": "alliance and symptoms, both ways",
+    "dropout": "dropout",
+    "dropout_marked": "dropout, marks of the rule",
+}
+"""Names of models in words."""
 _CENTRES = {"patient": "mean", "detrend": "trend", "so_far": "mean so far"}
 _HAZARDS = {
     "discrete logit": "discrete-time hazard, logit link",
@@ -72,7 +83,7 @@ def facts(name: str, fit: AnyFit | DynamicsFit) -> dict[str, Any]:
 def predictors(fit: AnyFit, words: Mapping[str, str]) -> str:
     """The fixed terms of the fitted model as a list in running text; dummies of the rupture pattern count as one."""
     terms = [term for term in terms_of(fit) if term != "Intercept"]
-    named = ["the rupture pattern" if term.startswith("pattern_") else words.get(term, repr(term)) for term in terms]
+    named = ["the rupture pattern" if term.startswith("pattern_") else words[term] for term in terms]
     return listed(dict.fromkeys(named))
 
 
@@ -89,30 +100,23 @@ def random_effects(fit: AnyFit) -> str:
     for group, terms in own.groupby("group", sort=False)["term"]:
         group = str(group)
         slopes = [term for term in terms if term not in ("(Intercept)", "Intercept")]
-        named = ["session number" if slope in (SESSION, TIME) else slope for slope in slopes]
+        named = ["session number" if slope in (SESSION, TIME) else term_in_words(slope) for slope in slopes]
         parts.append(f"random intercepts{f' and slopes of {listed(named)}' if named else ''} for {group}s")
     if fit.fit.correlation is not None:
         parts.append("residuals correlated over sessions (AR(1))")
     return f", with {listed(parts)}" if parts else ""
 
 
-def term_words(fit: AnyFit, *, symptom: str = "", alliance: str = "", covariates: Iterable[str] = ()) -> dict[str, str]:
+def term_words(fit: AnyFit, *, symptom: str = "", alliance: str = "") -> dict[str, str]:
     """The terms of the fitted model in words, for running text, tables and figures."""
-    words = {name: name for name in covariates} | {
-        SESSION: "session number",
-        "rupture_open": "open rupture",
-        "repaired_before": "earlier repair",
-        "rupture_open_between": "share of sessions with an open rupture",
-        "repaired_before_between": "share of sessions after a repair",
-        "n_rated": "number of rated sessions",
-    }
+    words = {}
     if symptom:
-        words |= {symptom: f"present {symptom!r}", f"{symptom}_first": f"first {symptom!r}"}
-        words[f"{symptom}_pre"] = f"first {symptom!r}"
+        words = dict.fromkeys((f"{symptom}_first", f"{symptom}_pre"), f"first {symptom}")
+        words[symptom] = f"present {symptom}"
     if isinstance(fit, NextSessionFit):
         centre = _CENTRES[fit.diagnostics["centre"]]
-        words[f"{alliance}_within"] = f"{alliance!r} relative to the patient's own {centre}"
-        words[f"{alliance}_between"] = f"the patient's own {centre} of {alliance!r}"
+        words[f"{alliance}_within"] = f"{alliance} relative to the patient's own {centre}"
+        words[f"{alliance}_between"] = f"the patient's own {centre} of {alliance}"
     if isinstance(fit, OutcomeFit | GrowthFit):
         for pattern in fit.diagnostics["patterns"]:
             words[f"pattern_{pattern}"] = f"{pattern} minus {fit.reference}"
@@ -120,7 +124,7 @@ def term_words(fit: AnyFit, *, symptom: str = "", alliance: str = "", covariates
         if isinstance(fit, GrowthFit):
             words[TIME] = f"change per session, {fit.reference}"
             words |= {f"pattern_{p}": f"at session 1, {p} minus {fit.reference}" for p in fit.diagnostics["patterns"]}
-    return {term: words[term] for term in terms_of(fit) if term in words} | {"Intercept": "intercept"}
+    return {term: term_in_words(term, words) for term in terms_of(fit)}
 
 
 def terms_of(fit: AnyFit) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -11,13 +11,16 @@ import pandas as pd
 from alliance_stats.tables import rendering
 
 MISSING = "–"
+Format = Callable[[Any], str]
 
 
-def number(value: Any) -> str:
-    """Whole numbers whole, others with two decimals, or with two significant digits where that needs more decimals.
+def number(value: Any, places: int | None = None) -> str:
+    """Whole numbers whole; others with `places` decimals, by default two or as many as two digits need.
 
     >>> number(0.04567), number(12), number(138.26), number(1234.5678), number(-2.0), number(None)
     ('0.046', '12', '138.3', '1,235', '−2.00', '–')
+    >>> number(0.04567, 2), number(-0.005, 3)
+    ('0.05', '−0.005')
     """
     value = _plain(value)
     if value is None:
@@ -31,9 +34,10 @@ def number(value: Any) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     size = abs(value)
-    if size >= 1e9 or 0 < size < 5e-7:
+    if size >= 1e9 or (places is None and 0 < size < 5e-7):
         return f"{value:.1e}".replace("-", "−")
-    places = 2 if size == 0 or size >= 0.0995 else 1 - math.floor(math.log10(size))
+    if places is None:
+        places = 2 if size == 0 or size >= 0.0995 else 1 - math.floor(math.log10(size))
     return _decimals(value, 0 if size >= 999.5 else 1 if size >= 99.95 else places)
 
 
@@ -77,6 +81,20 @@ def p_value(value: Any) -> str:
     return "> .999" if value > 0.9995 else rendering.p_value(value)
 
 
+def printed(table: pd.DataFrame, name: str, formats: Mapping[str, Format]) -> list[str]:
+    """A column as it is printed: an estimate and its error with the decimals that the row's interval needs.
+
+    >>> rows = pd.DataFrame({"estimate": [0.0456, -0.0051], "ci_low": [-0.4, -0.0134], "ci_high": [0.5, 0.0032]})
+    >>> printed(rows, "estimate", {}), printed(rows, "ci_high", {})
+    (['0.05', '−0.005'], ['0.50', '0.003'])
+    """
+    if name in formats or name == "p_value" or not {"ci_low", "ci_high"} <= set(table):
+        form = formats.get(name, p_value if name == "p_value" else number)
+        return [form(value) for value in table[name].tolist()]
+    ends = zip(table[name].tolist(), table["ci_low"].tolist(), table["ci_high"].tolist(), strict=True)
+    return [number(value, rendering.decimals_for(low, high)) for value, low, high in ends]
+
+
 def percent(value: Any, digits: int = 1) -> str:
     """A share as a percentage.
 
@@ -99,10 +117,10 @@ def brief(value: Any) -> str:
 def tally(value: Any) -> str:
     """A count, or a quantile of counts, which may fall between two of them.
 
-    >>> tally(17.0), tally(25.025)
-    ('17', '25.0')
+    >>> tally(17.0), tally(25.025), tally(25.5)
+    ('17', '25', '25.5')
     """
-    return number(int(value)) if float(value).is_integer() else one_decimal(value)
+    return one_decimal(value).removesuffix(".0")
 
 
 def count(n: int, singular: str, plural: str | None = None) -> str:
@@ -142,6 +160,3 @@ def _decimals(value: float, digits: int) -> str:
     """`value` with `digits` decimals, a true minus sign, and no minus before what rounds to zero."""
     text = f"{value:,.{digits}f}"
     return text.replace("-", "−") if any(digit in text for digit in "123456789") else text.removeprefix("-")
-
-
-Format = Callable[[Any], str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from alliance_stats.report.numbers import MISSING, Format, number, p_value
+from alliance_stats.report.numbers import MISSING, Format, printed
 
 Labels = Mapping[str | tuple[str, str], str]
 """Columns to show and their headings; a pair of columns is shown as one interval."""
@@ -39,7 +40,7 @@ class Section:
 
     def notes(self, texts: Iterable[str]) -> None:
         """Add remarks that must not be overlooked."""
-        items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+        items = "".join(f"<li>{_running(text)}</li>" for text in texts)
         self.blocks.append(f'<ul class="notes">{items}</ul>')
 
     def table(
@@ -98,9 +99,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
 def _running(text: str) -> str:
     """Running text, escaped; an equation or an interval is not broken at the end of a line."""
     escaped = escape(text)
-    for apart in (" = ", "p &lt; ", "p &gt; ", "CI ["):
-        escaped = escaped.replace(apart, apart.replace(" ", "&nbsp;"))
-    return escaped
+    return re.sub(r"\S+% CI \[[^]]*\]|p &[lg]t; | = ", lambda found: found[0].replace(" ", "&nbsp;"), escaped)
 
 
 def _table(table: pd.DataFrame, caption: str, labels: Labels, formats: Mapping[str, Format], file: str) -> str:
@@ -134,15 +133,10 @@ def _column(
 ) -> tuple[str, str, list[str]]:
     """A column as its heading, its class (``n``: numbers, set to the right) and its printed cells."""
     if isinstance(name, tuple):
-        low, high = (_printed(table, one, formats) for one in name)
+        low, high = (printed(table, one, formats) for one in name)
         return heading, "n", [MISSING if a == b == MISSING else f"[{a}, {b}]" for a, b in zip(low, high, strict=True)]
     numeric = pd.api.types.is_numeric_dtype(table[name].dtype) or name in formats
-    return heading, "n" if numeric else "", _printed(table, name, formats)
-
-
-def _printed(table: pd.DataFrame, name: str, formats: Mapping[str, Format]) -> list[str]:
-    printer = formats.get(name, p_value if name == "p_value" else number)
-    return [printer(value) for value in table[name].tolist()]
+    return heading, "n" if numeric else "", printed(table, name, formats)
 
 
 def _css(name: str) -> str:

@@ -20,6 +20,9 @@ from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import instrument_of
 from alliance_stats.tables.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
 
+_IN_SHAPE = ("median sessions per patient", "fewest sessions", "most sessions")
+"""Rows of ``overview`` that the table of the study's shape shows, too."""
+
 
 def describe_data(run: Run) -> None:
     """Add the section about the data and the first sentences of the methods paragraph."""
@@ -32,7 +35,7 @@ def describe_data(run: Run) -> None:
         f"The study has {cite('sessions')} sessions of {cite('patients')} patients{therapists} "
         f"(median {cite('median sessions per patient', brief)} sessions per patient, range {cite('fewest sessions')}–"
         f"{cite('most sessions')}). {cite('rated sessions')} sessions ({cite('share of sessions rated', percent)}) "
-        f"have a rating of {run.score!r}{_how_scored(run)} (M = {cite('mean score')}, SD = "
+        f"have a rating of {run.score}{_how_scored(run)} (M = {cite('mean score')}, SD = "
         f"{cite('SD within patients')} within patients and {cite('SD between patients')} between patients' means)."
     )
     if high is not None:
@@ -41,18 +44,20 @@ def describe_data(run: Run) -> None:
             f"{cite('highest possible score', brief)}."
         )
     section.paragraph(described)
-    run.show_table(
-        section,
-        "overview",
+    shown = run.tables["overview"]
+    shown = shown.loc[~shown["quantity"].isin(_IN_SHAPE)]
+    section.table(
+        shown.assign(value=[_overview_cell(*row) for row in shown.itertuples(index=False, name=None)]),
         "The study in numbers.",
         labels={"quantity": "", "value": "value"},
-        formats={"value": lambda value: number(int(value) if float(value).is_integer() else value)},
+        formats={"value": str},
+        file="tables/overview.csv",
     )
     run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
     axes = plot_distribution(
         run.tables["score_distribution"], score=run.score, floor=low, ceiling=high, ax=blank_axes(2.7)
     )
-    caption = f"Distribution of {run.score!r} over all ratings" + (
+    caption = f"Distribution of {run.score} over all ratings" + (
         "; the ends of the scale are orange." if high is not None else "."
     )
     run.show_figure(section, "score_distribution", axes, caption, alt=caption)
@@ -60,9 +65,9 @@ def describe_data(run: Run) -> None:
     if any(table["into"] == run.score for table in run.study.tables("score")):
         with run.attempt("The reliability of the score"):
             _reliability(run, section)
-    _attendance(run, section)
     if run.endings is not None:
         _endings(run, section, run.endings)
+    _attendance(run, section)
 
 
 def overview(sessions: pd.DataFrame, score: str, *, low: float | None, high: float | None) -> pd.DataFrame:
@@ -95,6 +100,12 @@ def overview(sessions: pd.DataFrame, score: str, *, low: float | None, high: flo
     return pd.DataFrame({"quantity": list(values), "value": pd.Series(list(values.values()), dtype=object)})
 
 
+def _overview_cell(quantity: str, value: float) -> str:
+    if quantity.startswith("share"):
+        return percent(value)
+    return number(int(value) if float(value).is_integer() else value)
+
+
 def score_range(run: Run) -> tuple[float | None, float | None]:
     """The lowest and highest possible score where the study says them, by its instrument or in ``[flip]``."""
     scored = run.sessions.attrs.get("scored", {}).get(run.score)
@@ -114,7 +125,7 @@ def _how_scored(run: Run) -> str:
     for flipped in run.study.tables("flip"):
         if flipped["into"] == run.score:
             return (
-                f", which is {flipped['column']!r} reversed within its range ({brief(flipped['low'])} to "
+                f", which is {flipped['column']} reversed within its range ({brief(flipped['low'])} to "
                 f"{brief(flipped['high'])}), so that higher is better"
             )
     return ""
@@ -185,7 +196,7 @@ def _reliability(run: Run, section: Section) -> None:
 
 
 def _attendance(run: Run, section: Section) -> None:
-    height = min(6.5, 1.2 + 0.03 * run.sessions[PATIENT].nunique() + 1.0)
+    height = min(4.6, 1.6 + 0.03 * run.sessions[PATIENT].nunique())
     axes = plot_attendance(run.sessions, score=run.score, endings=run.endings, ax=blank_axes(height))
     caption = "Attendance and ratings: one line per patient, one cell per session number." + (
         " A cross marks a dropout." if run.endings is not None else ""

@@ -31,6 +31,7 @@ from alliance_stats.report.part_ruptures import MIN_EVENTS
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import prediction_events
 from alliance_stats.report.study import StudyError, options_of
+from alliance_stats.report.wording import remark
 from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import ENDING, ENDINGS
 from alliance_stats.tables.shares import wilson
@@ -98,7 +99,7 @@ def _dropout(run: Run, section: Section) -> None:
     fits = [one for one in (uncertain, marked) if one is not None]
     remarks = list(dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ())))
     if remarks:
-        section.notes(remarks)
+        section.notes(map(remark, remarks))
         run.notes += [f"Dropout: {text}" for text in remarks if text.startswith("few events")]
     terms = run.tables["dropout_terms"]
     shown = terms.loc[(terms["term"] != "Intercept") & terms["std_error"].notna()]

@@ -9,9 +9,10 @@ from alliance_stats.figures.dynamics import plot_dynamics, plot_response
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, sample
+from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, method, sample
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import prediction_events
+from alliance_stats.report.wording import remark
 
 _LABELS: Labels = {"path": "path", **{key: words for key, words in TERM_LABELS.items() if key != "term"}}
 
@@ -41,18 +42,18 @@ def _dynamics(run: Run, section: Section) -> None:
     response = run.keep("dynamics_response", fit.response())
     section.paragraph(run.state(_sentence(run, fit, symptom) + ("" if named else run.say_error())))
     settings = fit.settings
-    words = f"Mean course {settings['means']}, random slopes: {'yes' if settings['trend'] == 'random' else 'no'}, "
-    section.paragraph(f"{words}start {settings['start']}.", css="small")
+    trend = "slopes that differ between patients" if settings["trend"] == "random" else "no slopes of patients' own"
+    section.paragraph(f"Mean course {settings['means']}, {trend}, start {settings['start']}.", css="small")
     caption = "Effects on the next session within patients, in points per point."
     run.show_table(section, "dynamics_paths", caption, labels=_LABELS, formats=TERM_FORMATS)
     if fit.diagnostics["notes"]:
-        section.notes([str(note) for note in fit.diagnostics["notes"]])
+        section.notes(remark(str(note)) for note in fit.diagnostics["notes"])
     if settings["by"] is None:
-        axes = plot_dynamics(terms, ax=blank_axes(0.9 + 1.05 * len(fit.study.measures)))
+        axes = plot_dynamics(terms, ax=blank_axes(1.15 * len(fit.study.measures)))
         caption = "From one session to the next within patients; points per point, 95% intervals."
         run.show_figure(section, "dynamics", axes, caption, alt=caption)
         axes = plot_response(response.loc[response["outcome"] == symptom], ax=blank_axes(2.8))
-        caption = f"{symptom!r} over the sessions after one within-patient SD more, for one session; 95% intervals."
+        caption = f"{symptom} over the sessions after one within-patient SD more, for one session; 95% intervals."
         run.show_figure(section, "dynamics_response", axes, caption, alt=caption)
 
 
@@ -61,11 +62,11 @@ def _paths(fit: DynamicsFit) -> pd.DataFrame:
 
 
 def _named(terms: pd.DataFrame) -> pd.DataFrame:
-    """Paths in words in front, to cite and to read: alliance -> later phq9."""
+    """Paths in words in front, to cite and to read: alliance → later phq9."""
     group = [f" ({name})" if name != "all" else "" for name in terms["group"]] if "group" in terms else ""
     path = (
         terms["term"].str.removesuffix("_lag")
-        + " -> "
+        + " → "
         + terms["term"].str.endswith("_lag").map({True: "later ", False: "mean of "})
     )
     return terms.assign(path=path + terms["outcome"] + group)[["path", *terms.columns]]
@@ -76,14 +77,15 @@ def _sentence(run: Run, fit: DynamicsFit, symptom: str) -> str:
     cross = [
         row["path"]
         for row in run.tables["dynamics_paths"].to_dict("records")
-        if row["term"].endswith("_lag") and not row["path"].startswith(f"{row['outcome']} ->")
+        if row["term"].endswith("_lag") and not row["path"].startswith(f"{row['outcome']} →")
     ]
 
     def phrase(path: str) -> str:
         return f"{path}, {cite['estimate'](path)} points per point ({interval(cite, path)})"
 
+    how = method(run, "dynamics")
     return (
-        f"The measures of {sample(run, 'dynamics')} were modelled together by maximum likelihood: a mean course, each "
-        "patient's own level, and deviations within patients that depend on those of the session before "
-        f"(random-intercept cross-lagged panel model): {'; '.join(phrase(path) for path in cross)}."
+        f"The measures of {sample(run, 'dynamics')} were modelled together: a mean course, each patient's own level, "
+        "and deviations within patients that depend on those of the session before (random-intercept cross-lagged "
+        f"panel model; {how}): {'; '.join(phrase(path) for path in cross)}."
     )

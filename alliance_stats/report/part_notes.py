@@ -7,11 +7,11 @@ import json
 import pandas as pd
 
 from alliance_stats.figures.flow import WIDTH, flow_height, plot_flow
+from alliance_stats.report.models import MODELS
 from alliance_stats.report.numbers import one_decimal, percent
 from alliance_stats.report.page import Labels
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.report.sections import all_keys
-from alliance_stats.report.wording import in_keys
+from alliance_stats.report.wording import remark
 from alliance_stats.tables.flow import flow, in_words, record
 from alliance_stats.tables.schema import PATIENT
 
@@ -48,12 +48,13 @@ def close_report(run: Run) -> None:
     _first_section(run)
     last = run.section("provenance", "How this was made")
     kept = run.keep("flow", flow(run.sessions))
-    axes = plot_flow(kept, ax=blank_axes(flow_height(kept), width=WIDTH))
-    told = in_words(record(run.sessions, patients=run.sessions[PATIENT].nunique()))
-    run.show_figure(last, "flow", axes, "Who was kept, from the file to the sessions analysed.", alt=told)
+    if kept[["patients_lost", "sessions_lost"]].to_numpy().any():
+        axes = plot_flow(kept, ax=blank_axes(flow_height(kept), width=WIDTH))
+        told = in_words(record(run.sessions, patients=run.sessions[PATIENT].nunique()))
+        run.show_figure(last, "flow", axes, "Who was kept, from the file to the sessions analysed.", alt=told)
     run.show_table(last, "flow", "Who was kept, step by step.", labels=_FLOW_LABELS)
     if "models" in run.tables:
-        run.show_table(last, "models", "The fitted models.", labels=_MODEL_LABELS)
+        run.show_table(last, "models", "The fitted models.", labels=_MODEL_LABELS, words={"name": MODELS})
     ids = (
         "Patients and therapists are shown with their ids, as the study file asks."
         if run.show_ids
@@ -70,6 +71,7 @@ def close_report(run: Run) -> None:
 
 def _first_section(run: Run) -> None:
     section = run.sections[0]
+    run.notes = list(dict.fromkeys(map(remark, run.notes)))
     overview, ruptures = run.citer("overview", "value"), run.citer("ruptures", "estimate")
     counts = run.citer("ruptures", "count")
     tiles = {"patients": overview("patients"), "rated sessions": overview("rated sessions")}
@@ -87,7 +89,7 @@ def _first_section(run: Run) -> None:
     section.tiles(tiles)
     if run.notes:
         section.subheading("Before you trust these numbers")
-        section.notes(dict.fromkeys(in_keys(note, all_keys()) for note in run.notes))
+        section.notes(run.notes)
     section.subheading("Methods and main results, to copy")
     section.boxed(" ".join(sentences) for sentences in run.facts_by_part.values())
     section.paragraph(

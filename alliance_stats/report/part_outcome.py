@@ -16,6 +16,7 @@ from alliance_stats.report.numbers import Format, correlation, one_decimal, p_cl
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import prediction_events
+from alliance_stats.report.wording import remark
 
 TERM_LABELS: Labels = {
     "term": "",
@@ -72,22 +73,24 @@ def sample(run: Run, name: str) -> str:
     return " of ".join(counts)
 
 
-def method(run: Run, name: str, fit: AnyFit) -> str:
+def method(run: Run, name: str, fit: AnyFit | None = None) -> str:
     """How the model was fitted and tested, as the fit says."""
     row = run.tables["models"].set_index("name").loc[name]
-    return f"{row['estimator']}{random_effects(fit)}; tests: {row['tests']}; standard errors: {row['errors']}"
+    random = "" if fit is None else random_effects(fit)
+    return f"{row['estimator']}{random}; tests: {row['tests']}; standard errors: {row['errors']}"
 
 
 def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str, words: Mapping[str, str]) -> None:
     """Put a fit's coefficients and remarks on the page."""
-    section.paragraph(f"Model: {fit.formula}", css="small")
+    if not name.endswith("_marked"):
+        section.paragraph(f"Model: {fit.formula}", css="small")
     run.show_table(section, f"{name}_terms", caption, labels=TERM_LABELS, formats=TERM_FORMATS, words={"term": words})
     remarks = [str(note) for note in getattr(fit, "notes", fit.diagnostics.get("notes", ()))]
     lost = {reason: n for reason, n in fit.diagnostics.get("rows_lost", {}).items() if n}
     if lost:
         remarks.append("Rows left out: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items()) + ".")
     if remarks:
-        section.notes(remarks)
+        section.notes(map(remark, remarks))
 
 
 def interval(cite: Mapping[str, Callable[..., str]], row: str, low: str = "ci_low", high: str = "ci_high") -> str:
@@ -109,7 +112,7 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     cite = _citers(run, "outcome_effects", *run.tables["outcome_effects"].columns[1:])
 
     def phrase(row: str) -> str:
-        contrast = row.split(", ")[0].replace(" - ", " minus ")
+        contrast = row.split(", ")[0]
         return (
             f"{contrast}, {cite['difference'](row)} points ({interval(cite, row)}; d = {cite['d'](row, two_decimals)}, "
             f"95% CI [{cite['d_low'](row, two_decimals)}, {cite['d_high'](row, two_decimals)}]; partial r = "
@@ -118,14 +121,14 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
         )
 
     stated = run.state(
-        f"The last {symptom!r} score was regressed on {predictors(fit, words)} in {sample(run, 'outcome')} "
+        f"The last {symptom} score was regressed on {predictors(fit, words)} in {sample(run, 'outcome')} "
         f"({method(run, 'outcome', fit)}). Differences between patterns: {'; '.join(map(phrase, main['name']))}. A "
         "positive partial r means that the first pattern did better. The pattern is known only afterwards: these "
         "differences describe and do not predict."
     )
     section.subheading("At the end of therapy")
     section.paragraph(stated)
-    show_fit(run, section, "outcome", fit, f"Last {symptom!r} score: coefficients.", words)
+    show_fit(run, section, "outcome", fit, f"Last {symptom} score: coefficients.", words)
     run.show_table(
         section,
         "outcome_effects",
@@ -142,14 +145,15 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
         xlabel=f"Difference in last {symptom}, points (95% CI)",
         ax=blank_axes(1.3 + 0.45 * terms["term"].nunique()),
     )
-    caption = f"Differences between rupture patterns in the last {symptom!r} score, with 95% intervals."
+    caption = f"Differences between rupture patterns in the last {symptom} score, with 95% intervals."
     run.show_figure(section, "outcome_effects", axes, caption, alt=caption)
 
 
 def _named(effects: pd.DataFrame) -> pd.DataFrame:
     """Effects with a name for each row in front, to cite it by."""
-    names = effects["contrast"] + effects["adjusted"].map({True: ", adjusted", False: ", not adjusted"})
-    return effects.assign(name=names)[["name", *effects.columns]]
+    contrasts = effects["contrast"].str.replace(" - ", " minus ")
+    names = contrasts + effects["adjusted"].map({True: ", adjusted", False: ", not adjusted"})
+    return effects.assign(name=names, contrast=contrasts)[["name", *effects.columns]]
 
 
 def _next_session(run: Run, section: Section, symptom: str) -> None:
@@ -173,9 +177,9 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     found = [f"{word}, {phrase(term)}" for term, word in STATE_WORDS.items() if term in words]
     within = f"{run.score}_within"
     stated = (
-        f"The {symptom!r} score of the next session was regressed on {predictors(main, words)}"
+        f"The {symptom} score of the next session was regressed on {predictors(main, words)}"
         f"{states_known(run, main.diagnostics['rule']) if found else ''} in {sample(run, 'next_session')} "
-        f"({method(run, 'next_session', main)}). What went with the next session's {symptom!r} score: one point more "
+        f"({method(run, 'next_session', main)}). What went with the next session's {symptom} score: one point more "
         f"of {words[within]}, {phrase(within)}"
         + "".join(f"; {one}" for one in found)
         + "."
@@ -183,7 +187,7 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     )
     section.subheading("In the next session")
     section.paragraph(run.state(stated, *(beside_marks(run, "next_session", " points") if fit is not None else [])))
-    show_fit(run, section, "next_session", main, f"{symptom!r} score of the next session: coefficients.", words)
+    show_fit(run, section, "next_session", main, f"{symptom} score of the next session: coefficients.", words)
     if fit is not None and events is not None:
         show_fit(run, section, "next_session_marked", marked, "The same with the marks of the rule.", words)
     terms = run.tables["next_session_terms"]
@@ -194,7 +198,7 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
         xlabel=f"Points of next-session {symptom} (95% CI)",
         ax=blank_axes(1.0 + 0.3 * len(shown)),
     )
-    caption = f"What goes with the {symptom!r} score of the next session; 95% intervals."
+    caption = f"What goes with the {symptom} score of the next session; 95% intervals."
     run.show_figure(section, "next_session", axes, caption, alt=caption)
 
 
@@ -244,21 +248,23 @@ def _growth(run: Run, section: Section, symptom: str) -> None:
     ]
     own = f"{fit.reference}, slope"
     stated = run.state(
-        f"Change of the {symptom!r} score over sessions was compared between rupture patterns in "
-        f"{sample(run, 'growth')} ({method(run, 'growth', fit)}). Points per session: pattern {fit.reference!r}, "
+        f"Change of the {symptom} score over sessions was compared between rupture patterns in "
+        f"{sample(run, 'growth')} ({method(run, 'growth', fit)}). Points per session: pattern {fit.reference}, "
         f"{cite['estimate'](own)} ({interval(cite, own)}); differences: {'; '.join(differences)}."
     )
     section.subheading("Over the whole course")
     section.paragraph(stated)
     words = term_words(fit, symptom=symptom)
-    show_fit(run, section, "growth", fit, f"Course of the {symptom!r} score by rupture pattern: coefficients.", words)
+    show_fit(run, section, "growth", fit, f"Course of the {symptom} score by rupture pattern: coefficients.", words)
     labels: Labels = {
         "pattern": "pattern",
-        "kind": "",
+        "kind": "what",
         "estimate": "per session",
         ("ci_low", "ci_high"): "95% CI",
         "p_value": "p",
         "d": "d over 10 sessions",
     }
     formats: dict[str, Format] = {"d": two_decimals}
-    run.show_table(section, "growth_slopes", "Change per session of each pattern.", labels=labels, formats=formats)
+    kinds = {"slope": "change", "difference": f"minus {fit.reference}"}
+    caption = "Change per session of each pattern."
+    run.show_table(section, "growth_slopes", caption, labels=labels, formats=formats, words={"kind": kinds})

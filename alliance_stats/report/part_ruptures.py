@@ -12,7 +12,7 @@ from alliance_stats.report.part_data import score_range
 from alliance_stats.report.part_probable import beside_the_rule, show_probabilities
 from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.sections import study_rule
-from alliance_stats.report.wording import rule_in_words
+from alliance_stats.report.wording import remark, rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.chance.repair import chance_of_repair
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
@@ -86,12 +86,16 @@ def _prevalence(run: Run, section: Section) -> None:
             "fall from. A rule that measures from the whole course takes the early low scores of patients who improve "
             "for ruptures, and their improvement for repair. Consider burn_in, or reference = 'own_trend'."
         )
-    run.show_table(
-        section,
-        "ruptures",
+    shown = run.tables["ruptures"]
+    silent = shown["quantity"].str.startswith("cannot fire")
+    shown = shown.loc[~silent | (shown["count"] > 0)]
+    words = {"cannot fire:": "no rupture can be found:", "the rule can fire": "the rule can find a rupture"}
+    section.table(
+        shown.assign(quantity=shown["quantity"].replace(words, regex=True)),
         "Prevalence, with 95% confidence intervals.",
         labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
         formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
+        file="tables/ruptures.csv",
     )
 
 
@@ -164,7 +168,7 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     labels = _CHANCE_LABELS if known else bare
     run.show_table(section, "chance", "Observed and expected by chance.", labels=labels, formats=formats)
     if chance.diagnostics:
-        section.notes(chance.diagnostics)
+        section.notes(map(remark, chance.diagnostics))
         run.notes += [f"Chance level: {text}" for text in chance.diagnostics]
     run.keep("events", chance.events)
     if len(chance.events):
@@ -267,7 +271,7 @@ def _single_patients(run: Run, section: Section) -> None:
     if not shown:
         return
     rows = -(-len(shown) // _COLUMNS)
-    panels = blank_grid(rows, _COLUMNS, 0.9 + 1.25 * rows)
+    panels = blank_grid(rows, _COLUMNS, 0.8 + 1.05 * rows)
     for spare in panels[len(shown) :]:
         spare.remove()
     names = run.names(PATIENT)
@@ -287,7 +291,7 @@ def _single_patients(run: Run, section: Section) -> None:
         "missing ratings."
     )
     if run.latent is not None:
-        caption += " The strip below is the probability that a rupture is open, given the whole course."
+        caption += " The strip below each is the probability that a rupture is open, given the whole course."
     run.show_figure(section, "patients", axes[0], caption, alt="Courses of single patients with ruptures and repairs.")
 
 

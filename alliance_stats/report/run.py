@@ -16,8 +16,8 @@ import pandas as pd
 from alliance_stats.figures.saving import save_figure
 from alliance_stats.figures.style import WIDTH, styled
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
-from alliance_stats.report.models import AnyFit, facts, models_table
-from alliance_stats.report.numbers import Format, number
+from alliance_stats.report.models import MODELS, AnyFit, facts, models_table
+from alliance_stats.report.numbers import Format, number, printed
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.pseudonyms import masked, names_of, seed_of, shows_ids
 from alliance_stats.report.spreadsheet import as_csv
@@ -103,12 +103,12 @@ class Run:
         """How the measurement error of the alliance was allowed for."""
         if self.error is None:
             return (
-                f" {self.score!r} was taken as measured without error, which makes its effects too small: its items "
+                f" {self.score} was taken as measured without error, which makes its effects too small: its items "
                 "are not known here."
             )
         variance = self.citer("measurement_error", "variance")(self.score, number)
         return (
-            f" The measurement error of {self.score!r} was allowed for (variance {variance}, as the agreement of its "
+            f" The measurement error of {self.score} was allowed for (variance {variance}, as the agreement of its "
             "items implies; error that all items of a session share is not in it)."
         )
 
@@ -159,7 +159,7 @@ class Run:
         self.models.append(facts(name, fit))
         self.keep("models", models_table(self.models))
         if not self.models[-1]["converged"]:
-            self.notes.append(f"The model {name!r} did not converge: do not interpret its numbers.")
+            self.notes.append(f"The model of {MODELS[name]} did not converge: do not interpret its numbers.")
 
     def citer(self, table: str, column: str) -> Callable[..., str]:
         """A function that prints the number in `column` of a kept table, in the row that its first column names.
@@ -169,8 +169,9 @@ class Run:
         kept = self.tables[table]
         keys = kept.iloc[:, 0].astype(str).tolist()
 
-        def cite(row: str, printed: Format = number) -> str:
-            text = printed(kept[column].iloc[keys.index(row)])
+        def cite(row: str, form: Format | None = None) -> str:
+            at = keys.index(row)
+            text = printed(kept.iloc[[at]], column, {} if form is None else {column: form})[0]
             self.cited.append({"text": text, "table": table, "row": row, "column": column})
             return text
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from alliance_stats.report.numbers import count
+from alliance_stats.report.sections import all_keys
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, REPAIRS, UNITS
+from alliance_stats.tables.words import names_in_words
 
 
 def rule_in_words(rule: Rule) -> str:
@@ -31,6 +33,12 @@ def rule_in_words(rule: Rule) -> str:
     if rule.repair_holds > 1:
         later = f"the last of the first {count(rule.repair_holds, 'score')} in a row"
     return f"{fall}{runs} begins a rupture, and {later} {repair}{window} repairs it"
+
+
+def remark(text: str) -> str:
+    """A remark of a fit as the report prints it: terms in words, keys of the study file, a capital letter first."""
+    text = in_keys(names_in_words(text), all_keys())
+    return text[:1].upper() + text[1:]
 
 
 def in_keys(text: str, keys: frozenset[str]) -> str:
@@ -65,6 +73,9 @@ def in_keys(text: str, keys: frozenset[str]) -> str:
 
 
 _COMMANDS = (
+    (r"\bfit_(outcome|next_session|growth|dynamics|dropout)\b", r"[\1]"),
+    (r"The column attenuation is", "The column 'share of an effect shown' is"),
+    (r" (?:without|and no) cluster=", " without a cluster"),
     (r"check_file lists them all", "alliance-stats check lists them all"),
     (r"[Rr]ead it with read_redcap\(path, (.*?)\)", r"write [redcap] instead of [read], with \1"),
     (r"in a TOML file \(read_instrument\)", "in a TOML file beside the study file: instrument = 'own.toml'"),

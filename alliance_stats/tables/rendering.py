@@ -113,6 +113,18 @@ def significant(value: float, digits: int = 4) -> str:
     return f"{value:,.{max(digits - 1 - exponent, 0)}f}"
 
 
+def decimals_for(low: Any, high: Any) -> int:
+    """Decimals for an estimate with this interval: two, or more where the interval's width needs them for two digits.
+
+    >>> decimals_for(-0.9, 0.9), decimals_for(-0.013, 0.0032), decimals_for(None, 1.0)
+    (2, 3, 2)
+    """
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
+        return 2
+    width = float(high) - float(low)
+    return max(2, 1 - math.floor(math.log10(width))) if 1e-9 < width < math.inf else 2
+
+
 def _cells(column: pd.Series) -> list[str]:
     form = {"p_value": p_value, "df": lambda value: f"{value:.1f}", "statistic": lambda value: f"{value:.2f}"}
     return [_cell(value, form.get(str(column.name), significant)) for value in column.tolist()]

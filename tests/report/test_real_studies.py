@@ -66,7 +66,7 @@ def test_reframed(tmp_path):
     chance = pd.read_csv(tables / "chance.csv", index_col=0)
     assert chance.loc["ruptures", "observed"] == len(pd.read_csv(tables / "events.csv"))
     effects = pd.read_csv(tables / "outcome_effects.csv", index_col=0)
-    low, high = effects.loc["repaired - none, adjusted", ["ci_low", "ci_high"]]
+    low, high = effects.loc["repaired minus none, adjusted", ["ci_low", "ci_high"]]
     assert low < 0 < high
 
 
