@@ -31,27 +31,13 @@ def clock_of(intervals: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class HazardDesign:
-    """A design matrix and the rows it was made from.
+    """A design matrix and the rows it was made from."""
 
-    Attributes
-    ----------
-    matrix : (n, p) array
-    names : list of str
-    rows : (n,) int array
-        Positions of the rows used in the table given.
-    dropped : dict of str to int
-        Rows left out, by the first column that lacks a value.
-    variables : list of str
-        The columns the formula uses.
-    spec : formulaic.ModelSpec
-    intercept : bool
-    """
-
-    matrix: Array
+    matrix: Array  # (n, p)
     names: list[str]
-    rows: Array
-    dropped: dict[str, int]
-    variables: list[str]
+    rows: Array  # (n,): positions of the rows used in the table given
+    dropped: dict[str, int]  # Rows left out, by the first column that lacks a value
+    variables: list[str]  # The columns the formula uses
     spec: Any
     intercept: bool
 

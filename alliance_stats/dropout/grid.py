@@ -24,22 +24,13 @@ from alliance_stats.tables.schema import (
 
 
 class Grid(NamedTuple):
-    """Every session number of every patient from the first to the last, recorded or not.
+    """Every session number of every patient from the first to the last, recorded or not."""
 
-    Attributes
-    ----------
-    patient, session : (g,) int arrays
-        Whose cell it is, and which session.
-    row : (g,) int array
-        The row of SESSIONS recorded there, -1 where there is none.
-    begin : (patients + 1,) int array
-        Where each patient's cells begin.
-    """
-
+    # patient, session: (g,); whose cell it is, and which session
     patient: Array
     session: Array
-    row: Array
-    begin: Array
+    row: Array  # (g,): the row of SESSIONS recorded there, -1 where there is none
+    begin: Array  # (patients + 1,): where each patient's cells begin
 
     def at(self, cells: Array, back: int) -> tuple[Array, Array]:
         """The cells `back` sessions earlier, and whether the patient has them."""

@@ -20,29 +20,18 @@ from alliance_stats.tables.states import STATES
 
 
 class _Worlds(NamedTuple):
-    """The same patients twice, session by session: repaired `after` sessions after the rupture was seen, and never.
+    """The same patients twice, session by session: repaired `after` sessions after the rupture was seen, and never."""
 
-    Attributes
-    ----------
-    patient : (m,) int array
-        Whose row it is, 0, 1, ... in `unit`.
-    place : (m,) int array
-        The row's number in its patient's course.
-    start, stop : (m,) arrays
-    repaired, never : (m, p) arrays
-        Design matrices.
-    unit : (patients,) int array
-        The cluster each patient belongs to.
-    """
-
-    patient: Array
-    place: Array
+    patient: Array  # (m,): whose row it is, 0, 1, ... in `unit`.
+    place: Array  # (m,): the row's number in its patient's course
     session: Array
+    # start, stop: (m,)
     start: Array
     stop: Array
+    # repaired, never: (m, p); design matrices
     repaired: Array
     never: Array
-    unit: Array
+    unit: Array  # (patients,): the cluster each patient belongs to
 
 
 def repair_effect(

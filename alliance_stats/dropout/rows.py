@@ -30,20 +30,13 @@ def rows_at_risk(intervals: pd.DataFrame) -> pd.DataFrame:
 
 
 class HazardOf(NamedTuple):
-    """A fit as a function from parameters to the hazards of rows.
-
-    Attributes
-    ----------
-    value, covariance : arrays
-        The parameters: coefficients, and for Cox the jumps of the baseline.
-    time : (k,) array
-        The times of the jumps.
-    """
+    """A fit as a function from parameters to the hazards of rows."""
 
     fit: Any
+    # value, covariance: the parameters: coefficients, and for Cox the jumps of the baseline
     value: Array
     covariance: Array
-    time: Array
+    time: Array  # (k,): the times of the jumps
 
     @classmethod
     def of(cls, fit: Any) -> HazardOf:

@@ -24,48 +24,26 @@ from alliance_stats.tables.arrays import FloatArray
 
 @dataclass(frozen=True)
 class System:
-    """The matrices of a state-space model with m states of which the first k are observed with error.
+    """The matrices of a state-space model with m states of which the first k are observed with error."""
 
-    Attributes
-    ----------
-    move : (..., m, m) array
-        The state of one time from that of the time before.
-    shock : (..., k, k) array
-        Covariance of what is new in the first k states.
-    first : (..., m, m) array
-        Covariance of the state at time 0.
-    error : (..., k) array
-        Error variances of the cells.
-    """
-
-    move: FloatArray
-    shock: FloatArray
-    first: FloatArray
-    error: FloatArray
+    move: FloatArray  # (..., m, m): the state of one time from that of the time before
+    shock: FloatArray  # (..., k, k): covariance of what is new in the first k states
+    first: FloatArray  # (..., m, m): covariance of the state at time 0
+    error: FloatArray  # (..., k): error variances of the cells
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """What the filter leaves for each time t and measure j.
+    """What the filter leaves for each time t and measure j."""
 
-    Attributes
-    ----------
-    precision : (T, ..., k, P) array
-        1 / variance of the innovation; 0 where not observed.
-    log_variance : (..., P) array
-        The logarithms of those variances, summed.
-    gain : (T, ..., k, m, P) array
-    v, columns : (T, ..., k, N) and (T, ..., k, p, P) arrays
-        Innovations of the values and of the regressors.
-    state, columns_state, covariance : (T, ..., m, N), (T, ..., m, p, P) and (T, ..., m, m, P) arrays
-        Mean and covariance of the state given the cells up to and with time t.
-    """
-
-    precision: FloatArray
-    log_variance: FloatArray
-    gain: FloatArray
+    precision: FloatArray  # (T, ..., k, P): 1 / variance of the innovation; 0 where not observed
+    log_variance: FloatArray  # (..., P): the logarithms of those variances, summed
+    gain: FloatArray  # (T, ..., k, m, P)
+    # v, columns: (T, ..., k, N) and (T, ..., k, p, P); innovations of the values and of the regressors
     v: FloatArray
     columns: FloatArray
+    # state, columns_state, covariance: (T, ..., m, N), (T, ..., m, p, P) and (T, ..., m, m, P); mean and covariance of
+    # the state given the cells up to and with time t
     state: FloatArray
     columns_state: FloatArray
     covariance: FloatArray

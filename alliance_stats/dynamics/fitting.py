@@ -23,21 +23,11 @@ Quantity = Callable[[list[Matrices], FloatArray], FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class SeriesFit:
-    """A fit by maximum likelihood.
+    """A fit by maximum likelihood."""
 
-    Attributes
-    ----------
-    panel : Panel
-        The data.
-    units : Units
-    likelihood : Likelihood
-        The model, in the units of the search.
-    optimum : Optimum
-    """
-
-    panel: Panel
+    panel: Panel  # The data
     units: Units
-    likelihood: Likelihood
+    likelihood: Likelihood  # The model, in the units of the search
     optimum: Optimum
 
     @property

@@ -27,13 +27,7 @@ TOGETHER = 4096
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The model of a panel.
-
-    Attributes
-    ----------
-    layout : Layout
-    batches : list of Batch
-    """
+    """The model of a panel."""
 
     layout: Layout
     batches: list[Batch]
@@ -89,28 +83,15 @@ class Likelihood:
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One evaluation, or several side by side (...).
-
-    Attributes
-    ----------
-    theta : (..., q) array
-    groups : list of Matrices
-    systems : list of System
-    beta : (..., p) array
-        Regression coefficients.
-    precision : (..., p, p) array
-        X'V^-1 X.
-    value : (...) array, or float
-        Log-likelihood.
-    """
+    """One evaluation, or several side by side (...)."""
 
     likelihood: Likelihood
-    theta: FloatArray
+    theta: FloatArray  # (..., q)
     groups: list[Matrices]
     systems: list[System]
-    beta: FloatArray
-    precision: FloatArray
-    value: Any
+    beta: FloatArray  # (..., p): regression coefficients
+    precision: FloatArray  # (..., p, p): X'V^-1 X
+    value: Any  # (...) or float: Log-likelihood
     filtered: list[Filtered]
 
     def scores(self) -> tuple[FloatArray, dict[str, FloatArray]]:

@@ -30,36 +30,17 @@ NOTHING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """Where the search ended.
-
-    Attributes
-    ----------
-    point : Point
-    information : (q, q) array
-        Minus the Hessian of the profile log-likelihood in theta (observed information).
-    slopes : (q, p) array
-        Derivatives of the regression coefficients with respect to theta.
-    gradient : float
-        Largest absolute element of the gradient.
-    decrement : float
-        How much a further full step is expected to raise the log-likelihood.
-    converged : bool
-    boundary : tuple of str
-        Blocks whose covariance matrix is singular, and error variances that are zero.
-    evaluations : int
-    rival : Point, optional
-        An improper maximum that lies higher.
-    """
+    """Where the search ended."""
 
     point: Point
-    information: FloatArray
-    slopes: FloatArray
-    gradient: float
-    decrement: float
+    information: FloatArray  # (q, q): minus the Hessian of the profile log-likelihood in theta (observed information)
+    slopes: FloatArray  # (q, p): derivatives of the regression coefficients with respect to theta
+    gradient: float  # Largest absolute element of the gradient
+    decrement: float  # How much a further full step is expected to raise the log-likelihood
     converged: bool
-    boundary: tuple[str, ...]
+    boundary: tuple[str, ...]  # Blocks whose covariance matrix is singular, and error variances that are zero
     evaluations: int
-    rival: Point | None = None
+    rival: Point | None = None  # An improper maximum that lies higher
 
 
 def maximise(likelihood: Likelihood, starts: list[FloatArray]) -> Optimum:

@@ -15,27 +15,14 @@ PATTERNS_PER_BATCH = 1024
 
 @dataclass(frozen=True)
 class Panel:
-    """Series i = 0..N-1 of k measures at times 0..T-1.
+    """Series i = 0..N-1 of k measures at times 0..T-1."""
 
-    Attributes
-    ----------
-    y : (N, T, k) array
-        NaN where not observed.
-    shared : (T, k, p) array
-        Regressors of the means that every series shares.
-    own : (N, T, k, o) array, optional
-        Further regressors of the means, each series its own.
-    inputs : (N, T, l) array, optional
-        Inputs at time t that act on the state at t + 1; each on every measure, with one coefficient each.
-    group : (N,) int array
-        Series of different groups may have different lagged coefficients.
-    """
-
-    y: FloatArray
-    shared: FloatArray
-    own: FloatArray | None = None
+    y: FloatArray  # (N, T, k): NaN where not observed
+    shared: FloatArray  # (T, k, p): regressors of the means that every series shares
+    own: FloatArray | None = None  # (N, T, k, o): further regressors of the means, each series its own
+    # (N, T, l): inputs at time t that act on the state at t + 1; each on every measure, with one coefficient each
     inputs: FloatArray | None = None
-    group: IntArray | None = None
+    group: IntArray | None = None  # (N,): series of different groups may have different lagged coefficients
 
     @property
     def k(self) -> int:
@@ -82,37 +69,19 @@ class Panel:
 
 @dataclass(frozen=True)
 class Batch:
-    """Series of one group, by pattern. The last axis of every array is that of patterns (P) or of series (N).
+    """Series of one group, by pattern. The last axis of every array is that of patterns (P) or of series (N)."""
 
-    Attributes
-    ----------
-    rows : (N,) int array
-        Which series of the panel.
-    group : int
-    seen : (T, k, P) array
-        1 where a cell is observed, else 0. What differs between series besides (own regressors, inputs) makes a
-        pattern of its own.
-    pattern : (N,) int array, or None where every series has its own
-    starts : (P,) int array
-        Where the series of each pattern begin: they lie together.
-    counts : (P,) array
-        Series of each pattern.
-    y : (T, k, N) array
-        0 where not observed.
-    design : (T, k, p, P) or (T, k, p, 1) array
-        Regressors of the means.
-    inputs : (T, l, P) array, optional
-    """
-
-    rows: IntArray
+    rows: IntArray  # (N,): which series of the panel
     group: int
+    # (T, k, P): 1 where a cell is observed, else 0. What differs between series besides (own regressors, inputs) makes
+    # a pattern of its own.
     seen: FloatArray
-    pattern: IntArray | None
-    starts: IntArray
-    counts: FloatArray
-    y: FloatArray
-    design: FloatArray
-    inputs: FloatArray | None
+    pattern: IntArray | None  # (N,) or None where every series has its own
+    starts: IntArray  # (P,): where the series of each pattern begin: they lie together
+    counts: FloatArray  # (P,): series of each pattern
+    y: FloatArray  # (T, k, N): 0 where not observed
+    design: FloatArray  # (T, k, p, P) or (T, k, p, 1): regressors of the means
+    inputs: FloatArray | None  # (T, l, P)
 
     def spread(self, values: FloatArray) -> FloatArray:
         """Values of patterns (..., P) as values of series (..., N)."""

@@ -31,33 +31,18 @@ class Matrices(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Which parameters there are.
+    """Which parameters there are."""
 
-    Attributes
-    ----------
-    k : int
-        Measures.
-    slopes : bool
-        Random slopes over time beside the random levels.
-    stationary : bool
-        The deviations start in the distribution they keep; else with a free covariance matrix.
-    error : tuple of k numbers
-        Known error variances of the measures, 0 for none, NaN for one that is estimated.
-    n_groups : int
-        Groups with lagged coefficients of their own.
-    half : float
-        Half the number of steps from the first time to the last. Slopes are per `half` steps and levels those of the
-        middle, for good conditioning.
-    held : dict
-        Lagged coefficients (group, row, column) that are not parameters, and their values.
-    """
-
-    k: int
-    slopes: bool = False
-    stationary: bool = False
+    k: int  # Measures
+    slopes: bool = False  # Random slopes over time beside the random levels
+    stationary: bool = False  # The deviations start in the distribution they keep; else with a free covariance matrix
+    # Known error variances of the measures, 0 for none, NaN for one that is estimated
     error: tuple[float, ...] = (0.0, 0.0)
-    n_groups: int = 1
+    n_groups: int = 1  # Groups with lagged coefficients of their own
+    # Half the number of steps from the first time to the last. Slopes are per `half` steps and levels those of the
+    # middle, for good conditioning.
     half: float = 1.0
+    # Lagged coefficients (group, row, column) that are not parameters, and their values
     held: dict[tuple[int, int, int], float] = field(default_factory=dict)
     names: tuple[str, ...] = field(init=False)
 

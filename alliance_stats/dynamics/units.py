@@ -13,21 +13,11 @@ from alliance_stats.tables.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Units:
-    """How a panel was centred and scaled.
+    """How a panel was centred and scaled."""
 
-    Attributes
-    ----------
-    sd : (k,) array
-        What the measures were divided by.
-    centre : (p,) array
-        Coefficients of the shared regressors that were subtracted first.
-    column : (p + o,) array
-        What the regressors, shared and own, were divided by.
-    """
-
-    sd: FloatArray
-    centre: FloatArray
-    column: FloatArray
+    sd: FloatArray  # (k,): what the measures were divided by
+    centre: FloatArray  # (p,): coefficients of the shared regressors that were subtracted first
+    column: FloatArray  # (p + o,): what the regressors, shared and own, were divided by
 
     def inside(self, panel: Panel) -> Panel:
         """The panel in the units of the search."""

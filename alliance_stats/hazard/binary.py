@@ -26,30 +26,16 @@ _LARGE = 40_000
 
 
 class BinaryFit(NamedTuple):
-    """A fitted binary regression.
+    """A fitted binary regression."""
 
-    Attributes
-    ----------
-    coefficients : (p,) array
-    covariance : (p, p) array
-        Inverse *expected* information, as R's ``glm``.
-    log_likelihood : float
-    residual : (n,) array
-        Derivative of each row's log-likelihood in its linear predictor; ``residual[:, None] * X`` are the scores.
-    linear : (n,) array
-        The linear predictor.
-    converged : bool
-    iterations : int
-        Passes over all rows.
-    """
-
-    coefficients: FloatArray
-    covariance: FloatArray
+    coefficients: FloatArray  # (p,)
+    covariance: FloatArray  # (p, p): inverse *expected* information, as R's ``glm``
     log_likelihood: float
+    # (n,): derivative of each row's log-likelihood in its linear predictor; ``residual[:, None] * X`` are the scores
     residual: FloatArray
-    linear: FloatArray
+    linear: FloatArray  # (n,): the linear predictor
     converged: bool
-    iterations: int
+    iterations: int  # Passes over all rows
 
 
 def mean(linear: FloatArray, link: str) -> FloatArray:

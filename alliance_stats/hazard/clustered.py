@@ -20,20 +20,12 @@ _NO_INFORMATION = 1e-8
 
 
 class Clustered(NamedTuple):
-    """A clustered covariance.
+    """A clustered covariance."""
 
-    Attributes
-    ----------
-    covariance : (p, p) array
-        Jackknife: NaN for a coefficient that cannot be estimated without one of the clusters.
-    n_clusters : int
-    description : str
-        How it was made.
-    """
-
+    # (p, p): jackknife: NaN for a coefficient that cannot be estimated without one of the clusters
     covariance: FloatArray
     n_clusters: int
-    description: str
+    description: str  # How it was made
 
 
 def sum_by(values: FloatArray, group: IntArray, n_groups: int) -> FloatArray:

@@ -28,25 +28,16 @@ _STRIDE = 5.0
 
 
 class RiskSets(NamedTuple):
-    """Which rows are at risk when.
+    """Which rows are at risk when."""
 
-    Attributes
-    ----------
-    time, stratum : (k,) arrays
-        The event times of each stratum, in order.
-    n_events : (k,) array
-        Events at each.
-    first, last : (n,) int arrays
-        Each row is at risk at the positions first .. last - 1.
-    event_row, event_time : (d,) int arrays
-        The rows with an event, and the position of its time.
-    """
-
+    # time, stratum: (k,); the event times of each stratum, in order
     time: FloatArray
     stratum: IntArray
-    n_events: IntArray
+    n_events: IntArray  # (k,): events at each
+    # first, last: (n,); each row is at risk at the positions first .. last - 1.
     first: IntArray
     last: IntArray
+    # event_row, event_time: (d,); the rows with an event, and the position of its time
     event_row: IntArray
     event_time: IntArray
 
@@ -68,26 +59,14 @@ class RiskSets(NamedTuple):
 
 
 class CoxFit(NamedTuple):
-    """A fitted Cox regression.
+    """A fitted Cox regression."""
 
-    Attributes
-    ----------
-    coefficients : (p,) array
-    covariance : (p, p) array
-        Inverse information.
-    log_likelihood, null_log_likelihood : float
-        Log partial likelihood at the estimate and at zero.
-    linear : (n,) array
-        The linear predictor (not centred).
-    converged : bool
-    iterations : int
-    """
-
-    coefficients: FloatArray
-    covariance: FloatArray
+    coefficients: FloatArray  # (p,)
+    covariance: FloatArray  # (p, p): inverse information
+    # log_likelihood, null_log_likelihood: log partial likelihood at the estimate and at zero
     log_likelihood: float
     null_log_likelihood: float
-    linear: FloatArray
+    linear: FloatArray  # (n,): the linear predictor (not centred)
     converged: bool
     iterations: int
 

@@ -11,19 +11,12 @@ from alliance_stats.tables.arrays import FloatArray
 
 
 class Baseline(NamedTuple):
-    """Jumps of the cumulative hazard of a row whose covariates are all zero.
+    """Jumps of the cumulative hazard of a row whose covariates are all zero."""
 
-    Attributes
-    ----------
-    jump, variance : (k,) arrays
-        At each event time, and its variance given the coefficients.
-    slope : (k, p) array
-        Derivative of each jump in the coefficients.
-    """
-
+    # jump, variance: (k,); at each event time, and its variance given the coefficients
     jump: FloatArray
     variance: FloatArray
-    slope: FloatArray
+    slope: FloatArray  # (k, p): derivative of each jump in the coefficients
 
 
 def baseline_hazard(

@@ -68,25 +68,12 @@ class Cox(NamedTuple):
 
 
 class FirthFit(NamedTuple):
-    """A penalised fit.
+    """A penalised fit."""
 
-    Attributes
-    ----------
-    coefficients : (p,) array
-    covariance : (p, p) array
-        Inverse (unpenalised) information at the estimate.
-    log_likelihood : float
-        Penalised.
-    statistic : (p,) array
-        The signed root of the penalised likelihood-ratio statistic of each coefficient being 0.
-    converged : bool
-    iterations : int
-    likelihood : Likelihood
-    """
-
-    coefficients: FloatArray
-    covariance: FloatArray
-    log_likelihood: float
+    coefficients: FloatArray  # (p,)
+    covariance: FloatArray  # (p, p): inverse (unpenalised) information at the estimate
+    log_likelihood: float  # Penalised
+    # (p,): the signed root of the penalised likelihood-ratio statistic of each coefficient being 0
     statistic: FloatArray
     converged: bool
     iterations: int

@@ -23,36 +23,22 @@ _GRID = [_SMALLEST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, _LARGEST]
 
 
 class FrailtyFit(NamedTuple):
-    """A fitted Cox regression with a shared frailty.
+    """A fitted Cox regression with a shared frailty."""
 
-    Attributes
-    ----------
-    coefficients : (p,) array
-    covariance : (p, p) array
-        From the inverse penalised information; the variance of the frailty is taken as known, as in R.
-    variance : float
-        Gamma: of the frailty (mean 1). Log-normal: of its logarithm.
-    effects, effects_sd : (groups,) arrays
-        Log frailties and their standard errors.
-    log_likelihood, null_log_likelihood : float
-        Marginal (gamma: exact given the partial likelihood; log-normal: Laplace), and without frailty.
-    converged : bool
-    boundary : bool
-        The variance is zero.
-    iterations : int
-        Penalised fits made.
-    """
-
-    coefficients: FloatArray
+    coefficients: FloatArray  # (p,)
+    # (p, p): from the inverse penalised information; the variance of the frailty is taken as known, as in R
     covariance: FloatArray
-    variance: float
+    variance: float  # Gamma: of the frailty (mean 1). Log-normal: of its logarithm.
+    # effects, effects_sd: (groups,); log frailties and their standard errors
     effects: FloatArray
     effects_sd: FloatArray
+    # log_likelihood, null_log_likelihood: marginal (gamma: exact given the partial likelihood; log-normal: Laplace),
+    # and without frailty
     log_likelihood: float
     null_log_likelihood: float
     converged: bool
-    boundary: bool
-    iterations: int
+    boundary: bool  # The variance is zero
+    iterations: int  # Penalised fits made
 
 
 class _Penalised(NamedTuple):

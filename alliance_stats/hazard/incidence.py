@@ -14,25 +14,15 @@ from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
 
 class Occupation(NamedTuple):
-    """State occupation over time.
+    """State occupation over time."""
 
-    Attributes
-    ----------
-    time : (k,) array
-        The times at which something happens.
-    probability, std_error : (k, states) arrays
-        Just after each time. The standard errors are infinitesimal-jackknife, grouped by cluster.
-    at_risk : (k, states) array
-        Rows in each state just before each time.
-    moves : (k, states) array
-        Moves into each state at each time.
-    """
-
-    time: FloatArray
+    time: FloatArray  # (k,): the times at which something happens
+    # probability, std_error: (k, states); just after each time. The standard errors are infinitesimal-jackknife,
+    # grouped by cluster.
     probability: FloatArray
     std_error: FloatArray
-    at_risk: FloatArray
-    moves: FloatArray
+    at_risk: FloatArray  # (k, states): rows in each state just before each time
+    moves: FloatArray  # (k, states): moves into each state at each time
 
 
 def state_occupation(

@@ -20,36 +20,20 @@ _BOUNDARY = 1e-3
 
 
 class MixedBinaryFit(NamedTuple):
-    """A fitted binary regression with a random intercept.
+    """A fitted binary regression with a random intercept."""
 
-    Attributes
-    ----------
-    coefficients : (p,) array
-    covariance : (p, p) array
-    sd : float
-        Standard deviation of the groups' effects on the linear predictor.
-    sd_error : float
-        Its standard error; NaN on the boundary.
-    effects, effects_sd : (groups,) arrays
-        Mode of each group's effect given the data, and its conditional standard deviation.
-    log_likelihood, null_log_likelihood : float
-        With, and without, the random intercept.
-    converged : bool
-    boundary : bool
-        The likelihood is highest at sd = 0.
-    iterations : int
-    """
-
-    coefficients: FloatArray
-    covariance: FloatArray
-    sd: float
-    sd_error: float
+    coefficients: FloatArray  # (p,)
+    covariance: FloatArray  # (p, p)
+    sd: float  # Standard deviation of the groups' effects on the linear predictor
+    sd_error: float  # Its standard error; NaN on the boundary
+    # effects, effects_sd: (groups,); mode of each group's effect given the data, and its conditional standard deviation
     effects: FloatArray
     effects_sd: FloatArray
+    # log_likelihood, null_log_likelihood: with, and without, the random intercept
     log_likelihood: float
     null_log_likelihood: float
     converged: bool
-    boundary: bool
+    boundary: bool  # The likelihood is highest at sd = 0
     iterations: int
 
 

@@ -23,24 +23,12 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 
 
 class Numbers(NamedTuple):
-    """Cells as numbers.
+    """Cells as numbers."""
 
-    Attributes
-    ----------
-    values : float array
-        NaN where missing or not a number.
-    text : bool array
-        Cells that hold something that is not a number.
-    coded : bool array
-        Cells set to missing because they hold a missing code.
-    comma : bool
-        Whether decimal commas were read.
-    """
-
-    values: FloatArray
-    text: BoolArray
-    coded: BoolArray
-    comma: bool
+    values: FloatArray  # NaN where missing or not a number
+    text: BoolArray  # Cells that hold something that is not a number
+    coded: BoolArray  # Cells set to missing because they hold a missing code
+    comma: bool  # Whether decimal commas were read
 
 
 def as_numbers(

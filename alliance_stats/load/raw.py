@@ -11,23 +11,12 @@ from alliance_stats.tables.schema import DataError
 
 
 class Raw(NamedTuple):
-    """A table as the file has it.
+    """A table as the file has it."""
 
-    Attributes
-    ----------
-    table : DataFrame
-        Named columns, the file row in the index.
-    how : dict
-        How it was read, in plain values that go into the report.
-    labels : dict
-        The value labels of a statistics file: column to code to label.
-    remarks : tuple of (str, str, str)
-        What the reader did that the user should know: a rule of ``REMARKS``, the column, and a sentence.
-    """
-
-    table: pd.DataFrame
-    how: dict[str, Any]
-    labels: dict[str, dict[Any, str]]
+    table: pd.DataFrame  # Named columns, the file row in the index
+    how: dict[str, Any]  # How it was read, in plain values that go into the report
+    labels: dict[str, dict[Any, str]]  # The value labels of a statistics file: column to code to label
+    # What the reader did that the user should know: a rule of ``REMARKS``, the column, and a sentence
     remarks: tuple[tuple[str, str, str], ...] = ()
 
 

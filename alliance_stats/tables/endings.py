@@ -27,22 +27,14 @@ from alliance_stats.tables.schema import (
 
 
 class Endings(NamedTuple):
-    """The endings in the order of the patients.
+    """The endings in the order of the patients."""
 
-    Attributes
-    ----------
-    ending : (patients,) array of str
-    last_session : (patients,) array of int
-    end_day : (patients,) array of float or None
-        Days since 1970-01-01, NaN where not given; None without the column ``end_date``.
-    definition : str or None
-        The definition that made them, where the table says so.
-    """
-
-    ending: Array
-    last_session: Array
+    ending: Array  # (patients,) array of str
+    last_session: Array  # (patients,) array of int
+    # (patients,) array of float or None: days since 1970-01-01, NaN where not given; None without the column
+    # ``end_date``
     end_day: Array | None
-    definition: str | None
+    definition: str | None  # The definition that made them, where the table says so
 
 
 def check_endings(endings: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:

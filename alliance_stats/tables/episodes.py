@@ -14,25 +14,14 @@ from alliance_stats.tables.panel import rows_until
 
 
 class EpisodeStates(NamedTuple):
-    """What is known at each query, one entry per row (all counts include the time asked about).
+    """What is known at each query, one entry per row (all counts include the time asked about)."""
 
-    Attributes
-    ----------
-    n_started, n_closed : int arrays
-        Episodes begun, and ended, at or before the time.
-    is_open : bool array
-        Some episode has begun and not ended.
-    since_start : float array
-        Time since the latest start; NaN before the first.
-    since_closed : float array
-        Time since the latest end; NaN before the first.
-    """
-
+    # n_started, n_closed: episodes begun, and ended, at or before the time
     n_started: IntArray
     n_closed: IntArray
-    is_open: BoolArray
-    since_start: FloatArray
-    since_closed: FloatArray
+    is_open: BoolArray  # Some episode has begun and not ended
+    since_start: FloatArray  # Time since the latest start; NaN before the first
+    since_closed: FloatArray  # Time since the latest end; NaN before the first
 
 
 def episode_states(series: Any, time: Any, *, episode_series: Any, start: Any, end: Any) -> EpisodeStates:

@@ -22,27 +22,13 @@ LARGEST_BLOCK = 5000
 
 @dataclass(frozen=True)
 class MarginalBlock:
-    """The rows of one independent block, in internal units.
+    """The rows of one independent block, in internal units."""
 
-    Attributes
-    ----------
-    x : (n, p) array
-        Fixed columns.
-    residual : (n,) array
-        y - X beta.
-    covariance : (n, n) array
-        V.
-    changes : list of (n, n) arrays
-        dV by each covariance of random effects, sigma^2, and rho if there is one.
-    bends : dict
-        Second derivatives that are not zero: (k, l) to an (n, n) array.
-    """
-
-    x: FloatArray
-    residual: FloatArray
-    covariance: FloatArray
-    changes: list[FloatArray]
-    bends: dict[tuple[int, int], FloatArray]
+    x: FloatArray  # (n, p): fixed columns
+    residual: FloatArray  # (n,): y - X beta
+    covariance: FloatArray  # (n, n): V
+    changes: list[FloatArray]  # dV by each covariance of random effects, sigma^2, and rho if there is one
+    bends: dict[tuple[int, int], FloatArray]  # Second derivatives that are not zero: (k, l) to an (n, n) array
 
 
 def block_starts(fit: Fitted) -> IntArray:

@@ -20,24 +20,12 @@ from alliance_stats.tables.schema import DataError, numeric
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """How the columns of a one-sided formula are made, so that new data give the same columns.
+    """How the columns of a one-sided formula are made, so that new data give the same columns."""
 
-    Attributes
-    ----------
-    side : str
-        The formula.
-    names : tuple of str
-        The column names as formulaic writes them; the intercept is ``Intercept``.
-    terms : tuple of (str, tuple of int)
-        Each term and the positions of its columns.
-    spec : formulaic ModelSpec or None
-        None where every factor is a plain numeric column.
-    """
-
-    side: str
-    names: tuple[str, ...]
-    terms: tuple[tuple[str, tuple[int, ...]], ...]
-    spec: Any = None
+    side: str  # The formula
+    names: tuple[str, ...]  # The column names as formulaic writes them; the intercept is ``Intercept``
+    terms: tuple[tuple[str, tuple[int, ...]], ...]  # Each term and the positions of its columns
+    spec: Any = None  # None where every factor is a plain numeric column
 
     @property
     def intercept(self) -> int | None:

@@ -24,53 +24,25 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Block:
-    """One correlated block of random effects.
+    """One correlated block of random effects."""
 
-    Attributes
-    ----------
-    factor : str
-        The grouping factor.
-    outer : bool
-        Whether it is an outer factor.
-    names : tuple of str
-        The effects.
-    columns : tuple of int
-        Their positions in ``Design.effects``.
-    places : tuple of int
-        Their rows in D (the columns themselves), or in T over the effects of all outer factors.
-    plan : ColumnPlan
-    """
-
-    factor: str
-    outer: bool
-    names: tuple[str, ...]
-    columns: tuple[int, ...]
-    places: tuple[int, ...]
+    factor: str  # The grouping factor
+    outer: bool  # Whether it is an outer factor
+    names: tuple[str, ...]  # The effects
+    columns: tuple[int, ...]  # Their positions in ``Design.effects``
+    places: tuple[int, ...]  # Their rows in D (the columns themselves), or in T over the effects of all outer factors
     plan: ColumnPlan
 
 
 @dataclass(frozen=True)
 class Strata:
-    """Strata of the rows with a residual variance each.
-
-    Attributes
-    ----------
-    column : str
-    labels : tuple
-        The strata, in order; the first is the one that sigma^2 belongs to.
-    codes : (n,) int array
-        The stratum of each row, in the order used.
-    prior : (n,) array
-        Prior weights.
-    ratios : (strata,) array
-        The residual variance of each stratum over that of the first.
-    """
+    """Strata of the rows with a residual variance each."""
 
     column: str
-    labels: tuple[Any, ...]
-    codes: IntArray
-    prior: FloatArray
-    ratios: FloatArray
+    labels: tuple[Any, ...]  # The strata, in order; the first is the one that sigma^2 belongs to
+    codes: IntArray  # (n,): the stratum of each row, in the order used
+    prior: FloatArray  # (n,): prior weights
+    ratios: FloatArray  # (strata,): the residual variance of each stratum over that of the first
 
     @property
     def weights(self) -> FloatArray:
@@ -84,75 +56,39 @@ class Strata:
 
 @dataclass(frozen=True)
 class Design:
-    """Everything the numbers are computed from; arrays are in the order of ``grouping.order``.
-
-    Attributes
-    ----------
-    x : (p, n) array
-        Fixed columns, centred and scaled: ``x = (x_user - x_centre) / x_scale``.
-    y : (n,) array
-        Outcome, centred and scaled likewise.
-    effects : (a, n) array
-        The distinct random-effect columns of all factors, centred and scaled.
-    effect_names : tuple of str
-    x_map : (p, p) array
-        M_x.
-    effect_map : (a, a) array
-        M_a.
-    blocks : tuple of Block
-    grouping : Grouping
-    inner_factor : str
-    outer_factors : tuple of str
-    above : dict
-        For every factor those whose levels hold its levels whole: ``{"patient": ("therapist", "clinic"), ...}``.
-    kept : (n,) int array
-        The row of the data that each row used comes from, in the order used.
-    n_dropped : int
-        Rows left out for missing values.
-    missing : dict
-        How many missing values each variable had.
-    aliased : tuple of str
-        Fixed terms left out as combinations of others.
-    alias_weights : (p, aliased) array
-        Those combinations: each column left out is X times its column here.
-    time : (n,) array or None
-        Time of the serial correlation.
-    weights : (n,) array or None
-        Prior weights (over the ratio of its stratum): the residual variance of a row is sigma^2 / weight.
-    strata : Strata or None
-        Strata with a residual variance each.
-    variables : dict
-        For every data column of the fixed part its mean over the rows used, or its levels in the order of their coding.
-    spreads : dict
-        The standard deviation of every numeric one (1 where it is constant).
-    """
+    """Everything the numbers are computed from; arrays are in the order of ``grouping.order``."""
 
     formula: MixedFormula
     fixed: ColumnPlan
     names: tuple[str, ...]
-    x: FloatArray
-    y: FloatArray
-    effects: FloatArray
+    x: FloatArray  # (p, n): fixed columns, centred and scaled: ``x = (x_user - x_centre) / x_scale``
+    y: FloatArray  # (n,): outcome, centred and scaled likewise
+    effects: FloatArray  # (a, n): the distinct random-effect columns of all factors, centred and scaled
     effect_names: tuple[str, ...]
-    x_map: FloatArray
-    effect_map: FloatArray
+    x_map: FloatArray  # (p, p): M_x
+    effect_map: FloatArray  # (a, a): M_a
     y_centre: float
     y_scale: float
     blocks: tuple[Block, ...]
     grouping: Grouping
     inner_factor: str
     outer_factors: tuple[str, ...]
+    # For every factor those whose levels hold its levels whole: ``{"patient": ("therapist", "clinic"), ...}``
     above: dict[str, tuple[str, ...]]
-    kept: IntArray
+    kept: IntArray  # (n,): the row of the data that each row used comes from, in the order used
     index: pd.Index
-    n_dropped: int
-    missing: dict[str, int]
-    aliased: tuple[str, ...] = ()
+    n_dropped: int  # Rows left out for missing values
+    missing: dict[str, int]  # How many missing values each variable had
+    aliased: tuple[str, ...] = ()  # Fixed terms left out as combinations of others
+    # (p, aliased): those combinations: each column left out is X times its column here
     alias_weights: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
-    time: FloatArray | None = None
+    time: FloatArray | None = None  # (n,) or None: time of the serial correlation
+    # (n,) or None: prior weights (over the ratio of its stratum): the residual variance of a row is sigma^2 / weight
     weights: FloatArray | None = None
-    strata: Strata | None = None
+    strata: Strata | None = None  # Strata with a residual variance each
+    # For every data column of the fixed part its mean over the rows used, or its levels in the order of their coding
     variables: dict[str, float | tuple[object, ...]] = field(default_factory=dict)
+    # The standard deviation of every numeric one (1 where it is constant)
     spreads: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 

@@ -15,18 +15,10 @@ INTERCEPT = "Intercept"
 
 @dataclass(frozen=True)
 class RandomTerm:
-    """One correlated block of random effects: ``(lhs | group)``.
+    """One correlated block of random effects: ``(lhs | group)``."""
 
-    Attributes
-    ----------
-    lhs : str
-        The random effects, as a one-sided formula: ``"1 + time"``, ``"0 + time"``.
-    group : tuple of str
-        The columns whose combination is the grouping factor; one name, or several joined by ``:``.
-    """
-
-    lhs: str
-    group: tuple[str, ...]
+    lhs: str  # The random effects, as a one-sided formula: ``"1 + time"``, ``"0 + time"``
+    group: tuple[str, ...]  # The columns whose combination is the grouping factor; one name, or several joined by ``:``
 
     @property
     def factor(self) -> str:

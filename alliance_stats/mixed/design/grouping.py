@@ -15,18 +15,10 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Factor:
-    """A grouping factor over rows.
+    """A grouping factor over rows."""
 
-    Attributes
-    ----------
-    codes : (n,) int array
-        The level of each row, numbered by first appearance.
-    labels : (levels,) array
-        The label of each level.
-    """
-
-    codes: IntArray
-    labels: Any
+    codes: IntArray  # (n,): the level of each row, numbered by first appearance
+    labels: Any  # (levels,): the label of each level
 
 
 @dataclass(frozen=True)
@@ -35,30 +27,17 @@ class Grouping:
 
     The *inner* factor (patients) is eliminated first, level by level. One *outer* factor (therapists) may nest the
     inner levels; outer factors that do not (patients who change therapist), and several of them, have codes by row.
-
-    Attributes
-    ----------
-    order : (n,) int array or None
-        The rows in the order used; None where the data have that order.
-    starts, counts : (m,) int arrays
-        First row and number of rows of each inner level.
-    labels : (m,) array
-        The inner levels.
-    outer_labels : tuple of (J,) arrays
-        The levels of each outer factor.
-    outer_codes : tuple of (n,) int arrays
-        The level of each row; empty where one outer factor nests the inner one.
-    block_starts : (blocks,) int array or None
-        The first inner level of each block of rows that share no level of any factor with others: of each outer level
-        that nests everything else. None where all rows are one block.
     """
 
-    order: IntArray | None
+    order: IntArray | None  # (n,) or None: the rows in the order used; None where the data have that order
+    # starts, counts: (m,); first row and number of rows of each inner level
     starts: IntArray
     counts: IntArray
-    labels: Any
-    outer_labels: tuple[Any, ...] = ()
-    outer_codes: tuple[IntArray, ...] = ()
+    labels: Any  # (m,): the inner levels
+    outer_labels: tuple[Any, ...] = ()  # The levels of each outer factor
+    outer_codes: tuple[IntArray, ...] = ()  # The level of each row; empty where one outer factor nests the inner one
+    # (blocks,) or None: the first inner level of each block of rows that share no level of any factor with others: of
+    # each outer level that nests everything else. None where all rows are one block.
     block_starts: IntArray | None = None
 
     @property

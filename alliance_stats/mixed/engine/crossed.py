@@ -38,29 +38,17 @@ _AT_ONCE = 256
 
 @dataclass(frozen=True)
 class CrossedSpec:
-    """The outer effects of every group.
+    """The outer effects of every group."""
 
-    Attributes
-    ----------
-    a : int
-        Columns of the inner factor.
-    extended : int
-        Columns with those of all slots.
-    place, level : (size,) int arrays
-        Of every outer effect: its row of T, and its level, levels of all factors numbered through.
-    levels : int
-    parts : tuple of tuples of int
-        The rows of T of each factor.
-    group, column, effect : (cells,) int arrays
-        A cell is an outer effect that a group meets: the group (sorted), the extended column, the effect's number.
-    """
-
-    a: int
-    extended: int
+    a: int  # Columns of the inner factor
+    extended: int  # Columns with those of all slots
+    # place, level: (size,); of every outer effect: its row of T, and its level, levels of all factors numbered through
     place: IntArray
     level: IntArray
     levels: int
-    parts: tuple[tuple[int, ...], ...]
+    parts: tuple[tuple[int, ...], ...]  # The rows of T of each factor
+    # group, column, effect: (cells,); A cell is an outer effect that a group meets: the group (sorted), the extended
+    # column, the effect's number
     group: IntArray
     column: IntArray
     effect: IntArray
@@ -187,36 +175,21 @@ class Crossed:
     """The outer factors at one value of the parameters; it answers as ``Nested`` does.
 
     Arrays by level, (r, ..., J), run over the levels of all factors; they are zero in the rows of other factors.
-
-    Attributes
-    ----------
-    s : (size, size) sparse matrix
-        S.
-    p, full_pairs : (places,) arrays
-        P and U'V^-1 U at the places of the pattern.
-    full : (r, r, J) array
-        U'V^-1 U of every level.
-    prior : (r, r) array
-        T.
-    before, pull_flat : (size, k) arrays
-        F and P F.
-    reach : (a, cells) array
-        A'V1^-1 U.
-    solve : function
-        (I + S T)^-1 times columns of S.
     """
 
     spec: CrossedSpec
-    s: Sparse
+    s: Sparse  # (size, size): S
+    # p, full_pairs: (places,); P and U'V^-1 U at the places of the pattern
     p: FloatArray
     full_pairs: FloatArray
-    full: FloatArray
-    prior: FloatArray
+    full: FloatArray  # (r, r, J): U'V^-1 U of every level
+    prior: FloatArray  # (r, r): T
+    # before, pull_flat: (size, k); F and P F
     before: FloatArray
     pull_flat: FloatArray
-    reach: FloatArray
+    reach: FloatArray  # (a, cells): A'V1^-1 U
     log_det: float
-    solve: Callable[[FloatArray], FloatArray]
+    solve: Callable[[FloatArray], FloatArray]  # (I + S T)^-1 times columns of S
 
     @property
     def reduction(self) -> FloatArray:

@@ -31,65 +31,36 @@ from alliance_stats.tables.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Directions:
-    """The variance parameters as directions of D and T.
+    """The variance parameters as directions of D and T."""
 
-    Attributes
-    ----------
-    keys : tuple of (kind, i, j)
-        ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", 0, 0)``.
-    inner, outer : (parameters, a, a), (parameters, r, r) arrays
-        Ones at (i, j) and (j, i) of the parameter's own matrix.
-    """
-
+    # ``("inner", i, j)`` an element of D, ``("outer", i, j)`` of T, ``("residual", 0, 0)``
     keys: tuple[tuple[str, int, int], ...]
+    # inner, outer: (parameters, a, a), (parameters, r, r); ones at (i, j) and (j, i) of the parameter's own matrix
     inner: FloatArray
     outer: FloatArray
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """Derivatives with respect to the variance parameters.
+    """Derivatives with respect to the variance parameters."""
 
-    Attributes
-    ----------
-    log_det : (parameters,) array
-        d log|V|.
-    cross : (parameters, k, k) array
-        d W'V^-1 W.
-    information : (parameters, parameters) array
-        tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one outer level and some of
-        the residual parameter's: it steers the search, nothing that is reported.
-    """
-
-    log_det: FloatArray
-    cross: FloatArray
+    log_det: FloatArray  # (parameters,): d log|V|
+    cross: FloatArray  # (parameters, k, k): d W'V^-1 W
+    # (parameters, parameters): tr(V^-1 dV V^-1 dV') / 2, leaving out the small terms between different groups of one
+    # outer level and some of the residual parameter's: it steers the search, nothing that is reported
     information: FloatArray
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """log|V| and W'V^-1 W with their derivatives; per group what predictions need.
-
-    Attributes
-    ----------
-    log_det : float
-    cross : (k, k) array
-        W'V^-1 W.
-    curvature : Curvature
-    inner_cross : (a, k, m) array
-        A'V^-1 W of every group.
-    gram : (extended a, extended a, m) array
-        A'V1^-1 A of every group: without the outer level.
-    level : Nested, Crossed or None
-        The outer level.
-    """
+    """log|V| and W'V^-1 W with their derivatives; per group what predictions need."""
 
     log_det: float
-    cross: FloatArray
+    cross: FloatArray  # (k, k): W'V^-1 W
     curvature: Curvature
-    inner_cross: FloatArray
-    gram: FloatArray
-    level: Nested | Crossed | None
+    inner_cross: FloatArray  # (a, k, m): A'V^-1 W of every group
+    gram: FloatArray  # (extended a, extended a, m): A'V1^-1 A of every group: without the outer level
+    level: Nested | Crossed | None  # The outer level
 
 
 @dataclass(frozen=True)

@@ -22,20 +22,13 @@ LOG_2PI = float(np.log(2 * np.pi))
 
 @dataclass(frozen=True)
 class Parameter:
-    """A variance parameter.
+    """A variance parameter."""
 
-    Attributes
-    ----------
-    kind : {"inner", "outer", "residual"}
-    i, j : int
-        Row and column (i >= j) in D over all effect columns, or in T over the outer factors' effects.
-    group, term, term_2 : str
-        As in the table of variances.
-    """
-
-    kind: str
+    kind: str  # {"inner", "outer", "residual"}
+    # i, j: row and column (i >= j) in D over all effect columns, or in T over the outer factors' effects
     i: int
     j: int
+    # group, term, term_2: as in the table of variances
     group: str
     term: str
     term_2: str = ""
@@ -43,53 +36,27 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Deviance:
-    """The criterion at one value of the variance parameters, in internal units.
+    """The criterion at one value of the variance parameters, in internal units."""
 
-    Attributes
-    ----------
-    value : float
-        -2 log-likelihood (ML) or -2 log restricted likelihood, in the user's units, sigma^2 profiled out.
-    beta : (p,) array
-    sigma2 : float
-    unscaled : (p, p) array
-        (X'V^-1 X)^-1, so that cov(beta) = sigma2 * unscaled.
-    gradient : (parameters,) array
-    information : (parameters, parameters) array
-        Half the expected Hessian, sigma^2 profiled out.
-    evaluation : Evaluation
-    """
-
-    value: float
-    beta: FloatArray
+    value: float  # -2 log-likelihood (ML) or -2 log restricted likelihood, in the user's units, sigma^2 profiled out
+    beta: FloatArray  # (p,)
     sigma2: float
-    unscaled: FloatArray
-    gradient: FloatArray
-    information: FloatArray
+    unscaled: FloatArray  # (p, p): (X'V^-1 X)^-1, so that cov(beta) = sigma2 * unscaled
+    gradient: FloatArray  # (parameters,)
+    information: FloatArray  # (parameters, parameters): half the expected Hessian, sigma^2 profiled out
     evaluation: Evaluation
 
 
 @dataclass(frozen=True)
 class Model:
-    """A mixed model ready to be evaluated.
-
-    Attributes
-    ----------
-    design : Design
-    products : Products
-    pairs : Pairs or None
-        Serial correlation.
-    correlation : None, "ar1" or "car1"
-    reml : bool
-    spec : NestedSpec, CrossedSpec or None
-        The outer level.
-    """
+    """A mixed model ready to be evaluated."""
 
     design: Design
     products: Products
-    pairs: Pairs | None
-    correlation: str | None
+    pairs: Pairs | None  # Serial correlation
+    correlation: str | None  # None, "ar1" or "car1"
     reml: bool
-    spec: NestedSpec | CrossedSpec | None
+    spec: NestedSpec | CrossedSpec | None  # The outer level
 
     # -- parameters -------------------------------------------------------------------------------------------
     @cached_property

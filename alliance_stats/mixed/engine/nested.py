@@ -16,17 +16,10 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class NestedSpec:
-    """Which groups belong to which outer level.
+    """Which groups belong to which outer level."""
 
-    Attributes
-    ----------
-    columns : tuple of int
-        The columns of A that T acts on.
-    starts, counts : (J,) int arrays
-        The first group of each outer level, and how many it has.
-    """
-
-    columns: tuple[int, ...]
+    columns: tuple[int, ...]  # The columns of A that T acts on
+    # starts, counts: (J,); the first group of each outer level, and how many it has
     starts: IntArray
     counts: IntArray
 
@@ -46,26 +39,17 @@ class NestedSpec:
 
 @dataclass(frozen=True)
 class Nested:
-    """The outer level at one value of the parameters.
-
-    Attributes
-    ----------
-    gram, full : (r, r, J) arrays
-        U'V1^-1 U and U'V^-1 U.
-    cross : (r, k, J) array
-        U'V^-1 W.
-    cov : (r, r, J) array
-        P, the conditional covariance of the effects.
-    """
+    """The outer level at one value of the parameters."""
 
     spec: NestedSpec
     counts: IntArray
     reach: FloatArray
+    # gram, full: (r, r, J); U'V1^-1 U and U'V^-1 U
     gram: FloatArray
     full: FloatArray
     before: FloatArray
-    cross: FloatArray
-    cov: FloatArray
+    cross: FloatArray  # (r, k, J): U'V^-1 W
+    cov: FloatArray  # (r, r, J): P, the conditional covariance of the effects
     log_det: float
     prior: FloatArray
 

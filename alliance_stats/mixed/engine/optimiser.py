@@ -29,31 +29,15 @@ PATIENCE = 12
 
 @dataclass(frozen=True)
 class Optimum:
-    """Where the search ended.
+    """Where the search ended."""
 
-    Attributes
-    ----------
-    theta : (parameters,) array
-        Relative to sigma^2, internal units.
-    deviance : Deviance
-    evaluations : int
-    decrement : float
-        How much a further full step is expected to lower the deviance.
-    converged : bool
-    boundary : tuple of int
-        Blocks (numbered as in ``Model.design.blocks``) whose covariance matrix is singular.
-    held : tuple of int
-        Residual parameters at the end of their range (a continuous-time correlation of zero).
-    message : str
-    """
-
-    theta: FloatArray
+    theta: FloatArray  # (parameters,): relative to sigma^2, internal units
     deviance: Deviance
     evaluations: int
-    decrement: float
+    decrement: float  # How much a further full step is expected to lower the deviance
     converged: bool
-    boundary: tuple[int, ...]
-    held: tuple[int, ...]
+    boundary: tuple[int, ...]  # Blocks (numbered as in ``Model.design.blocks``) whose covariance matrix is singular
+    held: tuple[int, ...]  # Residual parameters at the end of their range (a continuous-time correlation of zero)
     message: str
 
 

@@ -26,41 +26,23 @@ class Pairs:
     """Neighbouring rows of one group, their cross-products summed by group and gap.
 
     The products are those of the upper triangle of A'A, then of A'E: (products,) below.
-
-    Attributes
-    ----------
-    gaps : (g,) array
-        The distinct gaps, in units of `unit`.
-    count : (g,) array
-        Pairs of each gap.
-    common : (c,) int array
-        The gaps whose sums are held for every group.
-    dense : (2 c, products * m) array
-        Sums of kk' + pp', then of kp' + pk', for the common gaps.
-    gap_of_entry : (entries,) int array
-        The other gaps, one entry per group and gap.
-    groups, entry_starts : int arrays
-        The groups with entries, and the first entry of each.
-    own, lagged : (products, entries) arrays
-        Sums of kk' + pp' and kp' + pk'.
-    total_own, total_lagged : (g, moving, moving) arrays
-        The same for E'E, by gap.
-    unit : float
-        What one unit of gap is in the time variable (1 for AR(1)).
     """
 
-    gaps: FloatArray
-    count: FloatArray
-    common: IntArray
-    dense: FloatArray
-    gap_of_entry: IntArray
+    gaps: FloatArray  # (g,): the distinct gaps, in units of `unit`
+    count: FloatArray  # (g,): pairs of each gap
+    common: IntArray  # (c,): the gaps whose sums are held for every group
+    dense: FloatArray  # (2 c, products * m): sums of kk' + pp', then of kp' + pk', for the common gaps
+    gap_of_entry: IntArray  # (entries,): the other gaps, one entry per group and gap
+    # groups, entry_starts: the groups with entries, and the first entry of each
     groups: IntArray
     entry_starts: IntArray
+    # own, lagged: (products, entries); sums of kk' + pp' and kp' + pk'
     own: FloatArray
     lagged: FloatArray
+    # total_own, total_lagged: (g, moving, moving); the same for E'E, by gap
     total_own: FloatArray
     total_lagged: FloatArray
-    unit: float
+    unit: float  # What one unit of gap is in the time variable (1 for AR(1))
 
 
 def build_pairs(products: Products, time: FloatArray, *, continuous: bool) -> Pairs:

@@ -26,59 +26,28 @@ _NEGLIGIBLE = 1e-24
 
 @dataclass(frozen=True)
 class Basis:
-    """The random-effect columns of each group, orthogonalised: ``A = O R`` with O'O = diag(pivots).
+    """The random-effect columns of each group, orthogonalised: ``A = O R`` with O'O = diag(pivots)."""
 
-    Attributes
-    ----------
-    rows : list of (n,) arrays
-        O, a column each.
-    upper : (a, a, m) array
-        R, unit upper triangular.
-    pivots : (a, m) array
-        Zero where a column is a combination of the columns before it in that group.
-    ones : bool
-        Whether the first column is one in every row.
-    """
-
-    rows: list[FloatArray]
-    upper: FloatArray
-    pivots: FloatArray
-    ones: bool
+    rows: list[FloatArray]  # O, a column each
+    upper: FloatArray  # (a, a, m): R, unit upper triangular
+    pivots: FloatArray  # (a, m): zero where a column is a combination of the columns before it in that group
+    ones: bool  # Whether the first column is one in every row
 
 
 @dataclass(frozen=True)
 class Products:
-    """Cross-products per group with independent residuals of unit variance.
-
-    Attributes
-    ----------
-    gram : (a, a, m) array
-        A'A.
-    det : (m,) array
-        det(A'A), computed without cancellation.
-    same : tuple of (int, int)
-        Columns of W = [X y] that are columns of A themselves, and which: nothing is left of them.
-    moving : tuple of int
-        The other columns of W.
-    coef : (a, moving, m) array
-        Their least-squares coefficients on A.
-    rest : (moving, n) array
-        E, what is left of them.
-    total : (moving, moving) array
-        E'E over all rows.
-    columns : (a, n) array
-        A itself, rows weighted.
-    """
+    """Cross-products per group with independent residuals of unit variance."""
 
     basis: Basis
-    gram: FloatArray
-    det: FloatArray
+    gram: FloatArray  # (a, a, m): A'A
+    det: FloatArray  # (m,): det(A'A), computed without cancellation
+    # Columns of W = [X y] that are columns of A themselves, and which: nothing is left of them
     same: tuple[tuple[int, int], ...]
-    moving: tuple[int, ...]
-    coef: FloatArray
-    rest: FloatArray
-    total: FloatArray
-    columns: FloatArray
+    moving: tuple[int, ...]  # The other columns of W
+    coef: FloatArray  # (a, moving, m): their least-squares coefficients on A
+    rest: FloatArray  # (moving, n): E, what is left of them
+    total: FloatArray  # (moving, moving): E'E over all rows
+    columns: FloatArray  # (a, n): A itself, rows weighted
     starts: IntArray
     counts: IntArray
     log_weights: float

@@ -23,27 +23,13 @@ from alliance_stats.tables.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Whitened:
-    """What the likelihood needs from the residual's structure R at given parameters.
+    """What the likelihood needs from the residual's structure R at given parameters."""
 
-    Attributes
-    ----------
-    gram : (a, a, m)
-        A'R^-1 A.
-    det : (m,)
-        Its determinant.
-    cross : (a, moving, m) or None
-        A'R^-1 E; None where it is zero (independent residuals).
-    total : (moving, moving)
-        E'R^-1 E.
-    log_det : float
-        log|R|.
-    """
-
-    gram: FloatArray
-    det: FloatArray
-    cross: FloatArray | None
-    total: FloatArray
-    log_det: float
+    gram: FloatArray  # (a, a, m): A'R^-1 A
+    det: FloatArray  # (m,): its determinant
+    cross: FloatArray | None  # (a, moving, m) or None: A'R^-1 E; None where it is zero (independent residuals)
+    total: FloatArray  # (moving, moving): E'R^-1 E
+    log_det: float  # log|R|
 
 
 @dataclass(frozen=True)

@@ -24,25 +24,16 @@ _STEP = 1e-3
 
 @dataclass(frozen=True)
 class VarianceCurvature:
-    """What degrees of freedom need, in internal units.
+    """What degrees of freedom need, in internal units."""
 
-    Attributes
-    ----------
-    hessian : (parameters + 1, parameters + 1) array
-        Of the deviance in (theta, sigma^2); before sigma^2 come the log ratios of the residual variances of strata.
-    covariance : (parameters + 1, parameters + 1) array
-        A, the asymptotic covariance of (theta, sigma^2) along the boundary where there is one.
-    unscaled : (p, p) array
-        (X'V^-1 X)^-1.
-    change : (parameters, p, p) array
-        d (X'V^-1 X).
-    sigma2 : float
-    """
-
+    # (parameters + 1, parameters + 1): of the deviance in (theta, sigma^2); before sigma^2 come the log ratios of the
+    # residual variances of strata
     hessian: FloatArray
+    # (parameters + 1, parameters + 1): A, the asymptotic covariance of (theta, sigma^2) along the boundary where there
+    # is one
     covariance: FloatArray
-    unscaled: FloatArray
-    change: FloatArray
+    unscaled: FloatArray  # (p, p): (X'V^-1 X)^-1
+    change: FloatArray  # (parameters, p, p): d (X'V^-1 X)
     sigma2: float
 
 

@@ -16,24 +16,12 @@ _RHO_LIMIT = 1 - 1e-9
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Search coordinates x: the covariances themselves, rho by its Fisher transform (AR(1)) or its logit (CAR(1)).
+    """Search coordinates x: the covariances themselves, rho by its Fisher transform (AR(1)) or its logit (CAR(1))."""
 
-    Attributes
-    ----------
-    residual : list of int
-        The positions of the residual's parameters.
-    positive : bool
-        Whether rho is positive (CAR(1)).
-    blocks : list of (q, q) int arrays
-        For every block of effects the positions of its covariances.
-    scalars : int array
-        The positions of blocks of one effect.
-    """
-
-    residual: list[int]
-    positive: bool
-    blocks: list[IntArray]
-    scalars: IntArray
+    residual: list[int]  # The positions of the residual's parameters
+    positive: bool  # Whether rho is positive (CAR(1))
+    blocks: list[IntArray]  # For every block of effects the positions of its covariances
+    scalars: IntArray  # The positions of blocks of one effect
 
     @property
     def lowest(self) -> float:

@@ -87,29 +87,16 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Fronts:
-    """The structure of the factor of every matrix with one pattern.
+    """The structure of the factor of every matrix with one pattern."""
 
-    Attributes
-    ----------
-    order : (size,) int array
-        The row eliminated first, second, ...
-    starts : (size + 1,) int array
-        Where each column of L begins among `below`.
-    below : int array
-        The rows below the diagonal where a column of L has entries, by column, in the order of elimination.
-    inside : list of int arrays
-        For every column the places of its rows in the front of the first of them: its parent, then the parent's rows.
-    children : (size,) int array
-        How many columns have each one as parent.
-    entry : (places,) int array
-        Of every place of the pattern its number among the diagonal (first `size` numbers) and `below`.
-    """
-
-    order: IntArray
-    starts: IntArray
+    order: IntArray  # (size,): the row eliminated first, second, ...
+    starts: IntArray  # (size + 1,): where each column of L begins among `below`
+    # The rows below the diagonal where a column of L has entries, by column, in the order of elimination
     below: IntArray
+    # For every column the places of its rows in the front of the first of them: its parent, then the parent's rows
     inside: list[IntArray]
-    children: IntArray
+    children: IntArray  # (size,): how many columns have each one as parent
+    # (places,): of every place of the pattern its number among the diagonal (first `size` numbers) and `below`
     entry: IntArray
 
     @staticmethod
@@ -172,21 +159,11 @@ class Fronts:
 
 @dataclass(frozen=True)
 class Elimination:
-    """M = D + X factored.
+    """M = D + X factored."""
 
-    Attributes
-    ----------
-    inverse : sparse matrix
-        M^-1 at the places of the pattern.
-    log_det : float
-        log|M|, absolute.
-    solve : function
-        M^-1 times columns.
-    """
-
-    inverse: Sparse
-    log_det: float
-    solve: Callable[[FloatArray], FloatArray]
+    inverse: Sparse  # M^-1 at the places of the pattern
+    log_det: float  # log|M|, absolute
+    solve: Callable[[FloatArray], FloatArray]  # M^-1 times columns
 
     @staticmethod
     def of(pattern: Pattern, values: FloatArray, sign: FloatArray) -> Elimination:
