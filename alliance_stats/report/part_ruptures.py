@@ -258,7 +258,8 @@ def _repair(run: Run, section: Section) -> None:
     }
     section.table(
         chance.loc[percents],
-        "Repair beside what chance alone gives as many marks in scores without ruptures.",
+        "Repair beside what chance alone gives as many marks in scores without ruptures."
+        + (f" Of {chance.attrs['part']}." if chance.attrs["part"] else ""),
         labels=shown,
         formats=dict.fromkeys(("observed", "expected", "chance_low", "chance_high"), percent),
         file="tables/repair_by_chance.csv",

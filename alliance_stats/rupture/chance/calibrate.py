@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.chance import NULLS, ChanceLevel, chance_level, rated_series
-from alliance_stats.rupture.chance.draws import fitted_blocks, shuffled_blocks
-from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.chance import NULLS, ChanceLevel, chance_level, rated_series, stated_bounds
+from alliance_stats.rupture.chance.draws import block_sizes, draw_null, draw_shuffled, each_block
+from alliance_stats.rupture.chance.frame import frame_of, random_part, stream_of
 from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.rupture.rules.series import Series
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.progress import advance, bar
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import Seed, generator, require_choice
 from alliance_stats.tables.shares import normal_quantile
@@ -92,13 +94,14 @@ def calibrate(
     bounds: tuple[float, float] | None = None,
     step: float | None = None,
     level: float = 0.95,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> Calibration:
     """Choose the size of a rule's fall so that scores without ruptures are flagged at a wanted rate.
 
     Parameters
     ----------
-    sessions, score, rule, draws, seed, null, bounds, step, level, progress
+    sessions, score, rule, draws, seed, null, bounds, step, level, n_jobs, progress
         As in :func:`~alliance_stats.chance_level`; the rule's own size is not used. Rules with run rules signal at
         fixed distances and cannot be calibrated by size.
     rate : float
@@ -129,23 +132,17 @@ def calibrate(
     if rule.run_rules:
         raise ValueError(f"rule {rule.name!r} signals by run rules too, which have no size: it cannot be calibrated.")
     rng = generator(seed)
-    series, _ = rated_series(sessions, score)
-    frame = frame_of(series, bounds=bounds if bounds is not None else rule.bounds, step=step)
-    fitted = null == "fitted"
-    exact = fit_null(frame, rng).exact() if fitted else None
-    blocks = fitted_blocks(frame, exact, draws, rng) if exact else shuffled_blocks(series, draws, rng)
-    of_study = judge(series, rule).of_study
-    deepest, every = [], []
-    template = series
-    with bar("Looking for the size", draws, show=progress):
-        for scores in blocks:
-            if scores.shape[1] != template.n_studies or template is series:
-                template = series.tiled(scores.shape[1])
-            drawn = template.with_scores(np.ascontiguousarray(scores.T).ravel())
-            depth = judge(drawn, rule, of_study).depth()
-            deepest.append(np.maximum.reduceat(depth, drawn.start))
-            every.append(depth)
-            advance(scores.shape[1])
+    whole, _ = rated_series(sessions, score)
+    bounds = stated_bounds(whole, rule, bounds)
+    stream = stream_of(whole)
+    series = whole.of_patients(random_part(whole, stream))
+    frame = frame_of(series, bounds=bounds, step=step)
+    draw = partial(draw_shuffled, series)
+    if null == "fitted":
+        draw = partial(draw_null, frame, fit_null(frame, stream).exact())
+    work = partial(_depths, rule, judge(whole, rule).of_study)
+    with bar("Looking for the size", len(block_sizes(len(series.score), draws)), show=progress):
+        deepest, every = zip(*each_block(work, series, draw, draws, rng, n_jobs=n_jobs), strict=True)
     pool = {"patient": np.sort(np.concatenate(deepest)), "session": np.sort(np.concatenate(every))}
     size = smallest_size(pool[per], rate)
     reached = _rate_at(pool[per], size)
@@ -160,6 +157,7 @@ def calibrate(
         bounds=bounds,
         step=step,
         level=level,
+        n_jobs=n_jobs,
         progress=progress,
     )
     sizes = np.unique(np.r_[np.linspace(0.5, 1.5, 41) * size, size])
@@ -182,6 +180,14 @@ def calibrate(
         prevalence=_prevalence(chance, level),
         chance=chance,
     )
+
+
+def _depths(
+    rule: Rule, of_study: dict[str, FloatArray], drawn: Series, scores: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """The deepest fall of every patient, and every fall."""
+    depth = judge(drawn, rule, of_study).depth()
+    return np.maximum.reduceat(depth, drawn.start), depth
 
 
 def smallest_size(depth: FloatArray, rate: float) -> float:

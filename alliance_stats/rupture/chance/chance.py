@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,13 +13,15 @@ from alliance_stats.rupture.chance.draws import (
     QUANTITIES,
     Counts,
     adjust,
+    block_sizes,
     count_draws,
     count_study,
-    fitted_blocks,
-    shuffled_blocks,
+    draw_null,
+    draw_shuffled,
 )
 from alliance_stats.rupture.chance.fit_check import INSEPARABLE, check_fit
-from alliance_stats.rupture.chance.null import Frame, NullParameters, frame_of
+from alliance_stats.rupture.chance.frame import Frame, frame_of, part_words, random_part, stream_of
+from alliance_stats.rupture.chance.null import NullParameters
 from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
 from alliance_stats.rupture.rules.criterion import Judged
 from alliance_stats.rupture.rules.detect import events_table, label
@@ -26,7 +29,7 @@ from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Roll, Series, read_series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
-from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.progress import bar
 from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice
@@ -43,7 +46,8 @@ class ChanceLevel:
     ----------
     table : DataFrame
         One row per quantity (patients with a rupture, ruptures, sessions with a fall, repaired ruptures, patients with
-        a repaired rupture): ``quantity``, ``of`` (the patients or rated sessions it could be), ``observed``,
+        a repaired rupture): ``quantity``, ``of`` (the patients or rated sessions it could be; of a large study those
+        of a random part, which `verdict_words` states), ``observed``,
         ``expected`` by chance, ``chance_low`` and ``chance_high`` (the range that chance alone gives in 95 % of
         studies), ``ratio`` (observed / expected), ``ratio_low`` and ``ratio_high`` (its confidence interval, from the
         scatter of patients around their own expected counts), ``p_value`` ((1 + draws with as many or more) /
@@ -52,13 +56,13 @@ class ChanceLevel:
         Onsets by session number: ``session``, ``n_rated``, ``observed``, ``expected``, ``chance_low``, ``chance_high``,
         and the same as rates of rated sessions, ``observed_rate``, ``expected_rate``, ``low_rate``, ``high_rate``.
     events : DataFrame
-        The EVENTS found, with ``false_discovery``: the share of ruptures at least so deep (in units) that chance would
-        give, expected over observed, made monotone in depth, at most 1.
+        The EVENTS found, of every patient, with ``false_discovery``: the share of ruptures at least so deep (in units)
+        that chance would give, expected over observed, made monotone in depth, at most 1.
     verdict : str
-        Whether the fitted null fits the data: ``fits``, ``does not fit`` or ``cannot be told apart`` (falls are larger
-        than rises, and last no longer than noise does); empty for the shuffled null.
+        Whether the fitted null fits the data: ``fits``, ``does not fit`` or ``cannot be told apart`` (more deep ratings
+        that do not last than the null gives); empty for the shuffled null. The same for every seed.
     verdict_words : str
-        The same as a sentence.
+        The same as a sentence, and the part of a large study that was counted.
     fit : DataFrame
         What the verdict rests on, data beside 120 draws: ``quantity``, ``observed``, ``expected``, ``sd``, ``z``,
         ``fits``; mean changes and upper spread by phase (ratings 1-3, 4-8, later) and by level of the patient,
@@ -92,8 +96,10 @@ class ChanceLevel:
         lines = [self._head(), self.table.round(3).to_string(index=False)]
         if self.parameters is not None:
             values = ", ".join(f"{name} {value:.3g}" for name, value in self.parameters._asdict().items())
-            lines += [self.verdict_words, f"Null: {values}."]
-        return "\n".join([*lines, *(f"Beware: {text}" for text in self.diagnostics)])
+            lines.append(f"Null: {values}.")
+        return "\n".join(
+            [*filter(None, [*lines, self.verdict_words]), *(f"Beware: {text}" for text in self.diagnostics)]
+        )
 
     def _head(self) -> str:
         return f"Chance level of rule {self.rule.name} on {self.score} ({self.null} null, {self.draws} draws)"
@@ -121,6 +127,7 @@ def chance_level(
     bounds: tuple[float, float] | None = None,
     step: float | None = None,
     level: float = 0.95,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> ChanceLevel:
     """What a rule finds in scores like these when no rupture exists, beside what it found.
@@ -149,6 +156,8 @@ def chance_level(
         Grid of the score (1 for whole points, 1/12 for the mean of 12 items, 0 for none); otherwise read off the data.
     level : float
         Coverage of the intervals.
+    n_jobs : int, optional
+        Workers for the draws: 2, or -1 for all cores; the numbers are the same for any.
     progress : bool
         Show a bar while this takes longer than a second: on a terminal or in a notebook only.
 
@@ -189,14 +198,28 @@ def chance_level(
         raise ValueError(f"draws={draws!r} must be a whole number, 100 or more.")
     normal_quantile(level)
     rng = generator(seed)
-    series, roll = rated_series(sessions, score)
-    observed, judged, ruptures = count_study(series, rule)
+    whole, roll = rated_series(sessions, score)
+    bounds = stated_bounds(whole, rule, bounds)
+    of_whole, judged, ruptures = count_study(whole, rule)
     events = label(events_table(judged, ruptures, roll, score=score), rule, score=score)
-    n_draws = draws + draws // 2 if null == "fitted" else draws
-    with bar("Drawing studies without ruptures", n_draws, show=progress):
-        drawn = draw_counts(judged, draws, rng, null, bounds, step)
+    stream = stream_of(whole)
+    who = random_part(whole, stream)
+    series = whole.of_patients(who)
+    observed, judged, _ = count_study(series, rule, judged.of_study)
+    frame = frame_of(series, bounds=bounds, step=step)
+    n_blocks = len(block_sizes(len(series.score), draws)) + len(block_sizes(len(series.score), draws // 2))
+    with bar("Drawing studies without ruptures", n_blocks, show=progress):
+        if null == "fitted":
+            drawn = draw_fitted(fit_null(frame, stream), judged, frame, draws, rng, stream, n_jobs=n_jobs)
+        else:
+            found = count_draws(frame, judged, partial(draw_shuffled, series), draws, rng, n_jobs=n_jobs)
+            drawn = Drawn(found, found.total, found.total.mean(axis=0), None, [], pd.DataFrame(), "", "")
     found, expected = drawn.found, drawn.expected
     warnings = [*drawn.warnings, *_about(series, observed, expected)]
+    words, part = drawn.words, part_words(who, whole)
+    if part:
+        ruptures_of = f"{observed.total[0, 1]:,.0f} of the {of_whole.total[0, 1]:,.0f} ruptures"
+        words = f"Counted here: {part}, with {ruptures_of}. {words}".rstrip()
     ordered = REFERENCES[rule.reference].ordered or UNITS[rule.unit].ordered or bool(rule.run_rules)
     if null == "shuffled" and not ordered:
         warnings.append(
@@ -208,7 +231,11 @@ def chance_level(
     return ChanceLevel(
         table=_table(series, observed, drawn, per_patient, level),
         by_session=_by_session(series, observed, found, float(scale[1]), level, drawn.verdict),
-        events=events.assign(false_discovery=_false_discovery(observed.depth, found, float(scale[1]))),
+        events=events.assign(
+            false_discovery=_false_discovery(
+                of_whole.depth, found, float(scale[1]) * len(whole.score) / len(series.score)
+            )
+        ),
         score=score,
         rule=rule,
         null=null,
@@ -217,9 +244,9 @@ def chance_level(
         parameters=drawn.parameters,
         diagnostics=tuple(warnings),
         verdict=drawn.verdict,
-        verdict_words=drawn.words,
+        verdict_words=words,
         fit=drawn.fit,
-        per_patient=_patients(roll, series, observed, per_patient),
+        per_patient=_patients(roll.ids.iloc[roll.rated[who]], series, observed, per_patient),
     )
 
 
@@ -229,6 +256,17 @@ def rated_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
     if not len(series.score):
         raise DataError(f"No session has a rating of {score!r}.", remedy="Name the column that holds the scores.")
     return series, roll
+
+
+def stated_bounds(series: Series, rule: Rule, bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """The bounds stated, or the rule's, or the lowest and highest score seen."""
+    seen = float(series.score.min()), float(series.score.max())
+    low, high = bounds or rule.bounds or seen
+    if not (low <= seen[0] and seen[1] <= high):
+        raise ValueError(
+            f"bounds={(low, high)!r}, but the scores run from {seen[0]:g} to {seen[1]:g}: state the scale's own bounds."
+        )
+    return low, high
 
 
 class Drawn(NamedTuple):
@@ -254,36 +292,22 @@ class Drawn(NamedTuple):
     words: str
 
 
-def draw_counts(
+def draw_fitted(
+    fit: NullFit,
     judged: Judged,
+    frame: Frame,
     draws: int,
     rng: np.random.Generator,
-    null: str,
-    bounds: tuple[float, float] | None,
-    step: float | None,
+    stream: np.random.Generator,
+    *,
+    n_jobs: int | None = None,
 ) -> Drawn:
-    """What the rule finds in draws under a null."""
-    series, rule = judged.series, judged.rule
-    bounds = bounds if bounds is not None else rule.bounds
-    if bounds is not None and not (bounds[0] <= series.score.min() and series.score.max() <= bounds[1]):
-        raise ValueError(
-            f"bounds={bounds!r}, but the scores run from {series.score.min():g} to {series.score.max():g}: "
-            "state the scale's own bounds."
-        )
-    frame = frame_of(series, bounds=bounds, step=step)
-    if null == "shuffled":
-        found = count_draws(frame, judged, shuffled_blocks(series, draws, rng))
-        return Drawn(found, found.total, found.total.mean(axis=0), None, [], pd.DataFrame(), "", "")
-    return draw_fitted(fit_null(frame, rng), judged, frame, draws, rng)
-
-
-def draw_fitted(fit: NullFit, judged: Judged, frame: Frame, draws: int, rng: np.random.Generator) -> Drawn:
-    """What the rule finds in draws under the fitted null."""
+    """What the rule finds in draws under the fitted null; `stream` is for the check of the fit."""
     warnings = list(fit.warnings)
     parameters = NullParameters(*(float(value) for value in fit.parameters))
-    found = count_draws(frame, judged, fitted_blocks(frame, fit.exact(), draws // 2, rng))
-    table, verdict, words = check_fit(frame, fit, rng)
-    around = count_draws(frame, judged, fitted_blocks(frame, fit, draws, rng))
+    table, verdict, words = check_fit(frame, fit, stream)
+    found = count_draws(frame, judged, partial(draw_null, frame, fit.exact()), draws // 2, rng, n_jobs=n_jobs)
+    around = count_draws(frame, judged, partial(draw_null, frame, fit), draws, rng, n_jobs=n_jobs)
     if not fit.estimator.size:
         return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
     return Drawn(found, *adjust(around, found, fit), parameters, warnings, table, verdict, words)
@@ -379,10 +403,9 @@ def _false_discovery(depth: FloatArray, found: Counts, scale: float) -> FloatArr
     return monotone
 
 
-def _patients(roll: Roll, series: Series, observed: Counts, per_patient: FloatArray) -> pd.DataFrame:
-    which: IntArray = roll.rated
+def _patients(ids: pd.Series, series: Series, observed: Counts, per_patient: FloatArray) -> pd.DataFrame:
     columns: dict[str, Any] = {
-        "patient": roll.ids.iloc[which].reset_index(drop=True),
+        "patient": ids.reset_index(drop=True),
         "n_rated": series.length,
         "ruptures": observed.per_patient[:, 1].astype(np.int64),
         "expected": per_patient[:, 1],

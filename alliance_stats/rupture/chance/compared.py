@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alliance_stats.rupture.chance.null import Frame
+from alliance_stats.rupture.chance.frame import Frame
 from alliance_stats.rupture.rules.series import Series
 from alliance_stats.tables.arrays import FloatArray
 

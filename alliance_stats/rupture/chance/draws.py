@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from alliance_stats.rupture.chance.compared import statistics
-from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores
+from alliance_stats.rupture.chance.frame import Frame
+from alliance_stats.rupture.chance.null import draw_normals, draw_scores
 from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Series
 from alliance_stats.tables.arrays import FloatArray, IntArray
-from alliance_stats.tables.progress import advance
+from alliance_stats.tables.cores import run_pieces
+
+Draw = Callable[[int, np.random.Generator], FloatArray]
+"""Scores (n, draws) of so many simulated studies, from a stream of random numbers."""
+Answer = TypeVar("Answer")
 
 BLOCK_RATINGS = 300_000
 """Draws go through the rule in blocks of about so many ratings, small enough for the processor's cache."""
@@ -68,52 +75,72 @@ def count_study(
     return counts, judged, ruptures
 
 
-def count_draws(frame: Frame, like: Judged, blocks: Iterator[FloatArray]) -> Counts:
-    """What the rule of `like`, the data, finds in draws; `blocks` yields scores (n, draws in the block).
+def count_draws(
+    frame: Frame, like: Judged, draw: Draw, draws: int, rng: np.random.Generator, *, n_jobs: int | None = None
+) -> Counts:
+    """What the rule of `like`, the data, finds in draws.
 
     What the rule's unit takes from the whole study (a pooled SD, say) is held where the data put it: ruptures inflate
     that SD, so that draws judged in an SD of their own would be judged by smaller falls than the data.
     """
-    series = frame.series
-    numbers, place = np.unique(series.session, return_inverse=True)
-    totals, sessions, depths, kept = [], [], [], []
-    per_patient = np.zeros((series.n_patients, len(QUANTITIES)))
-    template, done = series, 0
-    for scores in blocks:
-        draws = scores.shape[1]
-        if draws != template.n_studies or template is series:
-            template = series.tiled(draws)
-        judged = judge(template.with_scores(np.ascontiguousarray(scores.T).ravel()), like.rule, like.of_study)
-        ruptures = follow(judged)
-        counted, by_session = _count(judged, ruptures, draws, place, len(numbers))
-        totals.append(counted.sum(axis=1))
-        per_patient += counted.sum(axis=0)
-        sessions.append(by_session)
-        depths.append(depth_of(judged, ruptures))
-        kept.append(statistics(frame, scores) if frame.pairs and frame.scale > 0 else np.zeros((0, draws)))
-        done += draws
-        advance(draws)
+    counted = partial(_count_block, frame, like.rule, like.of_study)
+    blocks = each_block(counted, frame.series, draw, draws, rng, n_jobs=n_jobs)
     return Counts(
-        np.concatenate(totals),
-        per_patient / done,
-        np.concatenate(sessions),
-        numbers,
-        np.concatenate(depths),
-        np.concatenate(kept, axis=1),
+        np.concatenate([block.total for block in blocks]),
+        np.sum([block.per_patient for block in blocks], axis=0) / draws,
+        np.concatenate([block.by_session for block in blocks]),
+        blocks[0].numbers,
+        np.concatenate([block.depth for block in blocks]),
+        np.concatenate([block.statistics for block in blocks], axis=1),
     )
 
 
-def fitted_blocks(frame: Frame, fit: NullFit, draws: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """Draws from the fitted null, in blocks."""
-    for size in block_sizes(len(frame.series.score), draws):
-        yield draw_scores(frame, fit.around(size, rng), draw_normals(frame, size, rng))
+def _count_block(
+    frame: Frame, rule: Rule, of_study: dict[str, FloatArray], drawn: Series, scores: FloatArray
+) -> Counts:
+    """What the rule finds in the studies of one block; `per_patient` is their sum."""
+    numbers, place = np.unique(frame.series.session, return_inverse=True)
+    judged = judge(drawn, rule, of_study)
+    ruptures = follow(judged)
+    counted, by_session = _count(judged, ruptures, drawn.n_studies, place, len(numbers))
+    compared = statistics(frame, scores) if frame.pairs and frame.scale > 0 else np.zeros((0, drawn.n_studies))
+    return Counts(counted.sum(axis=1), counted.sum(axis=0), by_session, numbers, depth_of(judged, ruptures), compared)
 
 
-def shuffled_blocks(series: Series, draws: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """The patients' own scores in random order over their own sessions, in blocks."""
-    for size in block_sizes(len(series.score), draws):
-        key = rng.random((size, len(series.score))) + series.owner
-        yield series.score[np.argsort(key, axis=1)].T
+def each_block(
+    work: Callable[[Series, FloatArray], Answer],
+    series: Series,
+    draw: Draw,
+    draws: int,
+    rng: np.random.Generator,
+    *,
+    n_jobs: int | None = None,
+) -> list[Answer]:
+    """`work` of every block of draws, which it gets side by side in one Series, and as an array (n, draws).
+
+    Every block has its own stream of random numbers, so that the answer is the same for any number of workers.
+    """
+    sizes = block_sizes(len(series.score), draws)
+    pieces = list(zip(sizes, rng.spawn(len(sizes)), strict=True))
+    return run_pieces(partial(_one_block, work, series, draw), pieces, n_jobs=n_jobs)
+
+
+def _one_block(
+    work: Callable[[Series, FloatArray], Answer], series: Series, draw: Draw, piece: tuple[int, np.random.Generator]
+) -> Answer:
+    scores = draw(*piece)
+    return work(series.tiled(piece[0]).with_scores(np.ascontiguousarray(scores.T).ravel()), scores)
+
+
+def draw_null(frame: Frame, fit: NullFit, draws: int, rng: np.random.Generator) -> FloatArray:
+    """Scores (n, draws) from the fitted null."""
+    return draw_scores(frame, fit.around(draws, rng), draw_normals(frame, draws, rng))
+
+
+def draw_shuffled(series: Series, draws: int, rng: np.random.Generator) -> FloatArray:
+    """The patients' own scores in random order over their own sessions, (n, draws)."""
+    key = rng.random((draws, len(series.score))) + series.owner
+    return series.score[np.argsort(key, axis=1)].T
 
 
 def block_sizes(n: int, draws: int) -> list[int]:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.rupture.chance.compared import freed, upper_centre
-from alliance_stats.rupture.chance.null import Frame, draw_normals, draw_scores
+from alliance_stats.rupture.chance.frame import Frame
+from alliance_stats.rupture.chance.null import draw_normals, draw_scores
 from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.tables.arrays import FloatArray
 

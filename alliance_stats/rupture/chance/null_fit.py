@@ -14,15 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alliance_stats.rupture.chance.compared import statistics
-from alliance_stats.rupture.chance.null import (
-    Frame,
-    NullParameters,
-    draw_falls,
-    draw_normals,
-    draw_scores,
-    part_of,
-    ruptured,
-)
+from alliance_stats.rupture.chance.frame import Frame, part_of
+from alliance_stats.rupture.chance.null import NullParameters, draw_falls, draw_normals, draw_scores, ruptured
 from alliance_stats.tables.arrays import FloatArray
 
 FIT_RATINGS = 70_000

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.draws import fitted_blocks
-from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.chance import rated_series, stated_bounds
+from alliance_stats.rupture.chance.draws import block_sizes, draw_null, each_block
+from alliance_stats.rupture.chance.frame import frame_of, part_words, random_part, stream_of
 from alliance_stats.rupture.chance.null_fit import fit_null
-from alliance_stats.rupture.rules.criterion import Judged, judge
+from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.follow import follow
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.recovery import change_after_repair, watched
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.rupture.rules.series import read_series
+from alliance_stats.rupture.rules.series import Series
 from alliance_stats.tables.arrays import FloatArray, IntArray
-from alliance_stats.tables.progress import advance, bar
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.schema import CENSORED, STATUSES, DataError, Seed, generator, require_whole
 from alliance_stats.tables.shares import check_level
 
@@ -45,6 +47,7 @@ def chance_of_repair(
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
     step: float | None = None,
+    n_jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """What became of the ruptures found, beside what becomes of as many "ruptures" in scores without any.
@@ -53,7 +56,7 @@ def chance_of_repair(
     ----------
     sessions : DataFrame
         SESSIONS of the whole study.
-    score, rule, seed, bounds, step, progress
+    score, rule, seed, bounds, step, n_jobs, progress
         As in :func:`~alliance_stats.chance_level`.
     within : sequence of int
         Sessions after the onset at which the share repaired is asked for.
@@ -69,7 +72,8 @@ def chance_of_repair(
     DataFrame
         One row per quantity: ``quantity``, ``n`` (ruptures it rests on), ``observed``, ``expected`` by chance,
         ``chance_low``, ``chance_high``, ``p_value`` (two-sided). Quantities: ruptures repaired, of those decided;
-        ruptures repaired within some sessions (Kaplan-Meier, :func:`repair_times`); change after repair.
+        ruptures repaired within some sessions (Kaplan-Meier, :func:`repair_times`); change after repair. A large study
+        is judged on a random part of its patients, which ``attrs["part"]`` states.
 
     Notes
     -----
@@ -87,24 +91,21 @@ def chance_of_repair(
     for sessions_after in within:
         require_whole(sessions_after, name="within", low=1)
     rule, rng = as_rule(rule), generator(seed)
-    series, _ = read_series(sessions, score)
-    if not len(series.score):
-        raise DataError(f"No session has a rating of {score!r}.", remedy="Name the column that holds the scores.")
-    judged = judge(series, rule)
-    seen = _outcomes(judged, after)
+    whole, _ = rated_series(sessions, score)
+    bounds, of_study = stated_bounds(whole, rule, bounds), judge(whole, rule).of_study
+    stream = stream_of(whole)
+    who = random_part(whole, stream)
+    series = whole.of_patients(who)
+    find = partial(_outcomes, rule, of_study, after)
+    seen = find(series, series.score)
     if not len(seen.time):
         raise DataError("The rule finds no rupture.", remedy="Choose another rule, or a smaller size.")
-    frame = frame_of(series, bounds=rule.bounds if bounds is None else bounds, step=step)
-    parts, template, first = [], series, 0
-    with bar("Drawing studies without ruptures", draws, show=progress):
-        for scores in fitted_blocks(frame, fit_null(frame, rng).exact(), draws, rng):
-            if scores.shape[1] != template.n_studies or template is series:
-                template = series.tiled(scores.shape[1])
-            drawn_series = template.with_scores(np.ascontiguousarray(scores.T).ravel())
-            found = _outcomes(judge(drawn_series, rule, judged.of_study), after)
-            parts.append(found._replace(patient=found.patient + first))
-            first += template.n_patients
-            advance(scores.shape[1])
+    frame, sizes = frame_of(series, bounds=bounds, step=step), block_sizes(len(series.score), draws)
+    with bar("Drawing studies without ruptures", len(sizes), show=progress):
+        draw = partial(draw_null, frame, fit_null(frame, stream).exact())
+        parts = each_block(find, series, draw, draws, rng, n_jobs=n_jobs)
+    first = series.n_patients * (np.cumsum(sizes) - sizes)
+    parts = [part._replace(patient=part.patient + before) for part, before in zip(parts, first, strict=True)]
     pool = Outcomes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     observed, expected = _answers(seen, within), _answers(pool, within)
     drawn = np.array([_answers(part, within) for part in _samples(pool, len(seen.time), draws, rng)])
@@ -118,7 +119,7 @@ def chance_of_repair(
             p_value[place] = (1.0 + away.sum()) / (1.0 + len(values))
     names = [f"ruptures repaired within {sessions_after} session(s)" for sessions_after in within]
     n = [int(seen.decided.sum()), *[len(seen.time)] * len(within), int((~np.isnan(seen.change)).sum())]
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "quantity": ["ruptures repaired, of those decided", *names, "change after repair"],
             "n": n,
@@ -129,12 +130,14 @@ def chance_of_repair(
             "p_value": p_value,
         }
     )
+    table.attrs["part"] = part_words(who, whole)
+    return table
 
 
-def _outcomes(judged: Judged, after: int) -> Outcomes:
+def _outcomes(rule: Rule, of_study: dict[str, FloatArray], after: int, series: Series, scores: FloatArray) -> Outcomes:
     """What became of every rupture that the rule finds."""
-    series, found = judged.series, follow(judged)
-    seen = watched(series, found.onset, found.repaired, found.resumed, judged.rule.window)
+    found = follow(judge(series, rule, of_study))
+    seen = watched(series, found.onset, found.repaired, found.resumed, rule.window)
     change = change_after_repair(series, found.onset, found.repaired, sessions=after)
     decided = found.status != STATUSES.index(CENSORED)
     return Outcomes(

@@ -109,6 +109,18 @@ class Series:
         """The same patients and sessions with other scores."""
         return replace(self, score=score)
 
+    def rows_of(self, who: IntArray) -> IntArray:
+        """The places of these patients' ratings."""
+        length = self.length[who]
+        rows: IntArray = np.repeat(self.start[who] - np.cumsum(length) + length, length) + np.arange(length.sum())
+        return rows
+
+    def of_patients(self, who: IntArray) -> Series:
+        """These patients alone."""
+        rows, length = self.rows_of(who), self.length[who]
+        start = np.cumsum(length) - length
+        return Series(self.score[rows], self.session[rows], start, length, self.study[who], self.n_studies)
+
     def tiled(self, times: int) -> Series:
         """`times` copies side by side, each a study of its own."""
         n, copies = len(self.score), np.arange(times)

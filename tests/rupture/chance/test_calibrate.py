@@ -14,8 +14,9 @@ def test_calibrated_rules_keep_the_rate_on_new_noise(per, rate):
         as_sessions(series), score="alliance", rule="own_mean_2pooled", rate=rate, per=per, draws=200, seed=1
     )
     assert rate * 0.97 < found.reached <= rate
+    # a study of 200 knows the SD to 1.5 %, which moves the rate of falls this large by a sixth
     fresh = [flagged(world(np.random.default_rng(100 + seed), patients=300), found.rule) for seed in range(8)]
-    assert np.mean(fresh, axis=0)[0 if per == "patient" else 1] == pytest.approx(rate, rel=0.25)
+    assert np.mean(fresh, axis=0)[0 if per == "patient" else 1] == pytest.approx(rate, rel=0.3)
     column = f"{per}_rate"
     assert (np.diff(found.curve[column]) <= 0).all()
     assert found.curve.loc[np.isclose(found.curve["size"], found.size), column].iloc[0] == pytest.approx(found.reached)

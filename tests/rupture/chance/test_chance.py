@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from calm import as_sessions, world
 
+from alliance_stats.rupture.chance import frame
 from alliance_stats.rupture.chance.calibrate import calibrate
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.chance.draws import (
@@ -116,3 +117,39 @@ def test_wrong_arguments():
         calibrate(sessions, score="alliance", rule="chart_run_rules", seed=1)
     with pytest.raises(ValueError, match="rate=5"):
         calibrate(sessions, score="alliance", rule="own_mean_2sd", seed=1, rate=5)
+
+
+def test_a_large_study_is_judged_on_a_random_part(monkeypatch):
+    """What is compared is of the same patients: their own ruptures, in the units of the whole study."""
+    series = world(np.random.default_rng(5), patients=200, ruptured=0.3)
+    sessions = as_sessions(series)
+    options = {"score": "alliance", "rule": "running_mean_2pooled", "draws": 100}
+    whole = chance_level(sessions, **options, seed=1)
+    monkeypatch.setattr(frame, "PART_RATINGS", len(series.score) // 4)
+    part, other = (chance_level(sessions, **options, seed=seed) for seed in (1, 2))
+    assert whole.per_patient["patient"].nunique() == 200
+    chosen = part.per_patient["patient"]
+    assert 40 < len(chosen) == chosen.nunique() < 60
+    assert chosen.equals(other.per_patient["patient"])  # the same patients for every seed
+    of_part = whole.per_patient[whole.per_patient["patient"].isin(chosen)]
+    assert part.per_patient["ruptures"].tolist() == of_part["ruptures"].tolist()
+    assert part.table["observed"][1] == of_part["ruptures"].sum()
+    assert part.table["of"][0] == len(chosen)
+    pd.testing.assert_frame_equal(part.events.iloc[:, :-1], whole.events.iloc[:, :-1])
+    counted = f"{of_part['ruptures'].sum()} of the {len(whole.events)} ruptures"
+    said = f"a random {len(chosen)} of the 200 rated patients, with {counted}"
+    assert said in part.verdict_words
+    assert said in str(part)
+    assert "random" not in str(whole)
+
+
+def test_the_verdict_and_the_numbers_of_workers_and_seeds():
+    sessions = as_sessions(world(np.random.default_rng(5), patients=60, ruptured=0.3))
+    options = {"score": "alliance", "rule": "previous_1sd", "draws": 700}
+    one, two = (chance_level(sessions, **options, seed=1, n_jobs=n_jobs) for n_jobs in (None, 2))
+    other = chance_level(sessions, **options, seed=2)
+    pd.testing.assert_frame_equal(one.table, two.table)
+    pd.testing.assert_frame_equal(one.by_session, two.by_session)
+    pd.testing.assert_frame_equal(one.fit, other.fit)
+    assert one.parameters == other.parameters
+    assert not one.table["expected"].equals(other.table["expected"])

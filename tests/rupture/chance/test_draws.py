@@ -1,33 +1,38 @@
 """Draws counted, and their counts adjusted to the statistics of the data."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from calm import as_sessions, world
 
+from alliance_stats.rupture.chance import draws
 from alliance_stats.rupture.chance.chance import _false_discovery
 from alliance_stats.rupture.chance.draws import (
     Counts,
     adjust,
     count_draws,
     count_study,
-    fitted_blocks,
-    shuffled_blocks,
+    draw_null,
+    draw_shuffled,
 )
-from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.frame import frame_of
 from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 
 
-def test_draws_are_counted_as_single_studies():
+def test_draws_are_counted_as_single_studies(monkeypatch):
     series = world(np.random.default_rng(2), patients=30)
     frame = frame_of(series, bounds=(1.0, 7.0), step=None)
     fit = fit_null(frame, np.random.default_rng(1))
-    scores = next(iter(fitted_blocks(frame, fit, 7, np.random.default_rng(4))))
+    monkeypatch.setattr(draws, "BLOCK_RATINGS", 4 * len(series.score))
+    streams = np.random.default_rng(4).spawn(2)
+    scores = np.hstack([draw_null(frame, fit, size, stream) for size, stream in zip((4, 3), streams, strict=True)])
     for rule in RULES.values():
         like = judge(series, rule)
-        together = count_draws(frame, like, iter([scores[:, :4], scores[:, 4:]]))
+        together = count_draws(frame, like, partial(draw_null, frame, fit), 7, np.random.default_rng(4))
         alone = [count_study(series.with_scores(scores[:, draw].copy()), rule, like.of_study)[0] for draw in range(7)]
         assert np.array_equal(together.total, np.concatenate([counts.total for counts in alone]))
         assert np.allclose(together.per_patient, np.mean([counts.per_patient for counts in alone], axis=0))
@@ -51,10 +56,9 @@ def test_counts_agree_with_the_events():
 
 def test_shuffling_keeps_every_patients_scores():
     series = world(np.random.default_rng(2), patients=30)
-    for scores in shuffled_blocks(series, 5, np.random.default_rng(1)):
-        for draw in scores.T:
-            for start, stop in zip(series.start, series.stop, strict=True):
-                assert np.array_equal(np.sort(draw[start:stop]), np.sort(series.score[start:stop]))
+    for draw in draw_shuffled(series, 5, np.random.default_rng(1)).T:
+        for start, stop in zip(series.start, series.stop, strict=True):
+            assert np.array_equal(np.sort(draw[start:stop]), np.sort(series.score[start:stop]))
 
 
 def test_adjustment_recovers_the_conditional_expectation():
@@ -80,3 +84,5 @@ def test_false_discovery_by_hand():
     )
     rate = _false_discovery(np.array([1.0, 2.0, 3.0, 4.0]), found, 1.0)
     assert rate == pytest.approx([0.5, 1 / 3, 0.25, 0.0])  # 2, 1, .5 and 0 expected so deep, of 4, 3, 2 and 1 seen
+    twice = _false_discovery(np.array([1.0, 2.0, 3.0, 4.0]), found, 2.0)  # drawn were half of the patients
+    assert twice == pytest.approx([1.0, 2 / 3, 0.5, 0.0])

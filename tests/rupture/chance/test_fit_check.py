@@ -6,7 +6,7 @@ from calm import as_sessions, world
 
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.chance.fit_check import CHECKED, FITS, INSEPARABLE, MISFIT, VERDICTS, check_fit
-from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.frame import frame_of
 from alliance_stats.rupture.chance.null_fit import fit_null
 
 SKEWED = {

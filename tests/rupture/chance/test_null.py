@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from calm import noise, world
 
-from alliance_stats.rupture.chance.draws import (
-    fitted_blocks,
-)
-from alliance_stats.rupture.chance.null import NullParameters, draw_normals, draw_scores, frame_of, grid_of
+from alliance_stats.rupture.chance.draws import draw_null
+from alliance_stats.rupture.chance.frame import frame_of, grid_of
+from alliance_stats.rupture.chance.null import NullParameters, draw_normals, draw_scores
 from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.series import Series
 
@@ -51,7 +50,7 @@ def test_draws_keep_bounds_grid_and_ceiling():
     frame = frame_of(series, bounds=(1.0, 7.0), step=None)
     assert frame.step == pytest.approx(1 / 12)
     fit = fit_null(frame, np.random.default_rng(1))
-    scores = next(iter(fitted_blocks(frame, fit, 20, np.random.default_rng(2))))
+    scores = draw_null(frame, fit, 20, np.random.default_rng(2))
     assert scores.min() >= 1
     assert scores.max() <= 7
     assert np.allclose(scores * 12, np.rint(scores * 12))

@@ -1,15 +1,13 @@
 """The estimate of the null: it recovers worlds without ruptures, and ruptures hardly enter it."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from calm import world
 
-from alliance_stats.rupture.chance.draws import (
-    count_draws,
-    count_study,
-    fitted_blocks,
-)
-from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.draws import count_draws, count_study, draw_null
+from alliance_stats.rupture.chance.frame import frame_of
 from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.members import RULES
 
@@ -70,5 +68,5 @@ def test_a_ceiling_of_items_is_felt_from_afar():
     assert fit.parameters[8] > 0.4
     counts, judged, _ = count_study(series, RULES["own_mean_2sd"])
     seen = counts.total[0, :2]
-    expected = count_draws(frame, judged, fitted_blocks(frame, fit.exact(), 40, rng)).total.mean(axis=0)[:2]
+    expected = count_draws(frame, judged, partial(draw_null, frame, fit.exact()), 40, rng).total.mean(axis=0)[:2]
     assert np.allclose(seen / expected, 1.0, atol=0.12)

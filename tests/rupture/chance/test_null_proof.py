@@ -5,10 +5,8 @@ import pytest
 from calm import FIVE_POINTS, world
 
 from alliance_stats.rupture.chance.chance import draw_fitted
-from alliance_stats.rupture.chance.draws import (
-    count_study,
-)
-from alliance_stats.rupture.chance.null import frame_of
+from alliance_stats.rupture.chance.draws import count_study
+from alliance_stats.rupture.chance.frame import frame_of
 from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.members import RULES
 
@@ -56,7 +54,7 @@ def study_of_the_null(kwargs, seed, *, draws, rules=PROVED):
     for name in rules:
         counts, judged, _ = count_study(series, RULES[name])
         seen = counts.total[0]
-        drawn = draw_fitted(fit, judged, frame, draws, rng)
+        drawn = draw_fitted(fit, judged, frame, draws, rng, rng)
         totals, expected = drawn.totals, drawn.expected
         above, ties = (totals > seen).sum(axis=0), (totals == seen).sum(axis=0)
         p = (1 + above + ties) / (len(totals) + 1)
