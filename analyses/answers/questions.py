@@ -30,9 +30,10 @@ NEXT = "open rupture to symptoms"
 DROPOUT = "open rupture to dropout"
 REPAIR = "repair to dropout"
 REPAIRED = "share repaired"
+PREVALENCE = "patients with a rupture"
 
 ASKED: dict[str, tuple[str, ...]] = {
-    "effects": (COUNT, NEXT, DROPOUT, REPAIR, REPAIRED),
+    "effects": (COUNT, PREVALENCE, NEXT, DROPOUT, REPAIR, REPAIRED),
     "alliance only": (DIRECTION, NEXT, DROPOUT, REPAIR),
     "nothing": (COUNT, DIRECTION),
 }
@@ -71,6 +72,8 @@ def truth_of(question: str, version: str, study: Study, way: str) -> float:
         return _true_marks(study, PUBLISHED_RULE if way == "practice" else CHANCE_RULE)
     if question == REPAIRED:
         return share_repaired(study)
+    if question == PREVALENCE:
+        return float(_rated_inside(study)["patient"].nunique())
     return float(
         {
             DIRECTION: values["alliance_effect"],
@@ -86,8 +89,13 @@ def _true_marks(study: Study, rule: str) -> float:
     if study.events.empty:
         return 1.0
     marks = als.detect_ruptures(study.sessions, score=SCORE, rule=rule)
+    return float(len(marks.merge(_rated_inside(study), left_on=["patient", "onset"], right_on=["patient", "session"])))
+
+
+def _rated_inside(study: Study) -> pd.DataFrame:
+    """The rated sessions in which a true rupture goes on."""
     inside = study.truth.sessions.query("in_rupture == 1")[["patient", "session"]]
-    return float(len(marks.merge(inside, left_on=["patient", "onset"], right_on=["patient", "session"])))
+    return inside.merge(study.sessions.loc[study.sessions[SCORE].notna(), ["patient", "session"]])
 
 
 def share_repaired(study: Study) -> float:
@@ -166,6 +174,8 @@ def _models(
     if DROPOUT in asked:
         yield DROPOUT, lambda: dropout("rupture_open")
         yield REPAIR, lambda: dropout("repaired_before")
+    if PREVALENCE in asked:
+        yield PREVALENCE, lambda: _prevalence(study, ruptures) | {"said": said}
     if REPAIRED in asked:
         yield REPAIRED, lambda: _repaired(study, ruptures) | {"said": said}
 
@@ -179,6 +189,12 @@ def _repaired(study: Study, ruptures: Any) -> Answer:
         repaired = (found["p_past"] + found["p_at"]).dropna()
     low, high = wilson(repaired.mean(), len(repaired), level=0.95)
     return {"estimate": float(repaired.mean()), "ci_low": float(low), "ci_high": float(high)}
+
+
+def _prevalence(study: Study, ruptures: Any) -> Answer:
+    """How many patients have a rupture in a rated session, with the interval of their share."""
+    row = als.describe_ruptures(study.sessions, ruptures).set_index("quantity").loc["patients with a rupture"]
+    return {"estimate": row["count"], "ci_low": row["ci_low"] * row["of"], "ci_high": row["ci_high"] * row["of"]}
 
 
 def _beyond_chance(study: Study) -> Answer:
