@@ -15,7 +15,7 @@ from alliance_stats.hazard.firth import FirthFit
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.attenuation import beside
 from alliance_stats.tables.flow import in_words
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import VARIANCES_COLUMNS
 from alliance_stats.tables.terms import t_p_value, terms_table
 
@@ -24,7 +24,7 @@ RATIOS = {"ratio": "estimate", "ratio_low": "ci_low", "ratio_high": "ci_high"}
 
 
 @dataclass(frozen=True, repr=False)
-class HazardFit:
+class HazardFit(Shown):
     """A fitted hazard model; made by `fit_dropout`.
 
     Attributes
@@ -137,7 +137,7 @@ class HazardFit:
         """Residuals of the rows used; see `alliance_stats.dropout.rows.residuals`."""
         return residuals(self, kind)
 
-    def _parts(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
+    def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         used = self.diagnostics
         head = [
             f"{self.model} model of {self.ending}: {self.formula}",
@@ -151,13 +151,3 @@ class HazardFit:
             tables["Variance between groups"] = self.random
         broken = [] if self.converged else ["The fit did not converge: do not interpret it."]
         return head, tables, [*broken, *used["notes"]]
-
-    def summary(self) -> str:
-        """The fit as text."""
-        return as_text(*self._parts())
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return as_html(*self._parts())

@@ -12,12 +12,12 @@ import pandas as pd
 from alliance_stats.mixed.answers import effects, predict, summary, tables
 from alliance_stats.mixed.answers.inference import contrast_rows, independent, inference, joint_table
 from alliance_stats.mixed.engine.fitted import Fitted
-from alliance_stats.tables import rendering
 from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.rendering import Shown, Tables
 
 
 @dataclass(frozen=True, repr=False)
-class MixedFit(Fitted):
+class MixedFit(Shown, Fitted):
     """A fitted linear mixed model: the record of its pieces (:class:`Fitted`), with its answers as methods."""
 
     def tidy(self, *, level: float = 0.95, df: str = "satterthwaite") -> pd.DataFrame:
@@ -120,12 +120,8 @@ class MixedFit(Fitted):
         return predict.predict(self, data, level=level, interval=interval, coverage=coverage, new_groups=new_groups)
 
     # -- words ------------------------------------------------------------------------------------------------------
-    def summary(self) -> str:
-        """The fit as text, ready to be pasted."""
-        return rendering.as_text(*summary.parts(self))
-
-    def _repr_html_(self) -> str:
-        return rendering.as_html(*summary.parts(self))
+    def _shown(self) -> tuple[list[str], Tables, list[str]]:
+        return summary.parts(self)
 
     def __repr__(self) -> str:
         return f"<MixedFit {self.formula!r}, {self.design.n} rows, log-likelihood {self.log_likelihood:.4f}>"

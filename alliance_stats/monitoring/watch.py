@@ -12,7 +12,7 @@ import pandas as pd
 from alliance_stats.monitoring.alarm import alarm_threshold
 from alliance_stats.rupture.latent.detect import states_so_far
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, plain, suggest
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ CAUTION = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Monitor:
+@dataclass(frozen=True, eq=False, repr=False)
+class Monitor(Shown):
     """What a patient's ratings so far say, after each session.
 
     Attributes
@@ -61,27 +61,16 @@ class Monitor:
 
         return plot_monitor(self.table, score=self.score, threshold=self.threshold, label=label or str(self.patient))
 
-    def summary(self) -> str:
-        """The state after the last session, the table, and what this is not."""
-        return as_text(self._head(), {"": self.table}, [CAUTION])
-
-    def _head(self) -> list[str]:
+    def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         last = self.table.iloc[-1]
         alarms = ", ".join(map(str, self.alarms)) or "none"
-        return [
+        head = [
             f"Patient {plain(self.patient)!r} after session {last[SESSION]}: probability of an open rupture "
             f"{last['p_open']:.2f}.",
             f"Alarm above {self.threshold:.2f}, which {self.false_alarm:.0%} of therapies of {self.n_sessions} "
             f"sessions without a rupture exceed. Alarms began at session: {alarms}.",
         ]
-
-    def __str__(self) -> str:
-        return self.summary()
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return as_html(self._head(), {"": self.table}, [CAUTION])
+        return head, {"": self.table}, [CAUTION]
 
 
 def monitor(

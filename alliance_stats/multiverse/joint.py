@@ -24,7 +24,7 @@ from alliance_stats.outcome.next_session_fit import STATES
 from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray, IntArray
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
@@ -41,8 +41,8 @@ MIN_THERAPISTS = 8
 CRITICAL = 1.959963984540054
 
 
-@dataclass(frozen=True, eq=False)
-class JointTest:
+@dataclass(frozen=True, eq=False, repr=False)
+class JointTest(Shown):
     """Inference over all specifications of a multiverse together.
 
     Attributes
@@ -65,16 +65,6 @@ class JointTest:
     n_units: int
     draws: int
     notes: tuple[str, ...] = field(default=())
-
-    def summary(self) -> str:
-        """The joint tests as text."""
-        return as_text(*self._shown())
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return as_html(*self._shown())
 
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         title = f"Joint test of a multiverse: {self.draws} draws, residuals flipped by {self.unit} ({self.n_units})"

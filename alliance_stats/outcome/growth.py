@@ -13,7 +13,7 @@ from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, with_patterns
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -30,8 +30,8 @@ from alliance_stats.tables.words import at_the_edge
 TIME = "sessions_since_first"
 
 
-@dataclass(frozen=True, eq=False)
-class GrowthFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class GrowthFit(Shown):
     """Linear growth of a measure over sessions, by rupture pattern.
 
     Attributes
@@ -102,16 +102,6 @@ class GrowthFit:
     def predict(self, data: pd.DataFrame | None = None, *, level: str = "population") -> pd.DataFrame:
         """Expected values for rows with the model's columns (default: the rows used)."""
         return self.fit.predict(data, level=level)
-
-    def summary(self) -> str:
-        """The fit as text."""
-        return as_text(*self._shown())
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return as_html(*self._shown())
 
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         tables = {"Coefficients": self.tidy(), "Change per session": self.slopes(), "Variances": self.variances()}

@@ -16,15 +16,15 @@ from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.tables.attenuation import beside
 from alliance_stats.tables.flow import FLOW, in_words
 from alliance_stats.tables.panel import series_means
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import PATIENT, DataError
 from alliance_stats.tables.terms import terms_table
 
 STATES = ("rupture_open", "repaired_before")
 
 
-@dataclass(frozen=True, eq=False)
-class NextSessionFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class NextSessionFit(Shown):
     """A session-level model of the next session's symptoms.
 
     Attributes
@@ -122,16 +122,6 @@ class NextSessionFit:
             rows.append((name, term["estimate"], term["ci_low"], term["ci_high"], term["p_value"], *sizes, *r))
         standardised = ["standardised", "standardised_low", "standardised_high", "r", "r_low", "r_high"]
         return pd.DataFrame(rows, columns=["term", "estimate", "ci_low", "ci_high", "p_value", *standardised])
-
-    def summary(self) -> str:
-        """The fit as text."""
-        return as_text(*self._shown())
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return as_html(*self._shown())
 
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         coefficients = beside(self.tidy(), self.diagnostics["attenuation"])

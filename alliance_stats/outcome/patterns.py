@@ -15,7 +15,7 @@ from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.linear import LinearFit, fit_linear
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, spread_within, with_patterns
 from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.same_series import same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -45,8 +45,8 @@ BETTER = ("lower", "higher")
 CONTRASTS = (("repaired", "unrepaired"), ("repaired", "none"), ("unrepaired", "none"), ("mixed", "none"))
 
 
-@dataclass(frozen=True, eq=False)
-class OutcomeFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class OutcomeFit(Shown):
     """Post-treatment scores by rupture pattern, with and without the number of rated sessions.
 
     Attributes
@@ -140,16 +140,6 @@ class OutcomeFit:
         r = partial_correlation(toward * statistic, df, level=level)
         sizes = [difference, error, df, float(t_p_value(statistic, df)), float(low), float(high), *d, *r]
         return dict(zip(EFFECTS_COLUMNS, [f"{first} - {second}", adjusted, *sizes], strict=True))
-
-    def summary(self) -> str:
-        """The fit as text."""
-        return as_text(*self._shown())
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return as_html(*self._shown())
 
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         tables = {

@@ -23,13 +23,13 @@ from alliance_stats.outcome.reciprocal_tables import (
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.flow import FLOW, in_words
 from alliance_stats.tables.progress import bar
-from alliance_stats.tables.rendering import as_html, as_text
+from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import Seed, generator, require_choice
 from alliance_stats.tables.terms import t_p_value, terms_table
 
 
-@dataclass(frozen=True, eq=False)
-class DynamicsFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class DynamicsFit(Shown):
     """Measures that move each other within patients.
 
     Attributes
@@ -212,16 +212,6 @@ class DynamicsFit:
         return self.compare(replace(self, fit=shared))
 
     # -- words ------------------------------------------------------------------------------------------------------
-    def summary(self) -> str:
-        """The fit as text."""
-        return as_text(*self._shown())
-
-    def __repr__(self) -> str:
-        return self.summary()
-
-    def _repr_html_(self) -> str:
-        return as_html(*self._shown())
-
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         s = self.settings
         head = [

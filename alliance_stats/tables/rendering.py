@@ -20,6 +20,24 @@ _HEADINGS = {"std_error": "SE", "p_value": "p"}
 _INTERVALS = {"ci": "{} CI", "ratio": "ratio {} CI"}
 
 
+class Shown:
+    """A result that shows itself: as text where it is printed, as HTML in a notebook."""
+
+    def _shown(self) -> tuple[Sequence[str], Tables, Sequence[str]]:
+        """Heading, tables and notes, as :func:`as_text` takes them."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """The result as text."""
+        return as_text(*self._shown())
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return as_html(*self._shown())
+
+
 def as_text(head: Sequence[str], tables: Tables, notes: Sequence[str] = (), *, level: float = 0.95) -> str:
     """A result as text: what it is, its tables, and what to beware of.
 
