@@ -54,11 +54,7 @@ class EndingsFit(Mapping[str, HazardFit]):
 
 
 def fit_endings(
-    formula: str | Mapping[str, str],
-    intervals: pd.DataFrame,
-    *,
-    endings: Sequence[str] = ENDED,
-    **options: Any,
+    formula: str | Mapping[str, str], intervals: pd.DataFrame, *, endings: Sequence[str] = ENDED, **options: Any
 ) -> EndingsFit:
     """The cause-specific hazards of several endings, each against all else (Prentice et al. 1978).
 
@@ -83,8 +79,7 @@ def fit_endings(
     for ending in endings:
         if not (intervals[ENDING] == ending).any():
             raise DataError(
-                f"Nobody's therapy ends by {ending!r} in these intervals.",
-                remedy="Leave it out of endings=.",
+                f"Nobody's therapy ends by {ending!r} in these intervals.", remedy="Leave it out of endings=."
             )
         rhs = formula if isinstance(formula, str) else formula[ending]
         fits[ending] = fit_dropout(rhs, intervals, ending=ending, **options)

@@ -11,16 +11,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.schema import (
-    ATTENDANCE,
-    ATTENDANCES,
-    CANCELLED,
-    LATE,
-    NO_SHOW,
-    PATIENT,
-    SESSION,
-    DataError,
-)
+from alliance_stats.tables.schema import ATTENDANCE, ATTENDANCES, CANCELLED, LATE, NO_SHOW, PATIENT, SESSION, DataError
 
 
 class Grid(NamedTuple):

@@ -68,21 +68,12 @@ def rupture_path(
     zero = np.zeros(len(session), dtype=np.int64)
     states = episode_states(zero, session, episode_series=np.zeros(len(onsets)), start=onsets, end=end)
     return pd.DataFrame(
-        {
-            SESSION: session,
-            "start": session,
-            "stop": session + 1,
-            **state_columns(states),
-            **covariates,
-        }
+        {SESSION: session, "start": session, "stop": session + 1, **state_columns(states), **covariates}
     )
 
 
 def predict_paths(
-    fits: HazardFit | Mapping[str, HazardFit],
-    paths: Mapping[str, pd.DataFrame],
-    *,
-    level: float = 0.95,
+    fits: HazardFit | Mapping[str, HazardFit], paths: Mapping[str, pd.DataFrame], *, level: float = 0.95
 ) -> pd.DataFrame:
     """Hazard, survival and cumulative incidence along stated courses of the covariates.
 

@@ -125,12 +125,7 @@ class SeriesFit:
 
 
 def fit_series(
-    panel: Panel,
-    *,
-    slopes: bool = False,
-    stationary: bool = False,
-    error: Any = None,
-    held: Any = None,
+    panel: Panel, *, slopes: bool = False, stationary: bool = False, error: Any = None, held: Any = None
 ) -> SeriesFit:
     """Fit a panel by maximum likelihood.
 

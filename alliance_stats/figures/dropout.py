@@ -115,16 +115,7 @@ def plot_paths(
         for i, name in enumerate(dict.fromkeys(rows["path"])):
             one = rows[rows["path"] == name].rename(columns={f"{show}_low": "ci_low", f"{show}_high": "ci_high"})
             label = (labels or {}).get(str(name), str(name))
-            _step(
-                ax,
-                one,
-                "stop",
-                show,
-                _colour(i),
-                _LINES[i % len(_LINES)],
-                label,
-                begin=show != "hazard",
-            )
+            _step(ax, one, "stop", show, _colour(i), _LINES[i % len(_LINES)], label, begin=show != "hazard")
         ax.set_xlabel("Session")
         ax.set_ylabel(words[show])
         _finish(ax)

@@ -9,13 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.load.cells import (
-    Ids,
-    Numbers,
-    extremes,
-    is_plain_number,
-    split_codes,
-)
+from alliance_stats.load.cells import Ids, Numbers, extremes, is_plain_number, split_codes
 from alliance_stats.load.dates import Dates
 from alliance_stats.load.problems import ERROR, WARNING, Problems
 from alliance_stats.tables import naming
@@ -23,31 +17,8 @@ from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import ATTENDANCES, DATE, PATIENT, SESSION, DataError
 
 TOTALS = ("total", "totals", "sum", "mean", "average", "summe", "gesamt", "mittelwert", "n", "sd", "somme", "moyenne")
-USUAL_CODES = (
-    -1,
-    -2,
-    -3,
-    -6,
-    -7,
-    -8,
-    -9,
-    -66,
-    -77,
-    -88,
-    -99,
-    -777,
-    -888,
-    -999,
-    -9999,
-    66,
-    77,
-    88,
-    99,
-    777,
-    888,
-    999,
-    9999,
-)
+_NEGATIVE_CODES = (-1, -2, -3, -6, -7, -8, -9, -66, -77, -88, -99, -777, -888, -999, -9999)
+USUAL_CODES = (*_NEGATIVE_CODES, 66, 77, 88, 99, 777, 888, 999, 9999)
 
 
 def _hold(bad: Any, column: str) -> str:

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from alliance_stats.load.cells import as_ids, as_text
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.keeping import LEFT_OUT
-from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.tables.endings import check_endings
-from alliance_stats.tables.schema import (
-    ENDING,
-    LAST_SESSION,
-    PATIENT,
-    DataError,
-    numeric,
-    require_columns,
-)
+from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, DataError, numeric, require_columns
 
 
 def read_endings(
@@ -88,24 +81,12 @@ def endings_table(
     ending: str = ENDING,
     last_session: str = LAST_SESSION,
     codes: Mapping[str, str] | None = None,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    sheet: str | int | None = None,
-    header_row: int = 1,
+    **reading: Any,
 ) -> pd.DataFrame:
-    """ENDINGS as the file has them, not yet checked; the file row in the index."""
+    """ENDINGS as the file has them, not yet checked; the file row in the index. `reading` as for :func:`read_file`."""
     path = Path(file)
     columns = {patient: PATIENT, ending: ENDING, last_session: LAST_SESSION}
-    table = read_file(
-        path,
-        delimiter=delimiter,
-        encoding=encoding,
-        sheet=sheet,
-        header_row=header_row,
-        wanted=list(columns),
-        as_text=[patient, ending],
-        missing_text=MISSING_TEXT,
-    ).table
+    table = read_file(path, wanted=list(columns), as_text=[patient, ending], **reading).table
     require_columns(table, [patient, ending], table_name=path.name)
     table = table[[name for name in columns if name in table]].rename(columns=columns)
     table = table.loc[~table[[PATIENT, ENDING]].isna().all(axis=1)]

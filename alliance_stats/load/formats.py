@@ -12,7 +12,7 @@ from pathlib import Path
 from alliance_stats.load.binary import FORMATS
 from alliance_stats.load.child import read_in_child
 from alliance_stats.load.raw import Raw
-from alliance_stats.load.text import read_text
+from alliance_stats.load.text import MISSING_TEXT, read_text
 from alliance_stats.tables.schema import DataError, suggest
 
 TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat")
@@ -22,13 +22,13 @@ _EXTRAS = {"openpyxl": "excel", "python_calamine": "sheets", "pyreadstat": "spss
 def read_file(
     path: Path,
     *,
-    delimiter: str | None,
-    encoding: str | None,
-    sheet: str | int | None,
-    header_row: int,
     wanted: Sequence[str],
     as_text: Iterable[str],
-    missing_text: Sequence[str],
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    sheet: str | int | None = None,
+    header_row: int = 1,
+    missing_text: Sequence[str] = MISSING_TEXT,
 ) -> Raw:
     """A file as a table, by its ending.
 

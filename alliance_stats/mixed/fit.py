@@ -94,12 +94,7 @@ def fit_mixed(
     if correlation is None and time is not None:
         raise ValueError(f"time={time!r} is used by a serial correlation only: add correlation='ar1' or leave it out.")
     design = build_design(
-        parse(formula),
-        data,
-        time=time,
-        weights=weights,
-        variance_by=variance_by,
-        drop_aliased=drop_aliased,
+        parse(formula), data, time=time, weights=weights, variance_by=variance_by, drop_aliased=drop_aliased
     )
     model = build_model(design, correlation=correlation, reml=bool(reml))
     model, optimum = _minimised(model)

@@ -185,12 +185,7 @@ def _minres(correlation: FloatArray) -> FloatArray:
         return np.asarray(np.outer(loading, loading)[above] - correlation[above], dtype=np.float64)
 
     found = least_squares(
-        gaps,
-        start if start.sum() >= 0 else -start,
-        bounds=(-1, 1),
-        xtol=1e-12,
-        ftol=1e-12,
-        gtol=1e-12,
+        gaps, start if start.sum() >= 0 else -start, bounds=(-1, 1), xtol=1e-12, ftol=1e-12, gtol=1e-12
     )
     loading: FloatArray = np.asarray(found.x, dtype=np.float64)
     return loading if loading.sum() >= 0 else -loading

@@ -340,11 +340,5 @@ def _raise_at(table: pd.DataFrame, bad: Any, problem: str, *, remedy: str, colum
     session = cell(SESSION) if column != SESSION else None
     row = table.index[first]
     raise DataError(
-        problem,
-        remedy=remedy,
-        row=row,
-        patient=patient,
-        session=session,
-        column=column,
-        value=cell(column),
+        problem, remedy=remedy, row=row, patient=patient, session=session, column=column, value=cell(column)
     )

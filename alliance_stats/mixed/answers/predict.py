@@ -35,13 +35,7 @@ class _NewRows:
 
 
 def predict(
-    fit: Fitted,
-    data: pd.DataFrame | None,
-    *,
-    level: str,
-    interval: str | None,
-    coverage: float,
-    new_groups: str,
+    fit: Fitted, data: pd.DataFrame | None, *, level: str, interval: str | None, coverage: float, new_groups: str
 ) -> pd.DataFrame:
     """See :meth:`alliance_stats.mixed.MixedFit.predict`."""
     design = fit.design

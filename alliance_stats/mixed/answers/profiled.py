@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
 from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.mixed.engine.model import build_model
+from alliance_stats.mixed.engine.optimiser import minimise
 from alliance_stats.mixed.engine.search_space import covariance_blocks, gradient_matrix
 from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
 from alliance_stats.tables.arrays import FloatArray
@@ -216,81 +218,28 @@ class VarianceProfile:
 
 
 class FixedProfile:
-    """The ML deviance at a held value of one coefficient, minimised over everything else.
-
-    Given the variance parameters the other coefficients follow in closed form: the residual sum of squares grows by
-    (v - b)^2 / var(b).
-    """
+    """The ML deviance at a held value of one coefficient: that of y - v x_j in the model without the column x_j."""
 
     def __init__(self, fit: Fitted, j: int) -> None:
-        self.model, self.low, self.high, self.open_range = fit.model, -np.inf, np.inf, False
+        self.low, self.high, self.open_range = -np.inf, np.inf, False
         self.estimate = float(fit.coefficients.iloc[j])
         self.reach = 2 * float(np.sqrt(fit.covariance.to_numpy()[j, j]))
         self.minimum = fit.optimum.deviance.value
-        design = fit.design
-        self.row = design.x_map[j] * design.y_scale
-        self.shift = self.estimate - float(self.row @ fit.optimum.deviance.beta)
-        self.positions = covariance_blocks(self.model)
-        self.theta = fit.optimum.theta
-        start: list[float] = []
-        for positions in self.positions:
-            values, vectors = np.linalg.eigh(self.theta[positions])
-            root = np.linalg.cholesky((vectors * np.maximum(values, 1e-4)) @ vectors.T)
-            start += root[np.tril_indices(len(root))].tolist()
-        if self.model.pairs is not None:
-            rho = self.theta[-1]
-            start.append(np.arctanh(rho) if self.model.correlation == "ar1" else np.log(rho / (1 - rho)))
-        self.start = np.array(start)
-        self.free = self.start
-        self.white: FloatArray | None = None
-
-    def objective(self, held: float) -> Objective:
-        """Deviance and gradient as a function of the free numbers."""
-
-        def value(free: FloatArray) -> tuple[float, FloatArray]:
-            theta, roots, at = np.empty(len(self.theta)), [], 0
-            for positions in self.positions:
-                root = np.zeros(positions.shape)
-                rows, columns = np.tril_indices(len(root))
-                root[rows, columns] = free[at : at + len(rows)]
-                at += len(rows)
-                theta[positions] = root @ root.T
-                roots.append(root)
-            slope = 1.0
-            if self.model.pairs is not None:
-                if self.model.correlation == "ar1":
-                    theta[-1] = np.clip(np.tanh(free[-1]), -0.999999, 0.999999)
-                    slope = 1 - theta[-1] ** 2
-                else:
-                    theta[-1] = 1 / (1 + np.exp(-free[-1]))
-                    slope = theta[-1] * (1 - theta[-1])
-            at_theta = self.model.deviance(theta)
-            curvature = at_theta.evaluation.curvature
-            n = self.model.freedom
-            step = held - self.shift - float(self.row @ at_theta.beta)
-            spread = at_theta.unscaled @ self.row
-            size = float(self.row @ spread)
-            beta = at_theta.beta + spread * (step / size)
-            sigma2 = at_theta.sigma2 + step**2 / size / n
-            deviance = at_theta.value + n * np.log(sigma2 / at_theta.sigma2)
-            weight = np.append(-beta, 1.0)
-            gradient = curvature.log_det + curvature.cross @ weight @ weight / sigma2
-            parts = []
-            for positions, root in zip(self.positions, roots):
-                of_root = 2 * gradient_matrix(gradient, positions) @ root
-                parts.append(of_root[np.tril_indices(len(root))])
-            if self.model.pairs is not None:
-                parts.append(gradient[-1:] * slope)
-            return float(deviance), np.concatenate(parts)
-
-        return value
+        self.start = self.free = fit.optimum.theta
+        columns = fit.design.user_x()
+        basis = np.linalg.qr(np.delete(columns, j, axis=1))[0]
+        # What the other columns explain by least squares is no matter: they are in the model themselves.
+        self.y, self.x = (part - basis @ (basis.T @ part) for part in (fit.design.user_outcome(), columns[:, j]))
+        others = basis.T * np.sqrt(len(basis))
+        names = tuple(f"column {k}" for k in range(len(others)))
+        design = replace(fit.design, x=others, names=names, x_map=np.eye(len(others)), y_centre=0.0)
+        self.model = build_model(design, correlation=fit.correlation, reml=False)
 
     def __call__(self, held: float) -> float:
         """The profile deviance above its minimum."""
-        if self.white is None:
-            self.white = _whitening(self.objective(self.estimate), self.start)
-        best, self.free = _minimum(self.objective(held), [self.free, self.start], self.white)
-        return best - self.minimum
+        found = minimise(self.model.with_outcome(self.y - held * self.x), self.free)
+        self.free = found.theta
+        return found.deviance.value - self.minimum
 
 
 def _minimum(objective: Objective, starts: list[FloatArray], white: FloatArray) -> tuple[float, FloatArray]:
