@@ -50,15 +50,12 @@ def build_design(
     factors, above, grouping, when = _group(parsed, table, time)
     order = grouping.order
     fixed, columns = plan_columns(parsed.fixed, table)
-    outcome = outcome_of(parsed.outcome, table)
-    ready = dict(zip(fixed.names, columns)) if fixed.spec is None else {}
-    blocks, effect_columns = _blocks(table, factors, ready)
+    blocks, effect_columns = _blocks(table, factors)
 
     def sort(column: FloatArray) -> FloatArray:
         return column if order is None else column[order]
 
     effect_names = tuple(effect_columns)
-    centred_effects = _centred(blocks, effect_names)
     names = fixed.names
     aliased: tuple[str, ...] = ()
     weights_of_aliased = np.empty((len(names), 0))
@@ -68,16 +65,10 @@ def build_design(
         names, columns, aliased, weights_of_aliased = without_aliased(names, columns, doubtful, drop_aliased)
         x, x_centre, x_scale = scaled([sort(c) for c in columns], names, [INTERCEPT in names] * len(names))
     intercept = names.index(INTERCEPT) if INTERCEPT in names else None
-    typical = {name: float(value) for name, value in zip(names, x_centre)} if intercept is not None and ready else {}
-    if names[: len(effect_names)] == effect_names and all(centred_effects) and intercept is not None:
-        first = slice(len(effect_names))  # the same columns once, as in y ~ t + x + (1 + t | g)
-        effects, e_centre, e_scale = x[first], x_centre[first], x_scale[first]
-    else:
-        same = {name: (x[j], float(x_centre[j]), float(x_scale[j])) for j, name in enumerate(names)} if typical else {}
-        effects, e_centre, e_scale = scaled(
-            [sort(effect_columns[name]) for name in effect_names], effect_names, centred_effects, done=same
-        )
-    y, y_centre, y_scale = scaled([sort(outcome)], (parsed.outcome,), [intercept is not None])
+    used = [sort(column) for column in effect_columns.values()]
+    effects, e_centre, e_scale = scaled(used, effect_names, _centred(blocks, effect_names))
+    outcome = sort(outcome_of(parsed.outcome, table))
+    y, y_centre, y_scale = scaled([outcome], (parsed.outcome,), [intercept is not None])
     if y_scale[0] == 0 or (intercept is not None and y[0][0] == y[0][-1] and np.ptp(y[0]) == 0):
         raise DataError(
             f"The outcome {parsed.outcome!r} has the same value in every row.",
@@ -111,7 +102,7 @@ def build_design(
         time=None if when is None else sort(when),
         weights=prior if strata is None else strata.weights,
         strata=strata,
-        variables=typical_values(fixed, table, typical),
+        variables=typical_values(fixed, table),
         spreads=spreads_of(fixed, table),
     )
     _check_size(design)
@@ -157,13 +148,13 @@ def _group(
 
 
 def _blocks(
-    table: pd.DataFrame, factors: dict[str, list[RandomTerm]], ready: dict[str, FloatArray]
+    table: pd.DataFrame, factors: dict[str, list[RandomTerm]]
 ) -> tuple[tuple[Block, ...], dict[str, FloatArray]]:
     """The random-effect blocks, and the distinct columns they use (the intercept first)."""
     planned: list[tuple[RandomTerm, ColumnPlan]] = []
     columns: dict[str, FloatArray] = {}
     for term in (term for terms in factors.values() for term in terms):
-        plan, made = plan_columns(term.lhs, table, ready=ready)
+        plan, made = plan_columns(term.lhs, table)
         if not plan.names:
             raise ValueError(f"The random term ({term.lhs} | {term.factor}) has no effect.")
         planned.append((term, plan))

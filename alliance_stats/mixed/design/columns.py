@@ -25,7 +25,7 @@ class ColumnPlan:
     side: str  # The formula
     names: tuple[str, ...]  # The column names as formulaic writes them; the intercept is ``Intercept``
     terms: tuple[tuple[str, tuple[int, ...]], ...]  # Each term and the positions of its columns
-    spec: Any = None  # None where every factor is a plain numeric column
+    spec: Any = None  # formulaic's; None where every factor is a plain numeric column
 
     @property
     def intercept(self) -> int | None:
@@ -33,9 +33,7 @@ class ColumnPlan:
         return self.names.index(INTERCEPT) if INTERCEPT in self.names else None
 
 
-def plan_columns(
-    side: str, data: pd.DataFrame, *, ready: dict[str, FloatArray] | None = None
-) -> tuple[ColumnPlan, list[FloatArray]]:
+def plan_columns(side: str, data: pd.DataFrame) -> tuple[ColumnPlan, list[FloatArray]]:
     """The columns of `side` over the rows of `data` (which has no missing values), and the plan to repeat them.
 
     Parameters
@@ -43,8 +41,6 @@ def plan_columns(
     side : str
         A one-sided formula.
     data : DataFrame
-    ready : dict, optional
-        Columns of these rows made already, by name.
 
     Returns
     -------
@@ -74,27 +70,24 @@ def plan_columns(
                     f"The term {term!r} has one level only, so there is nothing to compare.", remedy="Leave it out."
                 )
         plan = ColumnPlan(side, tuple(spec.column_names), terms, spec)
-    return plan, columns_of(plan, data, ready=ready)
+    return plan, columns_of(plan, data)
 
 
-def columns_of(plan: ColumnPlan, data: pd.DataFrame, *, ready: dict[str, FloatArray] | None = None) -> list[FloatArray]:
+def columns_of(plan: ColumnPlan, data: pd.DataFrame) -> list[FloatArray]:
     """The columns of a plan over other rows."""
-    made = ready or {}
     if plan.spec is None:
-        terms = zip(plan.names, one_sided(plan.side))
-        columns = [made[name] if name in made else _product(term, data) for name, term in terms]
+        columns = [_product(term, data) for term in one_sided(plan.side)]
     else:
         matrix = model_matrix(plan.spec, data, columns=variables_of(plan.side))
         columns = [matrix[name].to_numpy(dtype=np.float64) for name in plan.names]
     for name, column in zip(plan.names, columns):
-        if name not in made and name != INTERCEPT and len(column) and not np.isfinite(column.sum()):
-            bad = np.flatnonzero(~np.isfinite(column))
-            if len(bad):
-                raise DataError(
-                    f"The model column {name!r} is not a finite number in {len(bad)} row(s).",
-                    row=data.index[bad[0]],
-                    remedy="Correct the values, or choose a transform that is defined for them.",
-                )
+        bad = np.flatnonzero(~np.isfinite(column))
+        if len(bad):
+            raise DataError(
+                f"The model column {name!r} is not a finite number in {len(bad)} row(s).",
+                row=data.index[bad[0]],
+                remedy="Correct the values, or choose a transform that is defined for them.",
+            )
     return columns
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -21,33 +19,17 @@ def complete_rows(data: pd.DataFrame, variables: tuple[str, ...]) -> tuple[pd.Da
         for name in variables:
             if int((data.columns == name).sum()) > 1:
                 raise DataError(f"The data have several columns named {name!r}.", remedy="Rename or drop all but one.")
-    bad: Any = None
-    missing: dict[str, int] = {}
-    for name in variables:
-        holes = _holes(data[name])
-        if holes is not None:
-            missing[name] = int(holes.sum())
-            bad = holes if bad is None else bad | holes
-    kept = np.arange(len(data)) if bad is None else np.flatnonzero(~bad)
-    table = data if bad is None else data.loc[:, list(variables)].iloc[kept]
+    holes = {name: data[name].isna().to_numpy() for name in variables}
+    missing = {name: int(own.sum()) for name, own in holes.items() if own.any()}
+    kept = np.flatnonzero(~np.any([np.zeros(len(data), dtype=bool), *holes.values()], axis=0))
+    table = data.loc[:, list(variables)].iloc[kept] if missing else data
     if not len(table):
-        holes_text = ", ".join(f"{name!r} misses {count}" for name, count in missing.items())
+        found = ", ".join(f"{name!r} misses {count}" for name, count in missing.items())
         raise DataError(
-            f"No row is complete ({holes_text or 'the data have no rows'}).",
+            f"No row is complete ({found or 'the data have no rows'}).",
             remedy="Check the columns the formula names; every row used must have all of them.",
         )
     return table, kept, missing
-
-
-def _holes(column: pd.Series) -> Any:
-    """Where a column has no value; None if it has one everywhere."""
-    if isinstance(column.dtype, np.dtype):
-        if column.dtype.kind in "iub":
-            return None
-        if column.dtype.kind == "f" and not np.isnan(column.to_numpy().sum()):
-            return None
-    holes = column.isna().to_numpy()
-    return holes if holes.any() else None
 
 
 def time_of(table: pd.DataFrame, name: str) -> FloatArray:
@@ -123,9 +105,7 @@ def outcome_of(side: str, table: pd.DataFrame) -> FloatArray:
     return columns[0]
 
 
-def typical_values(
-    fixed: ColumnPlan, table: pd.DataFrame, means: dict[str, float]
-) -> dict[str, float | tuple[object, ...]]:
+def typical_values(fixed: ColumnPlan, table: pd.DataFrame) -> dict[str, float | tuple[object, ...]]:
     """The mean of each numeric variable of the fixed part, the levels of each categorical one in coding order."""
     levels: dict[str, tuple[object, ...]] = {}
     if fixed.spec is not None:
@@ -139,7 +119,7 @@ def typical_values(
         if name in levels:
             typical[name] = levels[name]
         elif pd.api.types.is_numeric_dtype(column.dtype):
-            typical[name] = means[name] if name in means else float(numeric(table, name).mean())
+            typical[name] = float(numeric(table, name).mean())
         else:
             typical[name] = tuple(column.drop_duplicates().sort_values())
     return typical

@@ -13,21 +13,11 @@ from alliance_stats.tables.schema import DataError
 ALIAS_TOLERANCE = 1e-7
 """A column is aliased where less than this share of its norm is left beside the columns before it (as R's ``lm``)."""
 
-_BLOCK = 32_768
-"""Rows at a time, so that no copy of a whole column is made."""
-
 
 def scaled(
-    columns: list[FloatArray],
-    names: tuple[str, ...],
-    centred: list[bool],
-    *,
-    done: dict[str, tuple[FloatArray, float, float]] | None = None,
+    columns: list[FloatArray], names: tuple[str, ...], centred: list[bool]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square.
-
-    `done` holds columns already centred and scaled, with centre and scale, by name.
-    """
+    """The columns as rows of one array, centred (where allowed) and scaled to unit mean square."""
     n = len(columns[0]) if columns else 0
     out = np.empty((len(columns), n))
     centre, scale = np.zeros(len(columns)), np.ones(len(columns))
@@ -35,29 +25,14 @@ def scaled(
         if name == INTERCEPT:
             out[position] = 1.0
             continue
-        if done and name in done and centred[position]:
-            out[position], centre[position], scale[position] = done[name]
-            continue
         if centred[position]:
             centre[position] = column.mean()
-        root = math.sqrt(_sum_of_squares(column, centre[position]) / n)
+        moved = np.subtract(column, centre[position], out=out[position])
+        root = math.sqrt(float(moved @ moved) / n)
         # A column that is constant up to rounding has no scale.
-        if root <= 1e-15 * abs(centre[position]):
-            root = 0.0
-        scale[position] = root
-        for first in range(0, n, _BLOCK):
-            block = out[position, first : first + _BLOCK]
-            np.subtract(column[first : first + _BLOCK], centre[position], out=block)
-            block *= 1 / root if root > 0 else 0.0
+        scale[position] = root if root > 1e-15 * abs(centre[position]) else 0.0
+        moved *= 1 / root if scale[position] > 0 else 0.0
     return out, centre, scale
-
-
-def _sum_of_squares(column: FloatArray, centre: float) -> float:
-    total = 0.0
-    for first in range(0, len(column), _BLOCK):
-        block = column[first : first + _BLOCK] - centre
-        total += float(block @ block)
-    return total
 
 
 def back_map(centre: FloatArray, scale: FloatArray, intercept: int | None) -> FloatArray:
