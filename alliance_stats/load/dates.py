@@ -13,8 +13,8 @@ from alliance_stats.load.cells import as_text, distinct_cells, is_code, split_co
 from alliance_stats.tables.arrays import BoolArray
 
 DATE_FORMATS = (
-    "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%d.%m.%y", "%m/%d/%y", "%d %b %Y", "%Y-%m-%d",
-    "excel",
+    "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y%m%d", "%d.%m.%y", "%m/%d/%y", "%d %b %Y",
+    "%Y-%m-%d", "excel",
 )  # fmt: skip
 """Formats that are tried to say which would fit; ``excel`` means day numbers since 1899-12-30."""
 

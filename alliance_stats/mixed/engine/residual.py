@@ -76,14 +76,10 @@ def _combine(
     """Sum own * (kk' + pp') - lagged * (kp' + pk') by group, for each row of weights: A'.A, A'.E and E'.E."""
     a, moving, m = products.coef.shape
     several, triangle = len(own), a * (a + 1) // 2
-    sums = np.concatenate([own[:, pairs.common], -lagged[:, pairs.common]], axis=1) @ pairs.dense
-    sums = sums.reshape(several, len(pairs.own), m)
-    if len(pairs.gap_of_entry):
-        for out, mine, other in zip(sums, own, lagged):
-            rare = pairs.own * mine[pairs.gap_of_entry] - pairs.lagged * other[pairs.gap_of_entry]
-            if len(pairs.entry_starts) < rare.shape[1]:
-                rare = segment_sum(rare, pairs.entry_starts)
-            out[:, pairs.groups] += rare
+    sums = np.zeros((several, len(pairs.own), m))
+    for out, mine, other in zip(sums, own, lagged):
+        entries = pairs.own * mine[pairs.gap_of_entry] - pairs.lagged * other[pairs.gap_of_entry]
+        out[:, pairs.groups] = segment_sum(entries, pairs.entry_starts)
     gram = sums[:, triangle_places(a)]
     cross = sums[:, triangle:].reshape(several, a, moving, m)
     totals = np.tensordot(own, pairs.total_own, 1) - np.tensordot(lagged, pairs.total_lagged, 1)
