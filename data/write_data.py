@@ -14,7 +14,9 @@ import pandas as pd
 import alliance_stats as als
 
 N_PATIENTS, N_THERAPISTS, SEED = 120, 12, 3
-SESSIONS_FILE, ENDINGS_FILE, BAD_FILE = "simulated_sessions.csv", "simulated_endings.csv", "bad_sessions.csv"
+SESSIONS_FILE, ENDINGS_FILE, CODES_FILE = "simulated_sessions.csv", "simulated_endings.csv", "simulated_codes.csv"
+BAD_FILE = "bad_sessions.csv"
+REPORTS = ["rupture_patient", "rupture_therapist"]
 
 MISTAKES = (
     # row of the file's data (0-based), column, what was typed there
@@ -32,9 +34,9 @@ DUPLICATED = 29
 """This row stands twice, the second time with another score."""
 
 
-def simulated() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The shipped sessions (items, not scores, of the patient's form) and endings."""
-    study = als.simulate_study(n_patients=N_PATIENTS, n_therapists=N_THERAPISTS, seed=SEED)
+def simulated() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The shipped sessions (items, not scores, of the patient's form), endings and codes."""
+    study = als.simulate_study(n_patients=N_PATIENTS, n_therapists=N_THERAPISTS, seed=SEED, codes=True)
     head = study.sessions[["patient", "therapist", "session", "date", "attendance"]]
     head = head.assign(date=head["date"].dt.strftime("%Y-%m-%d"))
     items = study.items.drop(columns=["patient", "session"]).astype("Int64")
@@ -44,7 +46,9 @@ def simulated() -> tuple[pd.DataFrame, pd.DataFrame]:
             "phq9": study.sessions["phq9"].astype("Int64"),
         }
     )
-    return pd.concat([head, items, rest], axis=1), study.endings
+    reports = study.sessions[REPORTS].astype("Int64").assign(missed_by=study.sessions["missed_by"])
+    codes = study.codes.astype({"significance": "Int64", "resolution": "Int64"})
+    return pd.concat([head, items, rest, reports], axis=1), study.endings, codes
 
 
 def spoiled(sessions: pd.DataFrame) -> pd.DataFrame:
@@ -57,9 +61,10 @@ def spoiled(sessions: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(directory: Path) -> None:
-    """Write the three files into `directory`."""
-    sessions, endings = simulated()
-    for name, table in ((SESSIONS_FILE, sessions), (ENDINGS_FILE, endings), (BAD_FILE, spoiled(sessions))):
+    """Write the four files into `directory`."""
+    sessions, endings, codes = simulated()
+    bad = spoiled(sessions)
+    for name, table in ((SESSIONS_FILE, sessions), (ENDINGS_FILE, endings), (CODES_FILE, codes), (BAD_FILE, bad)):
         table.to_csv(directory / name, index=False, lineterminator="\n", quoting=csv.QUOTE_MINIMAL, encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ DATA = Path(__file__).parents[2] / "data"
 def test_files_are_reproduced_byte_for_byte(tmp_path):
     runpy.run_path(str(DATA / "write_data.py"))["write"](tmp_path)
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == ["bad_sessions.csv", "simulated_endings.csv", "simulated_sessions.csv"]
+    assert written == ["bad_sessions.csv", "simulated_codes.csv", "simulated_endings.csv", "simulated_sessions.csv"]
     for name in written:
         assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), f"run `python data/write_data.py`: {name}"
 
@@ -31,12 +31,14 @@ def test_study_reads_and_scores():
     endings = pd.read_csv(DATA / "simulated_endings.csv")
     assert set(endings["patient"]) == set(table["patient"])
     assert set(endings["ending"]) == set(ENDINGS)
+    codes = als.load.read_codes(DATA / "simulated_codes.csv", sessions)
+    assert set(codes["coder"]) == {"A", "B"}
 
 
 def test_codebook_names_every_column():
     codebook = (DATA / "CODEBOOK.md").read_text(encoding="utf-8")
     named = set(re.findall(r"^\| `(\w+)`", codebook, flags=re.M))
-    columns = {*pd.read_csv(DATA / "simulated_sessions.csv", nrows=1), *pd.read_csv(DATA / "simulated_endings.csv")}
+    columns = {name for file in DATA.glob("simulated_*.csv") for name in pd.read_csv(file, nrows=1)}
     items = {f"wai_{item}" for item in range(1, 13)}
     assert items <= columns
     assert columns - items <= named
