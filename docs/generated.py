@@ -61,6 +61,13 @@ FUNCTIONS = {
     "dynamics": (als.fit_dynamics,),
     "growth": (als.fit_growth,),
     "dropout": (als.dropout_intervals, als.fit_dropout),
+    "codes": (
+        als.load.read_codes,
+        als.coding.code_sessions,
+        als.coding.consensus,
+        als.events_from_codes,
+        als.coding.repair_intervals,
+    ),
 }
 """What each section calls; what its keys mean is read from there."""
 OWN_KEYS = {
@@ -72,6 +79,7 @@ OWN_KEYS = {
     "prediction_rule": "the rule for models that predict, where `rule` looks at the whole course",
     "symptom": "the column of the symptom score",
     "formula": "the covariates, such as `rupture_open + repaired_before + session`",
+    "reports": "columns of the sessions with 1 where a rupture was reported, as `{ patient = ..., therapist = ... }`",
     "patients": "how many courses are drawn",
     "before": "sessions before the onset that are drawn",
     "after": "sessions after the onset that are drawn",

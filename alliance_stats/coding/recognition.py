@@ -140,9 +140,9 @@ def report_concordance(
     Returns
     -------
     DataFrame
-        One row: ``n_sessions`` with both reports, ``patient`` and ``therapist`` (shares with a report of a rupture),
-        ``both`` (share), ``expected`` (the same by chance), ``kappa`` above that chance, ``p_value`` (of as many or
-        more by chance).
+        One row: ``n_sessions`` with both reports, ``by_patient`` and ``by_therapist`` (shares with a report of a
+        rupture), ``both`` (share), ``expected`` (the same by chance), ``kappa`` above that chance, ``p_value`` (of as
+        many or more by chance).
     """
     require_whole(draws, name="draws", low=1)
     table = _reports(sessions, patient, therapist)
@@ -160,8 +160,8 @@ def report_concordance(
     return pd.DataFrame(
         {
             "n_sessions": [n],
-            "patient": [first.mean()],
-            "therapist": [second.mean()],
+            "by_patient": [first.mean()],
+            "by_therapist": [second.mean()],
             "both": [together / n],
             "expected": [expected / n],
             "kappa": [(agreed - agreed_by_chance) / (1 - agreed_by_chance) if agreed_by_chance < 1 else np.nan],

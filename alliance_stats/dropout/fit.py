@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import BASELINES, HazardDesign, build_design, clock_of, sessions_without_choice
+from alliance_stats.dropout.design import (
+    BASELINES,
+    SINCE,
+    HazardDesign,
+    build_design,
+    clock_of,
+    sessions_without_choice,
+)
 from alliance_stats.dropout.models import Job, cox_model, discrete_model, frailty_model, mixed_model, penalised_model
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import rows_at_risk
@@ -264,8 +271,9 @@ def _diagnostics(
     if fixed:
         sure = [s for s, rate in fixed.items() if rate == 1.0]
         never = [s for s, rate in fixed.items() if rate == 0.0]
-        notes += [f"no {ending} after session(s) {', '.join(map(str, never))}: hazard 0"] if never else []
-        notes += [f"only {ending} after session(s) {', '.join(map(str, sure))}: hazard 1"] if sure else []
+        when = "this many sessions after the onset:" if clock_of(table) == SINCE else "after session(s)"
+        notes += [f"no {ending} {when} {', '.join(map(str, never))}: hazard 0"] if never else []
+        notes += [f"only {ending} {when} {', '.join(map(str, sure))}: hazard 1"] if sure else []
     return {
         "n_rows": len(data),
         "n_events": events,

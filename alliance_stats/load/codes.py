@@ -12,6 +12,7 @@ import pandas as pd
 from alliance_stats.instruments.codebook import CodeBook, as_code_book
 from alliance_stats.load.cells import as_ids, as_text
 from alliance_stats.load.formats import read_file
+from alliance_stats.load.keeping import LEFT_OUT
 from alliance_stats.load.problems import ERROR, Problems
 from alliance_stats.load.text import MISSING_TEXT
 from alliance_stats.tables.schema import (
@@ -59,8 +60,8 @@ def read_codes(
     file : str or Path
         In any format of :func:`read_sessions`.
     sessions : DataFrame, optional
-        SESSIONS of the same study. With it ids are matched (7 and ``"7"`` are the same patient) and every coded session
-        must be one of them.
+        SESSIONS of the same study. With it ids are matched (7 and ``"7"`` are the same patient), every coded session
+        must be one of them, and patients whom :func:`keep` left out are left out here.
     book : str, Path or CodeBook
         The types, markers, strategies, causes and ranges that are allowed: the name of a shipped code book, or a TOML
         file.
@@ -283,12 +284,14 @@ def _check_rows(table: pd.DataFrame, problems: Problems) -> None:
 def _of_sessions(table: pd.DataFrame, sessions: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """Ids as in SESSIONS; every coded session must be there, and held."""
     require_columns(sessions, [PATIENT, SESSION], table_name="sessions")
+    left_out = {as_text(one) for one in sessions.attrs.get(LEFT_OUT, [])}
+    table = table.loc[~table[PATIENT].map(as_text).isin(left_out)]
     ids = {as_text(one): one for one in sessions[PATIENT].unique()}
     matched = table[PATIENT].map(lambda one: ids.get(as_text(one)))
     bad = matched.isna().to_numpy()
     problems.add(
         ERROR, "unknown patient", "A coded patient is not in the sessions.", table=table, bad=bad, column=PATIENT,
-        remedy="Check the id; codes of patients who were left out must be left out too.",
+        remedy="Check the id.",
     )  # fmt: skip
     if bad.any():
         return table
@@ -296,7 +299,8 @@ def _of_sessions(table: pd.DataFrame, sessions: pd.DataFrame, problems: Problems
     there = pd.MultiIndex.from_frame(sessions[[PATIENT, SESSION]])
     coded = pd.MultiIndex.from_frame(table[[PATIENT, SESSION]])
     problems.add(
-        ERROR, "unknown session", "A coded session is not in the sessions.", remedy="Check the session number.",
+        ERROR, "unknown session", "A coded session is not in the sessions.",
+        remedy="Check the session number; codes of sessions that were left out must be left out too.",
         table=table, bad=~coded.isin(there), column=SESSION,
     )  # fmt: skip
     if ATTENDANCE in sessions:

@@ -13,7 +13,7 @@ from alliance_stats.load.problems import NOTE
 from alliance_stats.load.reading import read_in_part
 from alliance_stats.load.sessions import read_raw
 from alliance_stats.report.findings import Findings, no_column
-from alliance_stats.report.rehearsal import rehearse, rehearse_endings
+from alliance_stats.report.rehearsal import rehearse, rehearse_codes, rehearse_endings
 from alliance_stats.report.sections import in_section, mistakes, well_formed
 from alliance_stats.report.steps import read_and_score, steps_between
 from alliance_stats.report.study import FILES, StudyError, StudyFile, load_study
@@ -50,7 +50,7 @@ def check_study(path: Path) -> pd.DataFrame:
             with found.trying():
                 study.beside(table["file"], name)
                 continue
-            study, made = study.without(name, table), made | {"*"} if name != "endings" else made
+            study, made = study.without(name, table), made if name in ("endings", "codes") else made | {"*"}
     if not study.has(study.source):
         return found.table()
     sessions, columns = _sessions(study, found)
@@ -64,6 +64,8 @@ def check_study(path: Path) -> pd.DataFrame:
     score = study.section("detect").get("score")
     if sessions is not None and score in sessions:
         rehearse(study, sessions, found)
+        if study.has("codes"):
+            rehearse_codes(study, sessions, found)
     elif sessions is not None and study.has("endings"):
         rehearse_endings(study, sessions, found)
     return found.table()

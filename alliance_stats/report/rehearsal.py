@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from alliance_stats.coding.recognition import noticed
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.load.codes import check_codes
 from alliance_stats.load.endings import endings_table, read_endings
 from alliance_stats.load.problems import ERROR, WARNING
 from alliance_stats.outcome.growth import fit_growth
@@ -18,12 +20,13 @@ from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.report.findings import Findings, no_column
+from alliance_stats.report.part_codes import coded_study, repair_rows
 from alliance_stats.report.sections import in_section, study_rule
-from alliance_stats.report.steps import find_ruptures, prediction_events, summarised
+from alliance_stats.report.steps import codes_of, find_ruptures, prediction_events, summarised
 from alliance_stats.report.study import StudyError, StudyFile, options_of
 from alliance_stats.tables.endings import endings_problems
 from alliance_stats.tables.formulas import variables_of
-from alliance_stats.tables.schema import ENDING, PATIENT, DataError
+from alliance_stats.tables.schema import ENDING, PATIENT, THERAPIST, DataError
 from alliance_stats.tables.states import STATE_COLUMNS
 
 TRIAL = 40
@@ -77,6 +80,27 @@ def rehearse_endings(study: StudyFile, sessions: pd.DataFrame, found: Findings) 
         if not problems:
             return in_section(study, "endings", read_endings, path, sessions, **options)
     return None
+
+
+def rehearse_codes(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> None:
+    """All that is wrong with the codes; where nothing is, whether what ``[codes]`` names is there."""
+    path, options = codes_of(study)
+    with found.trying(path.name):
+        checked = in_section(study, "codes", check_codes, path, sessions, **options)
+        found.checked(checked, path.name)
+        if len(checked):
+            return
+        _, coded, events = coded_study(study, sessions)
+        reports = study.section("codes").get("reports", {})
+        for key, name in reports.items():
+            if name not in sessions:
+                found.error(no_column(study, "codes", f"reports.{key}", name, sessions.columns), "")
+        if set(reports) == {PATIENT, THERAPIST} and set(reports.values()) <= set(sessions):
+            in_section(study, "codes", noticed, events, sessions, **reports)
+        formula, rows = repair_rows(study, sessions, events, coded, None)
+        for name in variables_of(formula):
+            if name not in rows:
+                found.error(no_column(study, "codes", "formula", name, rows.columns, "the table of open ruptures"), "")
 
 
 def _dropout(study: StudyFile, sessions: pd.DataFrame, endings: pd.DataFrame, found: Findings) -> None:

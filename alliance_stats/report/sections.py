@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from alliance_stats.coding.episodes import repair_intervals
+from alliance_stats.coding.events import events_from_codes
+from alliance_stats.coding.sessions import code_sessions, consensus
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
+from alliance_stats.load.codes import read_codes
 from alliance_stats.load.endings import read_endings
 from alliance_stats.load.flipping import flip
 from alliance_stats.load.keeping import keep
@@ -27,7 +31,7 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.score.scoring import score_items
-from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, SESSION, DataError, suggest
+from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, SESSION, THERAPIST, DataError, suggest
 
 T = TypeVar("T")
 
@@ -56,6 +60,12 @@ def known_sections() -> dict[str, frozenset[str]]:
         "dropout": options_of(dropout_intervals, without=("endings",))
         | options_of(fit_dropout, without=("states",))
         | {"formula"},
+        "codes": options_of(read_codes)
+        | options_of(code_sessions)
+        | options_of(consensus)
+        | options_of(events_from_codes, without=("score",))
+        | options_of(repair_intervals, without=("coded", "endings", "covariates"))
+        | {"file", "formula", "reports"},
         "figures": frozenset({"patients", "before", "after"}),
     }
 
@@ -78,9 +88,10 @@ REQUIRED = {
     "outcome": ("symptom",),
     "dynamics": ("symptom",),
     "dropout": ("formula",),
+    "codes": ("file",),
 }
 _NEEDS = {
-    **dict.fromkeys(("latent", "chance", "outcome", "dynamics", "figures"), ("detect",)),
+    **dict.fromkeys(("latent", "chance", "outcome", "dynamics", "codes", "figures"), ("detect",)),
     **dict.fromkeys(("next_session", "growth"), ("detect", "outcome")),
     "dropout": ("detect", "endings"),
     "reliability": ("score",),
@@ -96,6 +107,7 @@ _TYPES: dict[str, dict[str, type]] = {
     "outcome": {"symptom": str},
     "dynamics": {"symptom": str},
     "dropout": {"formula": str},
+    "codes": {"file": str, "formula": str, "columns": dict, "codes": dict, "reports": dict},
     "figures": {"patients": int, "before": int, "after": int},
     **{name: {"file": str, PATIENT: str} for name in ("read", "redcap", "merge", "patients")},
 }
@@ -144,6 +156,10 @@ def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[Study
                 study_rule(study, key)
             except StudyError as error:
                 yield error
+    reports = study.section("codes").get("reports", {})
+    if isinstance(reports, dict) and reports and set(reports) != {PATIENT, THERAPIST}:
+        problem = f"{path}: [codes] reports names {', '.join(map(repr, reports))}."
+        yield StudyError(problem, remedy='Write reports = { patient = "...", therapist = "..." }.')
     seed = study.section("study").get("seed", 0)
     if isinstance(seed, int) and seed < 0:
         yield StudyError(f"{path}: [study] seed must not be negative.", remedy="Write a whole number, such as 1.")

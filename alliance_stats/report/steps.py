@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.load.codes import read_codes
 from alliance_stats.load.endings import read_endings
 from alliance_stats.load.flipping import flip
 from alliance_stats.load.keeping import keep
@@ -19,7 +20,7 @@ from alliance_stats.load.reading import check_file, read_sessions
 from alliance_stats.load.redcap import read_redcap
 from alliance_stats.reliability.sessions import error_variance
 from alliance_stats.report.sections import in_section, study_rule
-from alliance_stats.report.study import StudyError, StudyFile
+from alliance_stats.report.study import StudyError, StudyFile, options_of
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.score.scoring import score_items
@@ -101,6 +102,20 @@ def study_endings(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame | No
         if error.patient is None and not isinstance(error, StudyError):  # the file cannot be read as endings
             raise StudyError(str(error), remedy="") from error
         raise
+
+
+def codes_of(study: StudyFile) -> tuple[Path, dict[str, Any]]:
+    """The file of ``[codes]`` and the options of `read_codes`; a code book of one's own lies beside the study file."""
+    options = {key: value for key, value in study.section("codes").items() if key in options_of(read_codes)}
+    if str(options.get("book", "")).endswith(".toml"):
+        options["book"] = study.path.parent / options["book"]
+    return study.file("codes"), options
+
+
+def study_codes(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame:
+    """CODES from the file that the study names."""
+    path, options = codes_of(study)
+    return in_section(study, "codes", read_codes, path, sessions, **options)
 
 
 def find_ruptures(study: StudyFile, sessions: pd.DataFrame, *, key: str = "rule") -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
 from alliance_stats.report.page import page
+from alliance_stats.report.part_codes import describe_the_codes
 from alliance_stats.report.part_data import describe_data
 from alliance_stats.report.part_dropout import relate_to_dropout
 from alliance_stats.report.part_dynamics import relate_both_ways
@@ -34,6 +35,7 @@ _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsm
 PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("describing the data", describe_data),
     ("describing ruptures", describe_the_ruptures),
+    ("describing codes", describe_the_codes),
     ("relating ruptures to outcome", relate_to_outcome),
     ("relating alliance and symptoms both ways", relate_both_ways),
     ("relating ruptures to dropout", relate_to_dropout),

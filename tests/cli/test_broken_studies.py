@@ -250,7 +250,7 @@ def test_the_shipped_bad_file_lists_all_its_mistakes(tmp_path, capsys):
     data = Path(__file__).parents[2] / "data"
     toml = (data / "simulated_study.toml").read_text(encoding="utf-8")
     toml = toml.replace('"simulated_sessions.csv"', '"bad_sessions.csv"')
-    toml = re.sub(r"(?ms)^\[endings\].*?(?=^\[)", "", toml).split("[dropout]")[0]
+    toml = re.sub(r"(?ms)^\[(endings|codes)\].*?(?=^\[)", "", toml).split("[dropout]")[0]
     (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
     (tmp_path / "bad_sessions.csv").write_bytes((data / "bad_sessions.csv").read_bytes())
     assert main(["check", str(tmp_path / "study.toml")]) == 1

@@ -52,6 +52,12 @@ MISTAKES = {
         ("[detect] ", '[[keep]]\ncolumn = "attendence"\nequals = 1\nbecause = "came"\n[detect] '),
         ["'attendance'"],
     ),
+    "the file of codes": (("simulated_codes.csv", "simulated_code.csv"), ["'simulated_codes.csv'"]),
+    "a code book": (("[codes] ", '[codes] \nbook = "4RS"\n'), ["3RS"]),
+    "a way to repair": (("[codes] ", '[codes] \nrepair = "resolutoin"\n'), ["'resolution'"]),
+    "a column of reports": (('"rupture_patient"', '"rupture_pat"'), ["'rupture_patient'"]),
+    "whose reports": (("{ patient = ", "{ client = "), ["reports = {", "client"]),
+    "a covariate of repair": (("[codes] ", '[codes] \nformula = "used_expresive"\n'), ["'used_expressive'"]),
     "no endings": (("[endings] ", "[figures2] "), ["[dropout] needs [endings]"]),
     "a key above the first section": (("[study]", "seed = 3\n[study]"), ["below [study]"]),
 }

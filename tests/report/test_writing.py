@@ -13,11 +13,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import alliance_stats as als
 from alliance_stats.cli import main
 from alliance_stats.report import numbers as printing
 from alliance_stats.report.writing import demo_study
 
 ROOT = Path(__file__).parents[2]
+DATA_FILES = ("simulated_sessions.csv", "simulated_endings.csv", "simulated_codes.csv")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_the_manifest_lists_every_file_as_it_is(report):
         name: hashlib.sha256(content).hexdigest() for name, content in found.items() if name != "manifest.json"
     }
     inputs = {entry["file"]: entry["sha256"] for entry in manifest["inputs"]}
-    for name in ("simulated_study.toml", "simulated_sessions.csv", "simulated_endings.csv"):
+    for name in ("simulated_study.toml", *DATA_FILES):
         assert inputs[name] == hashlib.sha256((ROOT / "data" / name).read_bytes()).hexdigest()
     assert manifest["seed"] == 1
     assert {"numpy", "pandas", "matplotlib"} <= set(manifest["packages"])
@@ -72,7 +74,7 @@ def test_the_manifest_lists_every_file_as_it_is(report):
         assert len(pd.read_csv(report / "tables" / f"{name}.csv")) == n_rows
 
 
-MODELS = ["outcome", "next_session", "next_session_marked", "growth", "dynamics", "dropout", "dropout_marked"]
+MODELS = ["repair", "outcome", "next_session", "next_session_marked", "growth", "dynamics", "dropout", "dropout_marked"]
 PRINTERS = (
     printing.number,
     printing.percent,
@@ -117,7 +119,7 @@ def test_the_paragraph_is_alive(report, tmp_path):
         "draws = 1000", "draws = 200"
     )
     (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
-    for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+    for name in DATA_FILES:
         lines = (ROOT / "data" / name).read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line[:4] not in {"p001", "p002", "p003"}]
         (tmp_path / name).write_text("\n".join(kept), encoding="utf-8")
@@ -171,7 +173,7 @@ def test_a_part_that_cannot_be_done_is_said_and_the_rest_is_there(tmp_path, caps
 
 
 def test_columns_may_have_any_name(tmp_path, capsys):
-    for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+    for name in DATA_FILES:
         text = (ROOT / "data" / name).read_text(encoding="utf-8").replace("phq9", "PHQ 9 (Summe) $", 1)
         (tmp_path / name).write_text(text, encoding="utf-8")
     toml = demo_study().read_text(encoding="utf-8").replace('"phq9"', '"PHQ 9 (Summe) $"')
@@ -181,6 +183,37 @@ def test_columns_may_have_any_name(tmp_path, capsys):
     assert main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")]) == 0
     assert "could not be done" not in capsys.readouterr().err
     assert (tmp_path / "out/figures/next_session.svg").exists()
+
+
+def test_the_coded_ruptures_are_those_of_the_functions(report):
+    sessions = als.read_sessions(ROOT / "data/simulated_sessions.csv", patient="patient", session="session")
+    codes = als.load.read_codes(ROOT / "data/simulated_codes.csv", sessions)
+    coded = als.coding.consensus(als.coding.code_sessions(codes))
+    events = als.events_from_codes(coded, sessions)
+    kept = pd.read_csv(report / "tables/coded_events.csv")
+    assert sorted(kept["onset"]) == sorted(events["onset"])
+    rows = als.coding.repair_intervals(sessions, events, coded=coded)
+    fit = als.fit_dropout(
+        " + ".join(name for name in rows if name.startswith("used_")),
+        rows,
+        ending="repaired",
+        baseline="dummies",
+        cluster="patient",
+    )
+    terms = pd.read_csv(report / "tables/repair_terms.csv").set_index("term")["estimate"]
+    assert terms["used_expressive"] == pytest.approx(fit.tidy().set_index("term")["estimate"]["used_expressive"])
+    page = html.unescape(re.sub("<[^>]+>", " ", (report / "report.html").read_text(encoding="utf-8")))
+    for heading in ("Coded ruptures", "The coders", "Codes beside scores", "What goes with repair", "Who noticed"):
+        assert heading in page
+    assert f"{len(events)} ruptures began in them" in page
+
+
+def test_a_covariate_of_the_sessions_may_be_in_the_formula_of_repair(shipped):
+    status, out = shipped(('file = "simulated_codes.csv"', 'file = "simulated_codes.csv"\nformula = "phq9"\nlag = 1'))
+    assert status == 0
+    terms = pd.read_csv(out / "tables/repair_terms.csv")["term"]
+    assert "phq9" in set(terms)
+    assert not terms.str.startswith("used_").any()
 
 
 # -- sentences come from the fitted models -------------------------------------------------------------------------
@@ -196,7 +229,7 @@ def shipped(tmp_path):
             assert old in toml
             toml = toml.replace(old, new)
         (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
-        for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+        for name in DATA_FILES:
             (tmp_path / name).write_bytes((ROOT / "data" / name).read_bytes())
         status = main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / out)])
         return status, tmp_path / out
@@ -230,7 +263,7 @@ def test_the_methods_name_only_what_was_fitted(report, shipped):
     assert "relative to the patient's own mean so far" in text
     assert "first phq9, alliance" not in text, "initial = false: the first score is not among the predictors"
     assert "(ordinary least squares; tests: t, n − p df; standard errors: model-based)" in text
-    assert "clustered" not in text
+    assert "clustered by therapist" not in text
 
 
 def test_numbers_of_each_model_are_in_its_sentence(report):
@@ -292,7 +325,7 @@ def test_score_and_detect_keep_the_promise_of_pseudonyms(command, report, shippe
         inside = pd.read_csv(report / "tables/events.csv")
         assert table["patient"].tolist() == inside["patient"].tolist(), "the same pseudonyms as in the report"
     toml = demo_study().read_text(encoding="utf-8").replace("show_ids = false", "show_ids = true")
-    for name in ("simulated_sessions.csv", "simulated_endings.csv"):
+    for name in DATA_FILES:
         (tmp_path / name).write_bytes((ROOT / "data" / name).read_bytes())
     (tmp_path / "study.toml").write_text(toml, encoding="utf-8")
     assert main([command, str(tmp_path / "study.toml"), "--out", str(out)]) == 0

@@ -191,7 +191,8 @@ def place_events(
         first = int(np.flatnonzero(onset < 0)[0])
         raise DataError(
             f"An event begins at a session without a rating of {score!r}.",
-            remedy="Pass the sessions in which the events were detected; for coded ruptures, those with a score.",
+            remedy="Pass the sessions in which the events were detected. Coded ruptures are described over the coded "
+            "sessions, with score='rupture'; where the score itself is shown, leave out those that begin without one.",
             patient=events[PATIENT].iloc[first],
             session=plain(events["onset"].iloc[first]),
         )

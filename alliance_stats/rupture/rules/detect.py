@@ -104,10 +104,14 @@ def source_of(events: pd.DataFrame, *, score: str | None = None) -> str:
         return score
     if "score" in events.attrs:
         return str(events.attrs["score"])
-    named = set(events["score"]) if "score" in events else set()
+    named = set(events["score"].dropna()) if "score" in events else set()
     if len(named) == 1:
         return str(named.pop())
-    raise DataError("The events do not say which score they were detected on.", remedy="Name the column with score=.")
+    raise DataError(
+        "The events do not say which score they were detected on.",
+        remedy="Name the column with score=. Ruptures that were coded without a score are described over the coded "
+        "sessions, with score='rupture'.",
+    )
 
 
 def rule_of(events: pd.DataFrame) -> Rule | None:
