@@ -6,13 +6,14 @@ READY := $(VENV)/.ready
 LOWEST := .venv-lowest
 DOCS := .venv-docs
 WHEEL := .venv-wheel
+CLUSTER := .venv-cluster
 
 # One thread for each linear-algebra call: the tests run side by side, and small matrices gain nothing from more.
 OMP_NUM_THREADS ?= 1
 OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS OPENBLAS_NUM_THREADS
 
-.PHONY: demo test test-all test-lowest test-wheel test-site notebooks archives figures docs bench lint format clean
+.PHONY: demo test test-all test-lowest test-wheel test-cluster test-site notebooks archives figures docs bench lint format clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -22,6 +23,7 @@ help:
 	@echo "make test-all     the same and the long proofs by simulation"
 	@echo "make test-lowest  the tests alone with the lowest versions pyproject.toml allows"
 	@echo "make test-wheel   build the wheel, install it in an environment of its own, run the demo there"
+	@echo "make test-cluster pieces of work on a real local Dask cluster"
 	@echo "make test-site    notebooks in a real kernel, the explorer in a real browser (Chromium)"
 	@echo "make notebooks    run the notebooks and keep their outputs"
 	@echo "make archives     wheel and source archive, built twice and compared"
@@ -46,6 +48,9 @@ $(READY): requirements.lock pyproject.toml
 $(LOWEST)/.ready: requirements-lowest.lock pyproject.toml
 	$(call environment,$(LOWEST),requirements-lowest.lock)
 
+$(CLUSTER)/.ready: requirements-cluster.lock requirements.lock pyproject.toml
+	$(call environment,$(CLUSTER),requirements-cluster.lock)
+
 $(DOCS)/.ready: requirements-docs.lock pyproject.toml
 	$(call environment,$(DOCS),requirements-docs.lock)
 
@@ -56,9 +61,13 @@ test: lint
 	@$(BIN)/python -m pytest -q -n 2
 	@echo "All checks passed: ruff, mypy, doctests and tests."
 
-test-all: lint
+test-all: lint test-cluster
 	@$(BIN)/python -m pytest -q -n 2 -m "not site"
 	@echo "All checks passed, long proofs included."
+
+test-cluster: $(CLUSTER)/.ready
+	@$(CLUSTER)/bin/python -m pytest -q -m "" tests/tables/test_cores.py
+	@echo "Pieces of work gave the same bytes on a local Dask cluster."
 
 # Python 3.11 or 3.12: the lowest versions have no wheels for newer ones.
 test-lowest: $(LOWEST)/.ready
@@ -112,4 +121,4 @@ bench: $(READY)
 	if [ -n "$$missed" ]; then echo "A bar was missed in:$$missed"; else echo "Every bar was met."; fi
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(DOCS) $(WHEEL) dist docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache demo-report
+	rm -rf $(VENV) $(LOWEST) $(CLUSTER) $(DOCS) $(WHEEL) dist docs/_build docs/api .mypy_cache .ruff_cache .pytest_cache demo-report
