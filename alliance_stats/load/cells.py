@@ -203,6 +203,8 @@ _TEXT = pd.Series(["a"]).dtype  # object in pandas 2, str (NaN for missing) in p
 
 def as_text(value: object) -> str:
     """An id or word as text, without surrounding blanks; ``7.0``, as a spreadsheet holds it, is ``7``."""
+    if isinstance(value, str) and value.isascii():
+        return value.strip()
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, float | np.floating) and float(value).is_integer() and abs(float(value)) < 1e15:

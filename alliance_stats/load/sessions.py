@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load import checks, suspicions
-from alliance_stats.load.cells import as_ids, as_numbers
+from alliance_stats.load.cells import as_ids, as_numbers, distinct_cells
 from alliance_stats.load.dates import as_dates
 from alliance_stats.load.duplicates import without_duplicates
 from alliance_stats.load.formats import read_file
@@ -247,7 +247,9 @@ def _attendance(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.D
         return table
     codes = {str(code): meaning for code, meaning in layout.attendance_codes.items()}
     cells = as_ids(table[ATTENDANCE], layout.codes_for(ATTENDANCE), missing_text=layout.missing_text).values
-    text = cells.astype(object).map(lambda cell: codes.get(str(cell), str(cell)), na_action="ignore")
+    places, distinct = distinct_cells(cells)
+    meant = np.array([*(codes.get(str(cell), str(cell)) for cell in distinct), np.nan], dtype=object)
+    text = pd.Series(meant[places], index=cells.index)
     checks.attendance(table, text, problems)
     return table.assign(**{ATTENDANCE: text.infer_objects()})
 

@@ -89,12 +89,16 @@ def _copied_patients(patients: Array, first: Array, columns: list[FloatArray], p
             problems.add(WARNING, "copied patient", problem, remedy="Was one patient entered twice, or copied?")
 
 
+_BETWEEN = re.compile(r"[\s\-_./]")
+_LEADING_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
+
+
 def _ids_alike(ids: pd.Series, problems: Problems) -> None:
     """Ids of text that differ in capitals, blanks, dashes or leading zeros alone."""
     if pd.api.types.is_numeric_dtype(ids.dtype):
         return
     text = pd.Series(ids.dropna().unique()).astype(str)
-    plain = text.str.casefold().map(lambda one: re.sub(r"(?<![0-9])0+(?=[0-9])", "", re.sub(r"[\s\-_./]", "", one)))
+    plain = text.str.casefold().map(lambda one: _LEADING_ZEROS.sub("", _BETWEEN.sub("", one)))
     twice = plain[plain.duplicated()]
     if len(twice):
         pair = text[plain == twice.iloc[0]].tolist()
