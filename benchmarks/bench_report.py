@@ -1,10 +1,10 @@
-"""The whole report of routine-care services: 1,000 to 50,000 patients of 12 sessions, ten to a therapist, 250 to a clinic.
+"""The whole report of routine-care services: 1,000 to 50,000 patients of 12 sessions, ten to a therapist.
 
 Run: python benchmarks/bench_report.py [patients ...]      (default: 1000 5000 20000 50000, about six minutes)
 
-Bar: 50,000 patients, 5,000 therapists, 200 clinics within 3 minutes and 4 GB, in one process. Exit status 1 if it is missed.
-Seconds of processor time (clock beside it); every size runs in a process of its own, so that its peak memory is its own.
-With the default sizes, figures/report_growth.csv and its figure are written.
+Bar: 50,000 patients, 5,000 therapists, 200 clinics within 3 minutes and 4 GB, in one process. Exit status 1 if it is
+missed. Seconds of processor time (clock beside it); every size has a process of its own, so that its peak memory is
+its own. With the default sizes, figures/report_growth.csv and its figure are written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import alliance_stats as als
