@@ -68,6 +68,7 @@ FUNCTIONS = {
         als.events_from_codes,
         als.coding.repair_intervals,
     ),
+    "multiverse": (als.multiverse.joint_test,),
 }
 """What each section calls; what its keys mean is read from there."""
 OWN_KEYS = {
@@ -76,6 +77,7 @@ OWN_KEYS = {
     "show_ids": "show ids instead of pseudonyms",
     "file": "the data file, in the folder of the study file or below",
     "instrument": "one of the [instruments](instruments_table), or a TOML file of your own",
+    "recovery": "say whether the level after a rupture lies past, at or short of the level before (a second)",
     "prediction_rule": "the rule for models that predict, where `rule` looks at the whole course",
     "symptom": "the column of the symptom score",
     "formula": "the covariates, such as `rupture_open + repaired_before + session`",

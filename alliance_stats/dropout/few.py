@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.tables.arrays import Array, BoolArray
+from alliance_stats.tables.schema import ENDING
+from alliance_stats.tables.states import PROBABILITIES
 
 MIN_EVENTS = 5
 """Fewer events in a state than this are too few for a normal or t distribution of the estimate."""
@@ -51,9 +54,20 @@ def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -
     return pd.DataFrame(rows, columns=["term", "state", "n_rows", "n_events", "n_clusters"])
 
 
-def thin_states(states: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `events_by_state` with fewer than 5 events, or with events in fewer than 3 clusters."""
-    return states[(states["n_events"] < MIN_EVENTS) | (states["n_clusters"] < MIN_CLUSTERS)]
+def expected_events(data: pd.DataFrame, ending: str, terms: Sequence[str]) -> dict[str, float]:
+    """Events to be expected in each state that is known as a probability: the sum of its probabilities over events.
+
+    >>> rows = pd.DataFrame({"ending": ["dropout", "", "dropout"], "rupture_open": [0.9, 0.5, 0.2]})
+    >>> expected_events(rows, "dropout", ["rupture_open", "age"])
+    {'rupture_open': 1.1}
+    """
+    happened = data.loc[data[ENDING] == ending]
+    return {term: float(happened[term].sum()) for term in terms if term in PROBABILITIES and term in data}
+
+
+def thin_states(states: pd.DataFrame, *, events: int = MIN_EVENTS) -> pd.DataFrame:
+    """The rows of `events_by_state` with fewer than 5 `events`, or with events in fewer than 3 clusters."""
+    return states[(states["n_events"] < events) | (states["n_clusters"] < MIN_CLUSTERS)]
 
 
 def thin_terms(thin: pd.DataFrame, names: list[str]) -> BoolArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.few import thin_states
+from alliance_stats.dropout.few import MIN_EVENTS, expected_events, thin_states
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
@@ -27,7 +27,7 @@ from alliance_stats.report.part_outcome import (
     sample,
     states_known,
 )
-from alliance_stats.report.part_ruptures import MIN_EVENTS
+from alliance_stats.report.part_ruptures import MIN_DRAWN
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import prediction_events
 from alliance_stats.report.study import StudyError, options_of
@@ -100,10 +100,10 @@ def _dropout(run: Run, section: Section) -> None:
     remarks = list(dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ())))
     if remarks:
         section.notes(map(remark, remarks))
-        run.notes += [f"Dropout: {text}" for text in remarks if text.startswith("few events")]
     terms = run.tables["dropout_terms"]
     shown = terms.loc[(terms["term"] != "Intercept") & terms["std_error"].notna()]
-    if fit.diagnostics["n_events"] < MIN_EVENTS or shown.empty:
+    shown = shown.loc[~shown["term"].isin(_thin(fit, MIN_DRAWN))]
+    if fit.diagnostics["n_events"] < MIN_DRAWN or shown.empty:
         return
     axes = plot_terms(
         shown,
@@ -120,7 +120,7 @@ def _draw_incidence(run: Run, section: Section, incidence: pd.DataFrame) -> None
     """The ways therapies ended that happened at least three times."""
     n_events = run.tables["endings"].set_index("ending")["patients"]
     states = [state for state in dict.fromkeys(incidence["state"]) if state in ENDINGS]
-    states = [state for state in states if n_events[state] >= MIN_EVENTS]
+    states = [state for state in states if n_events[state] >= MIN_DRAWN]
     if not states:
         return
     axes = plot_incidence(incidence, states=states, ax=blank_axes(3.2))
@@ -148,7 +148,8 @@ def _show_states(run: Run, section: Section, ending: str) -> None:
         formats=dict.fromkeys(("rate", "ci_low", "ci_high"), percent),
         words={"rupture_state": _STATES},
     )
-    if table["n_dropouts"].sum() < MIN_EVENTS:
+    table = table.loc[table["n_dropouts"] >= MIN_DRAWN]
+    if len(table) < 2:
         return
     shown = pd.DataFrame({"term": table["rupture_state"], "estimate": 100 * table["rate"]})
     shown = shown.assign(ci_low=100 * table["ci_low"], ci_high=100 * table["ci_high"])
@@ -213,7 +214,10 @@ def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], mark
     section.paragraph(stated)
 
 
-def _thin(fit: HazardFit) -> set[str]:
-    """The terms that rest on few events."""
-    few = thin_states(fit.diagnostics["events_by_state"])
-    return set(fit.terms if (few["state"] == "all").any() else few["term"])
+def _thin(fit: HazardFit, events: int = MIN_EVENTS) -> set[str]:
+    """The terms that rest on few events: fewer than so many, or events in too few clusters."""
+    few = thin_states(fit.diagnostics["events_by_state"], events=events)
+    if (few["state"] == "all").any():
+        return set(fit.terms)
+    expected = expected_events(fit.data, fit.ending, fit.terms)
+    return set(few["term"]) | {term for term, n in expected.items() if n < events}

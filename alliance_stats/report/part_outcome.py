@@ -81,13 +81,15 @@ def method(run: Run, name: str, fit: AnyFit | None = None) -> str:
 
 
 def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str, words: Mapping[str, str]) -> None:
-    """Put a fit's coefficients and remarks on the page."""
-    if not name.endswith("_marked"):
+    """Put a fit's coefficients and remarks on the page; what the marks share with the model before is said there."""
+    marked = name.endswith("_marked")
+    if not marked:
         section.paragraph(f"Model: {fit.formula}", css="small")
     run.show_table(section, f"{name}_terms", caption, labels=TERM_LABELS, formats=TERM_FORMATS, words={"term": words})
-    remarks = [str(note) for note in getattr(fit, "notes", fit.diagnostics.get("notes", ()))]
+    own = fit.diagnostics.get("notes", ())
+    remarks = [str(note) for note in (own if marked else getattr(fit, "notes", own))]
     lost = {reason: n for reason, n in fit.diagnostics.get("rows_lost", {}).items() if n}
-    if lost:
+    if lost and not marked:
         remarks.append("Rows left out: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items()) + ".")
     if remarks:
         section.notes(map(remark, remarks))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from alliance_stats.report.numbers import Format, one_decimal, percent
+from alliance_stats.report.numbers import Format, one_decimal, percent, two_decimals
 from alliance_stats.report.page import Section
 from alliance_stats.report.run import Run
 from alliance_stats.rupture.describe.describe import describe_ruptures
 from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.latent.result import LatentRuptures
 
+_LEVELS = {"p_past": "past the level before", "p_at": "at the level before", "p_short": "short of the level before"}
 _QUANTITIES = {
     "onsets per rated session": "ruptures",
     "patients with a rupture": "patients with a rupture",
@@ -24,6 +25,7 @@ _QUANTITIES = {
 def show_probabilities(run: Run, section: Section) -> None:
     """Estimate how probable a rupture is at each session, and say how many are to be expected."""
     options = run.study.section("latent")
+    recovery = options.pop("recovery", False)
     if isinstance(options.get("bounds"), list):
         options["bounds"] = tuple(options["bounds"])
     with run.attempt("The probabilities of ruptures", asked=run.study.has("latent")):
@@ -34,6 +36,8 @@ def show_probabilities(run: Run, section: Section) -> None:
         run.keep("probable", describe_ruptures(run.sessions, latent))
         run.latent = latent
         _tell(run, section, latent)
+        if recovery and latent.supported:
+            _recovery(run, section, latent)
 
 
 def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
@@ -71,6 +75,34 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
         labels={"quantity": "", "count": "expected", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
         formats=formats,
         file="tables/probable.csv",
+    )
+
+
+def _recovery(run: Run, section: Section, latent: LatentRuptures) -> None:
+    """Where the latent level lies after the ruptures that the detector flags, against the level before."""
+    found = run.keep("recovery", latent.recovery())
+    known = found.loc[found["n_after"] > 0]
+    if known.empty:
+        return
+    shares = pd.DataFrame({"level": list(_LEVELS.values()), "ruptures": known[list(_LEVELS)].sum().to_numpy()})
+    shares = shares.assign(of=len(known), share=shares["ruptures"] / len(known), flagged=len(found))
+    run.keep("recovery_shares", shares.assign(band=known["band"].iloc[0]))
+    cite, share = run.citer("recovery_shares", "flagged"), run.citer("recovery_shares", "share")
+    past, at, short = _LEVELS.values()
+    rated, band = run.citer("recovery_shares", "of"), run.citer("recovery_shares", "band")
+    stated = (
+        f"The detector flags {cite(past)} ruptures (5% false alarms), {rated(past)} of them with later ratings. The "
+        f"level afterwards is expected past the level before in {share(past, percent)} of these, at it (within half a "
+        f"within-patient SD, {band(at, two_decimals)} points) in {share(at, percent)}, and short of it in "
+        f"{share(short, percent)}."
+    )
+    section.paragraph(run.state(stated))
+    section.table(
+        run.tables["recovery_shares"],
+        "Where the level lies after a rupture, all later ratings together: expected numbers.",
+        labels={"level": "", "ruptures": "ruptures", "of": "of", "share": "share"},
+        formats={"ruptures": one_decimal, "share": percent},
+        file="tables/recovery_shares.csv",
     )
 
 

@@ -14,6 +14,7 @@ from alliance_stats.report.run import Run, blank_axes, blank_grid
 from alliance_stats.report.sections import study_rule
 from alliance_stats.report.wording import remark, rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
+from alliance_stats.rupture.chance.fit_check import MISFIT
 from alliance_stats.rupture.chance.repair import chance_of_repair
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
 from alliance_stats.rupture.describe.onset import onset_aligned
@@ -21,7 +22,7 @@ from alliance_stats.rupture.describe.repair import repair_times
 from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, STATUSES, UNREPAIRED
 
 _PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
-MIN_EVENTS = 3
+MIN_DRAWN = 3
 """Fewer events are not drawn: a curve through one or two would look like a finding."""
 _COLUMNS = 3
 _DEEPEST = 8
@@ -64,7 +65,7 @@ def describe_the_ruptures(run: Run) -> None:
     _by_session(run, section, by_chance)
     if len(run.events):
         _courses(run, section)
-    if len(run.events) >= MIN_EVENTS:
+    if len(run.events) >= MIN_DRAWN:
         with run.attempt("What became of the ruptures", asked=False):
             _repair(run, section)
 
@@ -158,6 +159,11 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
         ).rstrip()
     if chance.verdict_words:
         run.keep("chance_fit", chance.fit)
+    if chance.verdict == MISFIT:
+        run.notes.append(
+            f"Chance level: {chance.verdict_words} Which checks, and by how much: tables/chance_fit.csv. Compare rules "
+            "that measure from the score before."
+        )
     run.state(sentence)
     run.headline.append(sentence)
     section.subheading("What chance alone would give")
@@ -192,7 +198,7 @@ def _deepest(run: Run, section: Section) -> None:
 
 def _by_session(run: Run, section: Section, by_chance: pd.DataFrame | None) -> None:
     table = run.keep("ruptures_by_session", ruptures_by_session(run.sessions, run.events))
-    if len(run.events) < MIN_EVENTS:
+    if len(run.events) < MIN_DRAWN:
         return
     axes = plot_prevalence(table if by_chance is None else by_chance, ax=blank_axes(3.2))
     caption = (
@@ -209,7 +215,7 @@ def _courses(run: Run, section: Section) -> None:
     options = {key: value for key, value in run.study.section("figures").items() if key in ("before", "after")}
     course = run.keep("onset_aligned", onset_aligned(run.sessions, run.events, score=run.score, **options))
     of_status = run.events["status"].value_counts()
-    enough = [status for status in of_status.index[of_status >= MIN_EVENTS] if status != CENSORED]
+    enough = [status for status in of_status.index[of_status >= MIN_DRAWN] if status != CENSORED]
     decided = course.loc[course["status"].isin(enough)]
     if decided.empty:
         return

@@ -16,6 +16,7 @@ import pandas as pd
 from alliance_stats.figures.saving import save_figure
 from alliance_stats.figures.style import WIDTH, styled
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
+from alliance_stats.report.doubts import doubts
 from alliance_stats.report.models import MODELS, AnyFit, facts, models_table
 from alliance_stats.report.numbers import Format, number, printed
 from alliance_stats.report.page import Labels, Section
@@ -158,8 +159,10 @@ class Run:
         self.keep(f"{name}_variances", variances(fit))
         self.models.append(facts(name, fit))
         self.keep("models", models_table(self.models))
-        if not self.models[-1]["converged"]:
-            self.notes.append(f"The model of {MODELS[name]} did not converge: do not interpret its numbers.")
+        words = MODELS.get(name, name)
+        what = words[:1].upper() + words[1:]
+        told = doubts(fit, self.models[-1])
+        self.notes += [f"{what}: {one}" for one in told if not any(note.endswith(one) for note in self.notes)]
 
     def citer(self, table: str, column: str) -> Callable[..., str]:
         """A function that prints the number in `column` of a kept table, in the row that its first column names.

@@ -19,6 +19,7 @@ from alliance_stats.load.merging import merge_ratings
 from alliance_stats.load.patients import join_patients
 from alliance_stats.load.reading import read_sessions
 from alliance_stats.load.redcap import read_redcap
+from alliance_stats.multiverse.joint import joint_test
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
@@ -51,7 +52,7 @@ def known_sections() -> dict[str, frozenset[str]]:
         "reliability": options_of(item_reliability, without=("instrument",)) | {"crossed", "n_sessions"},
         "endings": options_of(read_endings) | {"file"},
         "detect": options_of(detect_ruptures) | {"prediction_rule"},
-        "latent": options_of(detect_latent, without=("score", "seed", "parameters")),
+        "latent": options_of(detect_latent, without=("score", "seed", "parameters")) | {"recovery"},
         "chance": options_of(chance_level, without=("score", "rule", "seed")),
         "outcome": options_of(fit_outcome, without=("post", "pre", "pattern")) | {"symptom"},
         "next_session": options_of(fit_next_session, without=("symptom", "alliance", "states")),
@@ -66,6 +67,7 @@ def known_sections() -> dict[str, frozenset[str]]:
         | options_of(events_from_codes, without=("score",))
         | options_of(repair_intervals, without=("coded", "endings", "covariates"))
         | {"file", "formula", "reports"},
+        "multiverse": options_of(joint_test, without=("score", "seed", "symptom", "endings")),
         "figures": frozenset({"patients", "before", "after"}),
     }
 
@@ -89,9 +91,10 @@ REQUIRED = {
     "dynamics": ("symptom",),
     "dropout": ("formula",),
     "codes": ("file",),
+    "multiverse": ("question",),
 }
 _NEEDS = {
-    **dict.fromkeys(("latent", "chance", "outcome", "dynamics", "codes", "figures"), ("detect",)),
+    **dict.fromkeys(("latent", "chance", "outcome", "dynamics", "codes", "multiverse", "figures"), ("detect",)),
     **dict.fromkeys(("next_session", "growth"), ("detect", "outcome")),
     "dropout": ("detect", "endings"),
     "reliability": ("score",),
@@ -108,6 +111,8 @@ _TYPES: dict[str, dict[str, type]] = {
     "dynamics": {"symptom": str},
     "dropout": {"formula": str},
     "codes": {"file": str, "formula": str, "columns": dict, "codes": dict, "reports": dict},
+    "latent": {"recovery": bool},
+    "multiverse": {"question": str},
     "figures": {"patients": int, "before": int, "after": int},
     **{name: {"file": str, PATIENT: str} for name in ("read", "redcap", "merge", "patients")},
 }

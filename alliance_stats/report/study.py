@@ -17,7 +17,7 @@ from typing import Any
 
 from alliance_stats.tables.schema import DataError, suggest
 
-REPEATABLE = ("merge", "keep", "score", "flip")
+REPEATABLE = ("merge", "keep", "score", "flip", "multiverse")
 """Sections that may occur more than once, written ``[[score]]``."""
 FILES = ("merge", "patients", "endings", "codes")
 """Sections that name a file of their own, besides the one of the sessions."""

@@ -18,6 +18,7 @@ from alliance_stats.report.part_codes import describe_the_codes
 from alliance_stats.report.part_data import describe_data
 from alliance_stats.report.part_dropout import relate_to_dropout
 from alliance_stats.report.part_dynamics import relate_both_ways
+from alliance_stats.report.part_multiverse import compare_the_rules
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
@@ -39,6 +40,7 @@ PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
     ("relating ruptures to outcome", relate_to_outcome),
     ("relating alliance and symptoms both ways", relate_both_ways),
     ("relating ruptures to dropout", relate_to_dropout),
+    ("comparing rules", compare_the_rules),
 )
 """The parts of the report, in the order of the page."""
 
