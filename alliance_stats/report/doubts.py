@@ -50,7 +50,7 @@ def _about_dropout(fit: HazardFit, row: dict[str, Any]) -> Iterator[str]:
     n, k = row["events"], len(fit.terms) - ("Intercept" in fit.terms)
     if k and n < PER_COEFFICIENT * k:
         firth = "" if fit.settings.get("penalty") else " Leave terms out, or compare with penalty = 'firth'."
-        yield f"{n} events of {fit.ending} for {k} coefficients, fewer than {PER_COEFFICIENT} for each.{firth}"
+        yield f"{n} events for {k} coefficients, fewer than {PER_COEFFICIENT} for each.{firth}"
     yield from (str(note) for note in fit.diagnostics.get("notes", ()) if str(note).startswith("few events"))
     counted = set(thin_states(fit.diagnostics["events_by_state"])["term"])
     for term, expected in expected_events(fit.data, fit.ending, effects).items():

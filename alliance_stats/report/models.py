@@ -27,6 +27,7 @@ MODELS = {
     "dynamics": "alliance and symptoms, both ways",
     "dropout": "dropout",
     "dropout_marked": "dropout, marks of the rule",
+    "repair": "repair of coded ruptures",
 }
 """Names of models in words."""
 _CENTRES = {"patient": "mean", "detrend": "trend", "so_far": "mean so far"}

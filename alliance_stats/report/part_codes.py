@@ -20,11 +20,12 @@ from alliance_stats.report.numbers import Format, correlation, p_clause, p_value
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_dropout import ratio_name, ratios
 from alliance_stats.report.part_outcome import interval, method, sample
-from alliance_stats.report.part_ruptures import MIN_EVENTS
+from alliance_stats.report.part_ruptures import MIN_DRAWN
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.sections import in_section
 from alliance_stats.report.steps import study_codes
 from alliance_stats.report.study import StudyFile, options_of
+from alliance_stats.report.wording import remark
 from alliance_stats.rupture.describe.describe import describe_ruptures
 from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import PATIENT, REPAIRED, SESSION, STATUSES, THERAPIST
@@ -208,10 +209,10 @@ def _repair(run: Run, section: Section, events: pd.DataFrame, coded: pd.DataFram
     section.paragraph(run.state(stated))
     remarks = [str(note) for note in fit.diagnostics["notes"] if str(note).startswith("few events")]
     if remarks:
-        section.notes(remarks)
+        section.notes(map(remark, remarks))
     terms = run.tables["repair_terms"]
     shown = terms.loc[terms["term"].isin(used) & terms["std_error"].notna()]
-    if fit.diagnostics["n_events"] < MIN_EVENTS or shown.empty:
+    if fit.diagnostics["n_events"] < MIN_DRAWN or shown.empty:
         return
     label = f"{ratio_name(fit).capitalize()} of repair (95% CI)"
     axes = plot_terms(shown, labels=words, ratio=True, xlabel=label, ax=blank_axes(1.0 + 0.3 * len(shown)))

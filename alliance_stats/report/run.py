@@ -159,8 +159,7 @@ class Run:
         self.keep(f"{name}_variances", variances(fit))
         self.models.append(facts(name, fit))
         self.keep("models", models_table(self.models))
-        words = MODELS.get(name, name)
-        what = words[:1].upper() + words[1:]
+        what = MODELS[name][:1].upper() + MODELS[name][1:]
         told = doubts(fit, self.models[-1])
         self.notes += [f"{what}: {one}" for one in told if not any(note.endswith(one) for note in self.notes)]
 

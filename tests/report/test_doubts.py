@@ -20,7 +20,7 @@ def test_few_dropouts_per_coefficient_and_in_a_state_are_counted():
     n = fit.diagnostics["n_events"]
     assert n < 30
     assert said[0].startswith("only 6 therapists, fewer than 10")
-    assert said[1].startswith(f"{n} events of dropout for 3 coefficients, fewer than 10 for each.")
+    assert said[1].startswith(f"{n} events for 3 coefficients, fewer than 10 for each.")
     firth = als.fit_dropout("session", rows, penalty="firth")
     assert "penalty" not in told("dropout", firth)[0]
 

@@ -137,7 +137,7 @@ def test_few_events_are_said_before_the_numbers_and_in_the_text(report):
     warned = page[page.index("Before you trust these numbers") : page.index("Methods and main results")]
     assert "few events: 1 event with open rupture" in warned
     assert "few events: of 21, 2.4 are to be expected with open rupture" in warned
-    assert "21 events of dropout for 3 coefficients" in warned
+    assert "21 events for 3 coefficients" in warned
     assert "few events: do not rest a conclusion on it" in methods(report)
 
 
