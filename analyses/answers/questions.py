@@ -107,11 +107,10 @@ def share_repaired(study: Study) -> float:
 def by_report(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Answer]]]:
     """What the report leads with: uncertain ruptures in the models, the count against chance, both directions.
 
-    The error of the alliance is what the items imply.
+    The error of the alliance is what the items imply. Where there are none, the report says that effects of the
+    alliance come out too small.
     """
-    sessions = study.sessions.merge(study.items, on=["patient", "session"])
-    sessions["as_answered"] = sessions.filter(like="wai_").mean(axis=1)
-    error = als.reliability.error_variance(sessions, "wai_{item}", score="as_answered", instrument="WAI-SR")
+    error = _implied_error(study)
     if COUNT in asked:
         yield COUNT, lambda: _beyond_chance(study)
     if DIRECTION in asked:
@@ -120,6 +119,14 @@ def by_report(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Calla
         latent = als.detect_latent(study.sessions, score=SCORE)
         doubt = "" if latent.supported else latent.verdict
         yield from _models(study, latent, asked, said=doubt, error=error)
+
+
+def _implied_error(study: Study) -> float | None:
+    if study.items.empty:
+        return None
+    sessions = study.sessions.merge(study.items, on=["patient", "session"])
+    sessions["as_answered"] = sessions.filter(like="wai_").mean(axis=1)
+    return als.reliability.error_variance(sessions, "wai_{item}", score="as_answered", instrument="WAI-SR")
 
 
 def by_practice(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Answer]]]:
@@ -205,13 +212,14 @@ def _beyond_chance(study: Study) -> Answer:
     return {"estimate": float(excess), "p_value": float(row["p_value"]), "said": said}
 
 
-def _both_directions(study: Study, error: float) -> Answer:
+def _both_directions(study: Study, error: float | None) -> Answer:
+    known = None if error is None else {SCORE: error}
     fit = als.fit_dynamics(
-        study.sessions, alliance=SCORE, symptom=SYMPTOM, trend="random", start="stationary", error={SCORE: error}
+        study.sessions, alliance=SCORE, symptom=SYMPTOM, trend="random", start="stationary", error=known
     )
     terms = fit.tidy()
     row = terms[(terms["outcome"] == SYMPTOM) & (terms["term"] == f"{SCORE}_lag")]
-    return _numbers(row)
+    return _numbers(row) | {"said": "" if known else "taken as measured without error: too small"}
 
 
 def _term(fit: Any, term: str) -> Answer:

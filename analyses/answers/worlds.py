@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -73,14 +73,8 @@ class World:
         study = simulate_study(seed=seed, **(PLAIN | self.changes | VERSIONS[version]))
         if self.afterwards is None:
             return study
-        return Study(
-            sessions=self.afterwards(study.sessions),
-            items=study.items,
-            therapist_items=study.therapist_items,
-            events=study.events,
-            endings=study.endings,
-            truth=study.truth,
-        )
+        # the score is one answer: there are no items behind it
+        return replace(study, sessions=self.afterwards(study.sessions), items=study.items.iloc[:0])
 
 
 def whole_points(sessions: pd.DataFrame) -> pd.DataFrame:
