@@ -52,7 +52,6 @@ class HazardDesign:
         missing = [name for name in self.variables if name not in table]
         if missing:
             raise DataError(f"The new rows have no column {missing[0]!r}.", remedy=suggest(missing[0], table.columns))
-        _require_known_levels(self.spec, table)
         complete = table[self.variables].notna().all(axis=1).to_numpy()
         matrix = np.full((len(table), len(self.names)), np.nan)
         if complete.any():
@@ -108,24 +107,6 @@ def build_design(
         if not names:
             raise ValueError("A Cox model needs at least one term besides the baseline.")
     return HazardDesign(matrix, names, np.flatnonzero(keep), dropped, variables, model.model_spec, intercept)
-
-
-def _require_known_levels(spec: Any, table: pd.DataFrame) -> None:
-    """A level the model has not seen would be coded as the reference level without a word."""
-    for factor, (kind, state) in spec.encoder_state.items():
-        levels = state.get("categories")
-        name = str(factor).removeprefix("C(").split(")")[0].split(",")[0].strip()
-        if getattr(kind, "value", "") != "categorical" or levels is None or name not in table:
-            continue
-        found = table[name].dropna()
-        new = ~found.isin(list(levels))
-        if new.any():
-            raise DataError(
-                f"{name!r} has a level the model was not fitted on.",
-                remedy=f"Known: {', '.join(map(repr, list(levels)[:20]))}.",
-                column=name,
-                value=found[new].iloc[0],
-            )
 
 
 def sessions_without_choice(event: Array, session: Array) -> dict[int, float]:

@@ -9,7 +9,7 @@ from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import ENDING, ONGOING, PATIENT, DataError, require_columns
-from alliance_stats.tables.shares import log_log_interval
+from alliance_stats.tables.shares import log_log_interval, normal_quantile
 from alliance_stats.tables.states import STATES
 
 
@@ -99,7 +99,7 @@ def _incidence(intervals: pd.DataFrame, states: bool, cluster: str, level: float
         initial=None if states else np.r_[1.0, np.zeros(len(ended))],
     )
     shown = [index for index, name in enumerate(names) if states or name in ended]
-    low, high = log_log_interval(found.probability, found.std_error, level=level)
+    low, high = log_log_interval(found.probability, found.std_error, quantile=normal_quantile(level))
     in_treatment = found.at_risk[:, : len(transient)]
     at_risk = [*in_treatment.T, *[in_treatment.sum(axis=1)] * len(ended)]
     parts = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,53 +99,54 @@ def _codes(data: pd.DataFrame, column: str) -> tuple[Array, Any]:
     return codes.astype(np.int64), levels
 
 
-def _clustered(cluster: str, n_clusters: int, made: str, covariance: FloatArray, kind: str) -> Errors:
-    words = f"clustered by {cluster} ({n_clusters} clusters, {made}, t with G − 1 df)"
-    return Errors(covariance, n_clusters - 1.0, words, n_clusters, kind)
-
-
-def _leaves_out(adjust: str | None, n_clusters: int) -> bool:
-    """Whether the errors are those of the jackknife."""
-    return adjust == "jackknife" or (adjust is None and n_clusters < MANY_CLUSTERS)
+def _errors(
+    job: Job,
+    bread: FloatArray,
+    scores: Callable[[], FloatArray],
+    left: Callable[[Array, int], tuple[FloatArray, FloatArray]],
+) -> Errors:
+    """Model-based errors, or those by cluster: the jackknife of score and information `left`, or the sandwich."""
+    cluster, adjust = job.settings["cluster"], job.settings["adjust"]
+    if cluster is None:
+        return Errors(bread, np.inf, "model-based", 0)
+    codes = _codes(job.data, cluster)[0]
+    n_clusters = require_clusters(codes)
+    if adjust == "jackknife" or (adjust is None and n_clusters < MANY_CLUSTERS):
+        kind, found = "jackknife", jackknife(bread, *left(codes, n_clusters))
+    else:
+        kind, found = "sandwich", sandwich(bread, scores(), codes, adjust=adjust or "groups")
+    words = f"clustered by {cluster} ({n_clusters} clusters, {found.description}, t with G − 1 df)"
+    return Errors(found.covariance, n_clusters - 1.0, words, n_clusters, kind)
 
 
 def discrete_model(job: Job, link: str) -> HazardFit:
     """Binary regression on the intervals."""
-    matrix, cluster, adjust = job.design.matrix, job.settings["cluster"], job.settings["adjust"]
+    matrix = job.design.matrix
     fit = fit_binary(job.event, matrix, link=link, names=job.design.names)
-    if cluster is None:
-        return job.result(f"discrete {link}", fit, Errors(fit.covariance, np.inf, "model-based", 0), fit)
-    codes = _codes(job.data, cluster)[0]
-    n_clusters = require_clusters(codes)
-    scores = matrix * fit.residual[:, None]
-    if _leaves_out(adjust, n_clusters):
+
+    def scores() -> FloatArray:
+        return np.asarray(matrix * fit.residual[:, None])
+
+    def left(codes: Array, n_clusters: int) -> tuple[FloatArray, FloatArray]:
         own = information_by(matrix, row_terms(fit.linear, job.event, link)[2], codes, n_clusters)
-        found = jackknife(fit.covariance, -sum_by(scores, codes, n_clusters), own.sum(axis=0) - own)
-        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "jackknife")
-    else:
-        found = sandwich(fit.covariance, scores, codes, adjust=adjust or "groups")
-        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "sandwich")
-    return job.result(f"discrete {link}", fit, errors, fit)
+        return -sum_by(scores(), codes, n_clusters), own.sum(axis=0) - own
+
+    return job.result(f"discrete {link}", fit, _errors(job, fit.covariance, scores, left), fit)
 
 
 def cox_model(job: Job, ties: str) -> HazardFit:
     """Cox regression on start and stop."""
-    matrix, cluster, adjust = job.design.matrix, job.settings["cluster"], job.settings["adjust"]
+    matrix = job.design.matrix
     sets = risk_sets(*job.rows())
     fit = fit_cox(matrix, sets, ties=ties, names=job.design.names)
-    if cluster is None:
-        return job.result(f"cox {ties}", fit, Errors(fit.covariance, np.inf, "model-based", 0), sets)
-    codes = _codes(job.data, cluster)[0]
-    n_clusters = require_clusters(codes)
-    if _leaves_out(adjust, n_clusters):
-        left = without_each(fit.coefficients, matrix, job.rows(), codes, ties=ties)
-        found = jackknife(fit.covariance, *left)
-        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "jackknife")
-    else:
-        scores = score_residuals(fit.coefficients, matrix, sets, ties=ties)
-        found = sandwich(fit.covariance, scores, codes, adjust=adjust or "groups")
-        errors = _clustered(cluster, n_clusters, found.description, found.covariance, "sandwich")
-    return job.result(f"cox {ties}", fit, errors, sets)
+
+    def scores() -> FloatArray:
+        return score_residuals(fit.coefficients, matrix, sets, ties=ties)
+
+    def left(codes: Array, n_clusters: int) -> tuple[FloatArray, FloatArray]:
+        return without_each(fit.coefficients, matrix, job.rows(), codes, ties=ties)
+
+    return job.result(f"cox {ties}", fit, _errors(job, fit.covariance, scores, left), sets)
 
 
 def penalised_model(job: Job, model: str, link: str, ties: str) -> HazardFit:

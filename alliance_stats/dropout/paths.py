@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.design import clock_of
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import HazardOf
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.episodes import episode_states
 from alliance_stats.tables.schema import SESSION
+from alliance_stats.tables.shares import log_log_interval
 from alliance_stats.tables.states import state_columns
 from alliance_stats.tables.terms import t_quantile
 
@@ -107,18 +107,6 @@ def predict_paths(
     return pd.concat(parts, ignore_index=True)
 
 
-def _design_of(model: HazardOf, path: pd.DataFrame) -> Array:
-    """The path's design matrix; a session whose hazard is 0 or 1 for sure needs no row of it."""
-    fixed = model.fit.settings["fixed_hazards"]
-    if not fixed:
-        return np.asarray(model.fit.design.of(path))
-    known = ~path[clock_of(path)].isin(list(fixed)).to_numpy()
-    matrix = np.zeros((len(path), len(model.fit.terms)))
-    if known.any():
-        matrix[known] = model.fit.design.of(path[known])
-    return matrix
-
-
 def cumulative(hazards: Sequence[Array], *, cox: bool) -> tuple[Array, Array]:
     """From the hazards of each ending along a path (m,) to (survival (m,), incidences (endings, m))."""
     stacked = np.stack(hazards)
@@ -138,7 +126,7 @@ def _one_path(
     start, stop = path["start"].to_numpy(), path["stop"].to_numpy()
     if (start[1:] != stop[:-1]).any():
         raise ValueError(f"Path {name!r}: every row must start where the row before stops.")
-    matrices = [_design_of(model, path) for model in models]
+    matrices = [model.design(path) for model in models]
     if any(np.isnan(matrix).any() for matrix in matrices):
         raise ValueError(f"Path {name!r} lacks a value of a covariate.")
     sizes = np.cumsum([0, *(len(model.value) for model in models)])
@@ -188,17 +176,10 @@ def _delta(function: Any, at: Array, covariances: Sequence[Array], sizes: Array)
 
 def _limits(estimate: Array, error: Array, level: float, df: float, *, unbounded: int) -> tuple[Array, Array]:
     """Limits on the complementary log-log scale; the first `unbounded` rows (Cox hazards) on the log scale."""
-    width = float(t_quantile(level, df))
-    low, high = estimate.copy(), estimate.copy()
+    quantile = float(t_quantile(level, df))
+    low, high = log_log_interval(estimate, error, quantile=quantile)
     rate = estimate[:unbounded]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        factor = np.exp(np.where(rate > 0, width * error[:unbounded] / rate, 0.0))
-        low[:unbounded], high[:unbounded] = rate / factor, rate * factor
-        p = estimate[unbounded:]
-        inside = (p > 0) & (p < 1)
-        safe = np.where(inside, p, 0.5)
-        spread = width * error[unbounded:] / np.abs((1 - safe) * np.log1p(-safe))
-        scale = np.log(-np.log1p(-safe))
-        low[unbounded:] = np.where(inside, -np.expm1(-np.exp(scale - spread)), p)
-        high[unbounded:] = np.where(inside, -np.expm1(-np.exp(scale + spread)), p)
+        factor = np.exp(np.where(rate > 0, quantile * error[:unbounded] / rate, 0.0))
+    low[:unbounded], high[:unbounded] = rate / factor, rate * factor
     return low, high

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.hazard.binary import fit_binary, mean
+from alliance_stats.dropout.rows import HazardOf
+from alliance_stats.hazard.binary import fit_binary
 from alliance_stats.hazard.cox import fit_cox, risk_sets
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.tables.arrays import Array
@@ -23,11 +24,7 @@ class _Worlds(NamedTuple):
     """The same patients twice, session by session: repaired `after` sessions after the rupture was seen, and never."""
 
     patient: Array  # (m,): whose row it is, 0, 1, ... in `unit`.
-    place: Array  # (m,): the row's number in its patient's course
-    session: Array
-    # start, stop: (m,)
-    start: Array
-    stop: Array
+    rows: pd.DataFrame  # (m,): session, start and stop of each row
     # repaired, never: (m, p); design matrices
     repaired: Array
     never: Array
@@ -99,7 +96,7 @@ def repair_effect(
         raise ValueError("Repair plays no part in this model: put rupture_open or repaired_before in the formula.")
     unit_of_row = _units(fit)
     n_units = int(unit_of_row.max()) + 1
-    point = _risks(fit, worlds, fit.coefficients, None, np.ones(n_units))
+    point = _risks(HazardOf.of(fit), worlds, np.ones(n_units))
     random = generator(seed)
     samples = [random.integers(n_units, size=n_units) for _ in range(draws)]
     with bar("Bootstrap", draws, show=progress):
@@ -128,7 +125,7 @@ def _sample(fit: HazardFit, worlds: _Worlds, unit_of_row: Array, sample: Array) 
     refitted = _refit(fit, weight[unit_of_row]) if weight[worlds.unit].sum() > 0 else None
     if refitted is None:
         return None
-    contrasts = _contrasts(_risks(fit, worlds, *refitted, weight))
+    contrasts = _contrasts(_risks(refitted, worlds, weight))
     # An infinite coefficient is no failure: the risks it implies are 0 or 1.
     return contrasts if np.isfinite(contrasts[:3]).all() else None
 
@@ -171,49 +168,25 @@ def _worlds(fit: HazardFit, by: int, after: int) -> _Worlds:
         change["rupture_state"] = pd.Categorical(np.where(done, "repaired", "open"), dtype=kind)
     repaired = never.assign(**change)
     of = np.repeat(np.arange(len(first)), length)
-    fixed = fit.settings["fixed_hazards"]
-    known = ~never[SESSION].isin(list(fixed)).to_numpy()
-    matrices = []
-    for world in (repaired, never):
-        matrix = np.zeros((len(world), len(fit.terms)))
-        matrix[known] = fit.design.of(world[known])
-        matrices.append(matrix)
-    session, start, stop = (never[name].to_numpy() for name in (SESSION, "start", "stop"))
-    return _Worlds(of, place, session, start, stop, matrices[0], matrices[1], unit[first.index].to_numpy())
+    matrices = (HazardOf.of(fit).design(world) for world in (repaired, never))
+    return _Worlds(of, never[[SESSION, "start", "stop"]], *matrices, unit[first.index].to_numpy())
 
 
-def _risks(
-    fit: HazardFit, worlds: _Worlds, coefficients: Array, jumps: tuple[Array, Array] | None, weight: Array
-) -> tuple[float, float]:
+def _risks(model: HazardOf, worlds: _Worlds, weight: Array) -> tuple[float, float]:
     """The average risk in both worlds, patients weighted by how often their unit was drawn."""
     share = weight[worlds.unit]
     risks = []
     for matrix in (worlds.repaired, worlds.never):
-        linear = matrix @ coefficients
-        if fit.is_cox:
-            time, running = _baseline(fit) if jumps is None else jumps
-            first = np.searchsorted(time, worlds.start, side="right")
-            last = np.searchsorted(time, worlds.stop, side="right")
-            stays = -np.exp(linear) * (running[last] - running[first])
-        else:
-            hazard = mean(linear, fit.link)
-            for session, sure in fit.settings["fixed_hazards"].items():
-                hazard = np.where(worlds.session == session, sure, hazard)
-            with np.errstate(divide="ignore"):
-                stays = np.log1p(-hazard)
+        hazard = model.at(model.value, matrix, worlds.rows)
+        with np.errstate(divide="ignore"):
+            stays = -hazard if model.fit.is_cox else np.log1p(-hazard)
         risk = -np.expm1(np.bincount(worlds.patient, stays))
         risks.append(float(share @ risk / share.sum()))
     return risks[0], risks[1]
 
 
-def _baseline(fit: HazardFit) -> tuple[Array, Array]:
-    ties = fit.model.removeprefix("cox ")
-    jump = baseline_hazard(fit.coefficients, fit.design.matrix, fit.engine, ties=ties).jump
-    return fit.engine.time, np.r_[0.0, np.cumsum(jump)]
-
-
-def _refit(fit: HazardFit, weight: Array) -> tuple[Array, tuple[Array, Array] | None] | None:
-    """Coefficients (and baseline) of a bootstrap sample, None where it has none."""
+def _refit(fit: HazardFit, weight: Array) -> HazardOf | None:
+    """The hazard of a bootstrap sample, None where it has none."""
     event, matrix = fit.event, fit.design.matrix
     if (event * weight).sum() == 0:
         return None
@@ -222,10 +195,10 @@ def _refit(fit: HazardFit, weight: Array) -> tuple[Array, tuple[Array, Array] | 
         sample = fit_binary(
             event[used], matrix[used], link=fit.link, weights=weight[used], start=fit.coefficients, check=False
         )
-        return sample.coefficients, None
+        return HazardOf(fit, sample.coefficients, sample.covariance, np.empty(0))
     ties = fit.model.removeprefix("cox ")
     rows = np.repeat(np.arange(len(event)), weight.astype(np.int64))
     sets = risk_sets(fit.data["start"].to_numpy()[rows], fit.data["stop"].to_numpy()[rows], event[rows])
     found = fit_cox(matrix[rows], sets, ties=ties, start=fit.coefficients, check=False)
     jump = baseline_hazard(found.coefficients, matrix[rows], sets, ties=ties).jump
-    return found.coefficients, (sets.time, np.r_[0.0, np.cumsum(jump)])
+    return HazardOf(fit, np.r_[found.coefficients, jump], found.covariance, sets.time)

@@ -56,6 +56,14 @@ class HazardOf(NamedTuple):
         covariance = np.block([[fit.covariance, cross.T], [cross, cross @ base.slope.T + np.diag(base.variance)]])
         return cls(fit, np.r_[fit.coefficients, base.jump], covariance, fit.engine.time)
 
+    def design(self, table: pd.DataFrame) -> Array:
+        """The design matrix of new rows; a session whose hazard is 0 or 1 for sure needs no row of it."""
+        known = ~table[clock_of(table)].isin(list(self.fit.settings["fixed_hazards"])).to_numpy()
+        matrix = np.zeros((len(table), len(self.fit.terms)))
+        if known.any():
+            matrix[known] = self.fit.design.of(table[known])
+        return matrix
+
     def at(self, parameters: Array, matrix: Array, table: pd.DataFrame) -> Array:
         """The hazard of each row."""
         p = matrix.shape[1]

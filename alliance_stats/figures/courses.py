@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -99,17 +99,9 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
             ax.plot(shown["session"], percent[rate], "o", color=COLOURS["blue"], label="observed", clip_on=False)
         else:
             length = [(percent[rate] - percent[low]).clip(lower=0), (percent[high] - percent[rate]).clip(lower=0)]
-            ax.errorbar(
-                shown["session"],
-                percent[rate],
-                yerr=length,
-                fmt="o",
-                ecolor=COLOURS["sky"],
-                elinewidth=0.8,
-                color=COLOURS["blue"],
-                clip_on=False,
-                label="observed (95 % CI)",
-            )
+            bars: dict[str, Any] = {"fmt": "o", "ecolor": COLOURS["sky"], "elinewidth": 0.8, "color": COLOURS["blue"]}
+            x, label = shown["session"], "observed (95 % CI)"
+            ax.errorbar(x, percent[rate], yerr=length, clip_on=False, label=label, **bars)
         ax.set(xlabel="Session", ylabel=f"Ruptures beginning (% of patients {'rated' if chance else 'at risk'})")
         ax.set_ylim(bottom=0)
         whole_ticks(ax)

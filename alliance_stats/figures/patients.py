@@ -218,25 +218,13 @@ def _draw_strip(ax: Axes, states: pd.DataFrame, every: np.ndarray[Any, np.dtype[
         ax.plot(baseline.index, baseline, "--", color=COLOURS["blue"], linewidth=1.0)
 
 
-_REPAIR: dict[str, Any] = {
-    "marker": "^",
-    "color": STATUS_COLOURS["repaired"],
-    "markersize": 6.0,
-    "linestyle": "none",
-    "zorder": 4,
-}
+_MARK: dict[str, Any] = {"markersize": 6.0, "linestyle": "none", "zorder": 4}
+_REPAIR = {"marker": "^", "color": STATUS_COLOURS["repaired"], **_MARK}
 
 
 def _onset_mark(status: str) -> dict[str, Any]:
     fill = "white" if status == CENSORED else COLOURS["vermillion"]
-    return {
-        "marker": "v",
-        "color": COLOURS["vermillion"],
-        "markerfacecolor": fill,
-        "markersize": 6.0,
-        "linestyle": "none",
-        "zorder": 4,
-    }
+    return {"marker": "v", "color": COLOURS["vermillion"], "markerfacecolor": fill, **_MARK}
 
 
 def _legend_marks(courses: Sequence[_Course]) -> list[Any]:

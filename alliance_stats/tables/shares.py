@@ -93,18 +93,18 @@ def clustered_share(part: Any, whole: Any, *, level: float, information: float =
     return share, low, high
 
 
-def log_log_interval(probability: Any, error: Any, *, level: float) -> tuple[Any, Any]:
+def log_log_interval(probability: Any, error: Any, *, quantile: float) -> tuple[Any, Any]:
     """Limits of estimated probabilities with standard errors, on the complementary log-log scale.
 
-    They stay between 0 and 1; a probability of 0 or 1 has no width.
+    They stay between 0 and 1; a probability of 0 or 1 has no width. `quantile` is the two-sided normal or t quantile.
 
-    >>> [round(float(bound), 4) for bound in log_log_interval(0.3, 0.05, level=0.95)]
+    >>> [round(float(bound), 4) for bound in log_log_interval(0.3, 0.05, quantile=1.96)]
     [0.2141, 0.4103]
     """
     probability, error = np.asarray(probability, dtype=np.float64), np.asarray(error, dtype=np.float64)
     inside = (probability > 0) & (probability < 1)
     safe = np.where(inside, probability, 0.5)
-    width = normal_quantile(level) * error / np.abs((1 - safe) * np.log1p(-safe))
+    width = quantile * error / np.abs((1 - safe) * np.log1p(-safe))
     scale = np.log(-np.log1p(-safe))
     low, high = -np.expm1(-np.exp(scale - width)), -np.expm1(-np.exp(scale + width))
     return np.where(inside, low, probability), np.where(inside, high, probability)

@@ -136,7 +136,7 @@ class TestTheTables:
         assert np.isnan(gap[0])
         assert not np.isnan(gap[1:]).any()
         level = fit_dropout("C(group)", data)
-        with pytest.raises(DataError, match="not fitted on"):
+        with pytest.raises(DataError, match="not among those of the fit"):
             level.predict(new.assign(group=7))
 
 

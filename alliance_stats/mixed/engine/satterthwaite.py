@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from alliance_stats.mixed.engine.model import Model
 from alliance_stats.mixed.engine.optimiser import Optimum
-from alliance_stats.mixed.engine.search_space import covariance_blocks, gradient_matrix
+from alliance_stats.mixed.engine.search_space import search_space
 from alliance_stats.mixed.engine.strata import with_ratios
 from alliance_stats.tables.arrays import FloatArray
 
@@ -101,35 +102,19 @@ def _with_ratios(
 
 
 def _boundary_covariance(model: Model, optimum: Optimum, hessian: FloatArray, gradient: FloatArray) -> FloatArray:
-    """2 H^-1, along the boundary: over a square root of every singular block."""
+    """2 H^-1, along the boundary: over a square root of every block."""
     if not optimum.boundary and not optimum.held:
         return 2 * _positive_inverse(hessian)
-    blocks = covariance_blocks(model)
-    count = len(hessian)
-    columns: list[FloatArray] = []
-    bends: list[tuple[int, FloatArray]] = []
-    inside = set(range(count)) - set(optimum.held)
-    for number in optimum.boundary:
-        indices = blocks[number]
-        inside -= set(indices.ravel().tolist())
-        values, vectors = np.linalg.eigh(optimum.theta[indices])
-        kept = values > 1e-7 * max(values[-1], 1e-2)
-        root = vectors[:, kept] * np.sqrt(values[kept])
-        q, rank = root.shape
-        bend = 2 * np.kron(gradient_matrix(gradient, indices), np.eye(rank))
-        bends.append((len(columns), np.asarray(bend)))
-        for i in range(q):
-            for c in range(rank):
-                column = np.zeros(count)
-                for j in range(q):
-                    column[indices[i, j]] += root[j, c] * (2.0 if i == j else 1.0)
-                columns.append(column)
-    columns += [np.eye(count)[k] for k in sorted(inside)]
-    jacobian = np.array(columns).T
-    curved = jacobian.T @ hessian @ jacobian
-    for at, bend in bends:
-        size = len(bend)
-        curved[at : at + size, at : at + size] += bend
+    space, theta = search_space(model), optimum.theta
+    roots = []
+    for number, indices in enumerate(space.blocks):
+        values, vectors = np.linalg.eigh(theta[indices])
+        floor = 1e-7 * max(values[-1], 1e-2) if number in optimum.boundary else 0.0
+        roots.append(vectors * np.sqrt(np.where(values > floor, values, 0.0)))
+    jacobian, bend = space.root_map(roots, gradient[: len(theta)], held=bool(optimum.held), positive=False)
+    others = np.eye(len(hessian) - len(theta))  # ratios of residual variances, and sigma^2
+    jacobian, bend = block_diag(jacobian, others), block_diag(bend, 0 * others)
+    curved = jacobian.T @ hessian @ jacobian + bend
     return np.asarray(jacobian @ (2 * _positive_inverse(curved)) @ jacobian.T)
 
 

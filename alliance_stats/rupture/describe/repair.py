@@ -12,7 +12,7 @@ from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.panel import rows_at
 from alliance_stats.tables.schema import DataError, numeric, require_whole
-from alliance_stats.tables.shares import check_level, log_log_interval
+from alliance_stats.tables.shares import check_level, log_log_interval, normal_quantile
 
 
 def repair_times(
@@ -78,7 +78,7 @@ def repair_times(
     seen = watched(placed.series, placed.onset, repaired, resumed, window)
     alone, in_therapy = repair_curve(seen, pd.factorize(placed.owner)[0])
     found = alone.probability[:, 1]
-    low, high = log_log_interval(found, alone.std_error[:, 1], level=level)
+    low, high = log_log_interval(found, alone.std_error[:, 1], quantile=normal_quantile(level))
     both = np.searchsorted(in_therapy.time, alone.time, side="right") - 1
     return pd.DataFrame(
         {
