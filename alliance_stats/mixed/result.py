@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.answers import effects, predict, summary, tables
+from alliance_stats.mixed.answers import effects, predict, residuals, summary, tables
 from alliance_stats.mixed.answers.inference import contrast_rows, independent, inference, joint_table
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
@@ -69,7 +69,7 @@ class MixedFit(Shown, Fitted):
 
     def fitted(self, *, level: str | None = None) -> pd.Series:
         """Fitted values of the rows used: ``"population"`` or a grouping factor (default: the inner one)."""
-        return effects.fitted(self, level)
+        return residuals.fitted(self, level)
 
     def residuals(self, *, kind: str = "raw", level: str | None = None) -> pd.Series:
         """Residuals of the rows used.
@@ -82,7 +82,7 @@ class MixedFit(Shown, Fitted):
         level : str, optional
             As in :meth:`fitted`.
         """
-        return effects.residuals(self, kind, level)
+        return residuals.residuals(self, kind, level)
 
     def predict(
         self,

@@ -92,6 +92,19 @@ def t_interval(estimate: Any, std_error: Any, df: Any, *, level: float) -> tuple
     return estimate - reach, estimate + reach
 
 
+def f_test(df1: int, df2: float, statistic: float) -> pd.DataFrame:
+    """One row ``df1, df2, statistic, p_value`` of an F test; with infinite `df2`, of a chi-squared one over `df1`.
+
+    >>> f_test(2, 9.0, 5.16).round(3)
+       df1  df2  statistic  p_value
+    0    2  9.0       5.16    0.032
+    """
+    from scipy.special import chdtrc, fdtrc
+
+    p_value = chdtrc(df1, df1 * statistic) if np.isinf(df2) else fdtrc(df1, df2, statistic)
+    return pd.DataFrame({"df1": [df1], "df2": [df2], "statistic": [statistic], "p_value": [float(p_value)]})
+
+
 def terms_table(terms: Iterable[str], estimate: Any, std_error: Any, df: Any, *, level: float) -> pd.DataFrame:
     """TERMS of estimates, their standard errors and degrees of freedom.
 

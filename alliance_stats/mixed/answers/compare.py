@@ -140,9 +140,9 @@ def bootstrap_statistics(
 
 def _drawn_statistic(smaller: Fitted, larger: Fitted, stream: np.random.Generator) -> float | None:
     y = next(simulate_outcomes(smaller, draws=1, seed=stream))
-    order = np.argsort(np.argsort(larger.design.kept, kind="stable"), kind="stable")
-    by_rows = np.argsort(smaller.design.kept, kind="stable")
-    small, large = smaller.refit(y), larger.refit(y[by_rows][order])
+    other = np.empty_like(y)
+    other[larger.design.by_data] = y[smaller.design.by_data]
+    small, large = smaller.refit(y), larger.refit(other)
     if not (small.optimum.converged and large.optimum.converged):
         return None
     return max(2 * (large.log_likelihood - small.log_likelihood), 0.0)
@@ -190,7 +190,7 @@ def _new_parameters(smaller: Fitted, larger: Fitted) -> set[tuple[str, frozenset
 
 def _check_same_rows(smaller: Fitted, larger: Fitted) -> None:
     one, two = smaller.design, larger.design
-    first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
+    first, second = one.by_data, two.by_data
     if not np.array_equal(one.kept[first], two.kept[second]):
         raise ValueError(
             f"The models use different rows ({one.n} and {two.n}): drop the rows that miss a predictor of the larger "
@@ -209,7 +209,7 @@ def _check_same_times(smaller: Fitted, larger: Fitted) -> None:
     one, two = smaller.design, larger.design
     if one.time is None or two.time is None:
         return
-    first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
+    first, second = one.by_data, two.by_data
     apart = (one.time[first] - one.time.min()) - (two.time[second] - two.time.min())
     if one.inner_factor != two.inner_factor or np.abs(apart).max() > 1e-9 * max(float(np.ptp(one.time)), 1e-300):
         raise ValueError(
@@ -224,15 +224,13 @@ def _same_columns(smaller: Fitted, larger: Fitted) -> bool:
         return False
     place = [larger.terms.index(name) for name in smaller.terms]
     one, two = smaller.design, larger.design
-    first, second = np.argsort(one.kept, kind="stable"), np.argsort(two.kept, kind="stable")
+    first, second = one.by_data, two.by_data
     return bool(np.allclose(one.user_x()[first], two.user_x()[second][:, place], rtol=1e-9, atol=1e-12))
 
 
 def _check_nested_columns(smaller: Fitted, larger: Fitted) -> None:
     """Every fixed column of the smaller model must be a combination of the larger one's."""
-    first = np.argsort(smaller.design.kept, kind="stable")
-    second = np.argsort(larger.design.kept, kind="stable")
-    few, many = smaller.design.x[:, first], larger.design.x[:, second]
+    few, many = (fit.design.x[:, fit.design.by_data] for fit in (smaller, larger))
     solution = np.linalg.lstsq(many @ many.T, many @ few.T, rcond=None)[0]
     left = few - solution.T @ many
     share = np.sqrt(np.mean(left**2, axis=1) / np.maximum(np.mean(few**2, axis=1), 1e-300))

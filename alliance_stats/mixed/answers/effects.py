@@ -1,4 +1,4 @@
-"""Random effects, fitted values and residuals of a fitted model, in the user's units."""
+"""Random effects of a fitted model, in the user's units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.small import sandwich
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.schema import require_choice
 
 POPULATION = "population"
 
@@ -71,25 +70,6 @@ def _sorted(table: pd.DataFrame) -> pd.DataFrame:
         return table.sort_index(key=lambda labels: labels.astype(str))
 
 
-def _row_values(fit: Fitted, level: str | None) -> FloatArray:
-    """Fitted values in the order used, user's units."""
-    design = fit.design
-    level = design.inner_factor if level is None else level
-    require_choice(level, (POPULATION, *design.factors), name="level")
-    value = fit.optimum.deviance.beta @ design.x
-    if level != POPULATION:
-        b, c = modes(fit)
-        if level == design.inner_factor:
-            at = design.grouping.inner_of_row()
-            value = value + np.einsum("an,an->n", design.effects, b[:, at])
-        if c is not None:
-            chosen = design.effects[list(fit.model.outer_columns)]
-            for factor, at in zip(design.outer_factors, design.grouping.outer_of_row):
-                if factor in design.included(level):
-                    value = value + np.einsum("rn,rn->n", chosen, c[:, at])
-    return value * design.y_scale + design.y_centre
-
-
 def levels_of(fit: Fitted, factor: str) -> tuple[Any, slice]:
     """The labels of a factor's levels, and their places among the levels of all outer factors."""
     design = fit.design
@@ -99,33 +79,3 @@ def levels_of(fit: Fitted, factor: str) -> tuple[Any, slice]:
     first = sum(len(labels) for labels in design.grouping.outer_labels[:number])
     labels = design.grouping.outer_labels[number]
     return labels, slice(first, first + len(labels))
-
-
-def as_series(fit: Fitted, values: FloatArray, name: str) -> pd.Series:
-    """Values in the order used as a Series over the rows used, in the order and with the index of the data."""
-    order = np.argsort(fit.design.kept, kind="stable")
-    return pd.Series(values[order], index=fit.design.index[fit.design.kept[order]], name=name)
-
-
-def fitted(fit: Fitted, level: str | None) -> pd.Series:
-    """Fitted values of the rows used."""
-    return as_series(fit, _row_values(fit, level), "fitted")
-
-
-def residuals(fit: Fitted, kind: str, level: str | None) -> pd.Series:
-    """Residuals of the rows used."""
-    require_choice(kind, ("raw", "standardised", "normalised"), name="kind")
-    design = fit.design
-    left = design.user_outcome() - _row_values(fit, level)
-    if kind != "raw":
-        left = left / np.sqrt(fit.residual_variance)
-        if design.weights is not None:
-            left = left * np.sqrt(design.weights)
-    if kind == "normalised" and fit.model.pairs is not None and design.time is not None:
-        rho = fit.model.matrices(fit.optimum.theta)[2]
-        first = np.zeros(design.n, dtype=bool)
-        first[design.grouping.starts] = True
-        gap = np.diff(design.time, prepend=design.time[0] - 1) / fit.model.pairs.unit
-        s = np.where(first, 0.0, np.power(rho, np.where(first, 1.0, gap)))
-        left = (left - s * np.roll(left, 1)) / np.sqrt((1 - s) * (1 + s))
-    return as_series(fit, left, f"{kind}_residual")

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, fdtrc
 
 from alliance_stats.mixed.answers.kenward_roger import kenward_roger
 from alliance_stats.mixed.answers.robust import cluster_robust
@@ -16,7 +15,7 @@ from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df, joint_df
 from alliance_stats.tables.arrays import BoolArray, FloatArray
 from alliance_stats.tables.schema import require_choice
-from alliance_stats.tables.terms import terms_table
+from alliance_stats.tables.terms import f_test, terms_table
 
 ESTIMABLE = 1e-7
 """Weights closer than this to those of an estimable combination make one."""
@@ -67,9 +66,7 @@ class _Satterthwaite:
             values, vectors, good = self._directions(rows)
         turned = vectors[:, good].T @ rows
         squares = (turned @ self.fit.coefficients.to_numpy()) ** 2 / values[good]
-        df1, df2, statistic = int(good.sum()), joint_df(self.df(turned)), float(squares.mean())
-        p_value = float(fdtrc(df1, df2, statistic)) if np.isfinite(df2) else np.nan
-        return pd.DataFrame({"df1": [df1], "df2": [df2], "statistic": [statistic], "p_value": [p_value]})
+        return f_test(int(good.sum()), joint_df(self.df(turned)), float(squares.mean()))
 
     def _directions(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
         values, vectors = np.linalg.eigh(rows @ self.covariance @ rows.T)
@@ -94,14 +91,7 @@ class _Normal:
         rows = np.atleast_2d(np.asarray(rows, dtype=np.float64))
         value = rows @ self.fit.coefficients.to_numpy()
         wald = float(value @ np.linalg.solve(rows @ self.covariance @ rows.T, value))
-        return pd.DataFrame(
-            {
-                "df1": [len(rows)],
-                "df2": [np.inf],
-                "statistic": [wald / len(rows)],
-                "p_value": [float(chdtrc(len(rows), wald))],
-            }
-        )
+        return f_test(len(rows), np.inf, wald / len(rows))
 
 
 def inference(fit: Fitted, df: str | Inference = "satterthwaite") -> Inference:
@@ -159,9 +149,7 @@ def contrast_table(
 
 def joint_table(chosen: Inference, rows: FloatArray) -> pd.DataFrame:
     """The joint test of independent rows; without any, a row of the table without numbers."""
-    if len(rows):
-        return chosen.test(rows)
-    return pd.DataFrame({"df1": [0], "df2": [np.nan], "statistic": [np.nan], "p_value": [np.nan]})
+    return chosen.test(rows) if len(rows) else f_test(0, np.nan, np.nan)
 
 
 def estimable_rows(design: Design, rows: FloatArray) -> FloatArray:

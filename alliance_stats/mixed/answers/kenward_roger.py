@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.linalg import solve_triangular
-from scipy.special import fdtrc
 
 from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.terms import f_test
 
 _ZERO = 1e-10
 """Where a factor of the moments counts as zero."""
@@ -63,8 +63,7 @@ class KenwardRoger:
         df2, scale = self._moments(rows)
         value = rows @ self.beta
         statistic = scale * float(value @ np.linalg.solve(rows @ self.covariance @ rows.T, value)) / len(rows)
-        p_value = float(fdtrc(len(rows), df2, statistic))
-        return pd.DataFrame({"df1": [len(rows)], "df2": [df2], "statistic": [statistic], "p_value": [p_value]})
+        return f_test(len(rows), df2, statistic)
 
     def _moments(self, rows: FloatArray) -> tuple[float, float]:
         """Denominator df and the factor of F, by matching two moments (Kenward & Roger 1997, section 3)."""

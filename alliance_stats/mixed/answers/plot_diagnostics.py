@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from alliance_stats.mixed.answers.effects import fitted as fitted_values
-from alliance_stats.mixed.answers.effects import random_effects, residuals
+from alliance_stats.mixed.answers.effects import random_effects
 from alliance_stats.mixed.answers.marginal import whitened_residuals
+from alliance_stats.mixed.answers.residuals import fitted as fitted_values
+from alliance_stats.mixed.answers.residuals import residuals
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 

@@ -69,7 +69,7 @@ def _ratios(fit: Fitted, data: pd.DataFrame | None, complete: IntArray) -> Float
     if strata is None:
         return np.ones(len(complete))
     if data is None:
-        return np.asarray(strata.ratios[strata.codes[np.argsort(fit.design.kept, kind="stable")]])
+        return np.asarray(strata.ratios[strata.codes[fit.design.by_data]])
     require_columns(data, [strata.column], table_name="the new data")
     values = data[strata.column].iloc[complete]
     codes = pd.Index(strata.labels).get_indexer(pd.Index(values))
@@ -87,7 +87,7 @@ def _ratios(fit: Fitted, data: pd.DataFrame | None, complete: IntArray) -> Float
 
 def _rows_used(fit: Fitted) -> tuple[pd.Index, IntArray, _NewRows]:
     design = fit.design
-    order = np.argsort(design.kept, kind="stable")
+    order = design.by_data
     grouping = design.grouping
     codes = (grouping.inner_of_row()[order], grouping.outer_of_row[:, order])
     rows = _NewRows(design.x[:, order], design.effects[:, order], *codes)

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.linalg import solve_triangular
-from scipy.special import fdtrc
 
 from alliance_stats.mixed.answers.marginal import check_size, marginal_blocks
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
+from alliance_stats.tables.terms import f_test
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,7 @@ class ClusterRobust:
         turned = (vectors / np.sqrt(values)).T @ rows
         eta = q * (q + 1) / self._spread(turned)
         df2 = eta - q + 1
-        statistic = wald * df2 / (eta * q)
-        p_value = float(fdtrc(q, df2, statistic)) if df2 > 0 else np.nan
-        return pd.DataFrame({"df1": [q], "df2": [df2], "statistic": [statistic], "p_value": [p_value]})
+        return f_test(q, df2, wald * df2 / (eta * q))
 
     def _df(self, row: FloatArray) -> float:
         own = np.array([row @ part @ row for part in self._own])

@@ -11,6 +11,7 @@ itself 2 to 14 units of deviance. Every estimate is mapped back exactly:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,11 @@ class Design:
     def included(self, level: str) -> tuple[str, ...]:
         """The factors whose effects a prediction at a level has: that one and those that hold it; all, at the inner."""
         return self.factors if level == self.inner_factor else (level, *self.above.get(level, ()))
+
+    @cached_property
+    def by_data(self) -> IntArray:
+        """The places, in the order used, of the rows in the order of the data."""
+        return np.argsort(self.kept, kind="stable")
 
     @property
     def rounding(self) -> float:
