@@ -168,8 +168,9 @@ def _worlds(fit: HazardFit, by: int, after: int) -> _Worlds:
         change["rupture_state"] = pd.Categorical(np.where(done, "repaired", "open"), dtype=kind)
     repaired = never.assign(**change)
     of = np.repeat(np.arange(len(first)), length)
-    matrices = (HazardOf.of(fit).design(world) for world in (repaired, never))
-    return _Worlds(of, never[[SESSION, "start", "stop"]], *matrices, unit[first.index].to_numpy())
+    model = HazardOf.of(fit)
+    rows, units = never[[SESSION, "start", "stop"]], unit[first.index].to_numpy()
+    return _Worlds(of, rows, model.design(repaired), model.design(never), units)
 
 
 def _risks(model: HazardOf, worlds: _Worlds, weight: Array) -> tuple[float, float]:
