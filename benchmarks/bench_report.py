@@ -10,6 +10,7 @@ its own. With the default sizes, figures/report_growth.csv and its figure are wr
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -28,14 +29,14 @@ FIGURE = Path(__file__).parents[1] / "figures" / "report_growth"
 
 
 def write_study(folder: Path, patients: int) -> Path:
-    """The files of a service: items, symptoms, therapist, clinic, endings; and the study file of the shipped study."""
+    """The files of a service: items, symptoms, therapist, clinic, endings; and the shipped study file without codes."""
     study = als.simulate_study(n_patients=patients, n_therapists=patients // 10, n_sessions=12, sessions_sd=3, seed=1)
     sessions = study.sessions.drop(columns=["alliance", "alliance_therapist"]).merge(study.items)
     sessions = sessions.assign(clinic="c" + pd.Series(pd.factorize(sessions["therapist"])[0] // 25).astype(str))
     sessions.to_csv(folder / "simulated_sessions.csv", index=False)
     study.endings.to_csv(folder / "simulated_endings.csv", index=False)
-    shipped = Path(__file__).parents[1] / "data" / "simulated_study.toml"
-    (folder / "study.toml").write_text(shipped.read_text())
+    shipped = (Path(__file__).parents[1] / "data" / "simulated_study.toml").read_text()
+    (folder / "study.toml").write_text(re.sub(r"(?ms)^\[codes\].*?(?=^\[|\Z)", "", shipped))  # nobody coded so many
     return folder / "study.toml"
 
 

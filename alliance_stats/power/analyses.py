@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from alliance_stats.coding.episodes import repair_intervals
+from alliance_stats.coding.events import events_from_codes
+from alliance_stats.coding.sessions import code_sessions, consensus
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.outcome.next_session import fit_next_session
@@ -18,7 +21,7 @@ from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.simulate.study import Study
-from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST
+from alliance_stats.tables.schema import PATIENT, REPAIRED, SESSION, THERAPIST
 
 SCORE, SYMPTOM = "alliance", "phq9"
 DRAWS = 199
@@ -41,7 +44,7 @@ class Question(NamedTuple):
     term: str
 
 
-MAY_BE_ABSENT = (*STATES, *(f"{first} - {second}" for first, second in CONTRASTS))
+MAY_BE_ABSENT = (*STATES, "used_expressive", *(f"{first} - {second}" for first, second in CONTRASTS))
 """Terms that a study without such ruptures cannot give."""
 
 
@@ -83,10 +86,22 @@ def _repair(found: Detected) -> pd.DataFrame:
     return effects[effects["adjusted"]].rename(columns={"contrast": "term", "difference": "estimate"})
 
 
+def _codes(found: Detected) -> pd.DataFrame:
+    study = found.study
+    if study.codes is None:
+        raise ValueError("analysis='codes' needs a world with codes: leave codes out, or set it to true.")
+    coded = consensus(code_sessions(study.codes))
+    events = events_from_codes(coded, study.sessions, score=SCORE)
+    rows = repair_intervals(study.sessions, events, coded=coded, endings=study.endings)
+    used = [str(name) for name in rows if str(name).startswith("used_") and len(rows[name].unique()) > 1]
+    return fit_dropout(" + ".join(used), rows, ending=REPAIRED, baseline="dummies", cluster=PATIENT).tidy()
+
+
 ANALYSES = {
     "chance": Question(_chance, "ruptures"),
     "next_session": Question(_next_session, "rupture_open"),
     "dynamics": Question(_dynamics, f"{SCORE}_lag -> {SYMPTOM}"),
     "dropout": Question(_dropout, "rupture_open"),
     "repair": Question(_repair, "repaired - unrepaired"),
+    "codes": Question(_codes, "used_expressive"),
 }

@@ -15,6 +15,7 @@ from alliance_stats.power.analyses import ANALYSES, MAY_BE_ABSENT, Detected
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
+from alliance_stats.simulate.codes import Coding
 from alliance_stats.simulate.simulated import simulate_study
 from alliance_stats.simulate.study import Study
 from alliance_stats.simulate.world import World
@@ -89,7 +90,7 @@ class Design:
     def answer(self, piece: Piece) -> Answer:
         """One study, drawn and analysed."""
         world, seed = piece
-        study = simulate_study(seed=seed, **world)
+        study = simulate_study(seed=seed, **{**world, "codes": _coding(world, self.analysis == "codes")})
         events = study.events
         if self.rule is not None:
             events = detect_ruptures(study.sessions, score="alliance", rule=self.rule)
@@ -111,6 +112,12 @@ class Design:
         return float(estimate), float(std_error), float(p_value)
 
 
+def _coding(world: Mapping[str, Any], wanted: bool = False) -> bool | Coding:
+    """``codes`` of the world (in a file: a table of the fields of a Coding); whether `wanted` where it says nothing."""
+    codes = world.get("codes", wanted)
+    return Coding(**codes) if isinstance(codes, Mapping) else codes
+
+
 def _check_world(world: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` for a parameter that `simulate_study` does not have, or a world it would refuse."""
     arguments = inspect.signature(simulate_study).parameters
@@ -121,6 +128,7 @@ def _check_world(world: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={value!r} must be {kind}.")
     whole = {name: parameter.default for name, parameter in arguments.items()} | dict(world)
     try:
+        _coding(world)
         World(**{item.name: whole[item.name] for item in fields(World)})
     except TypeError as error:
         raise ValueError(f"The world {dict(world)} cannot be simulated: {error}.") from error

@@ -34,18 +34,19 @@ def simulate_power(
 
     Parameters
     ----------
-    analysis : {"chance", "next_session", "dynamics", "dropout", "repair"} or callable
+    analysis : {"chance", "next_session", "dynamics", "dropout", "repair", "codes"} or callable
         Ruptures beyond chance (`chance_level`, 199 draws); the next session's symptoms (`fit_next_session`); which
         comes first (`fit_dynamics` with random slopes, and the measurement error of the alliance that its items imply);
         the discrete dropout hazard on ``rupture_open + repaired_before + session``, errors clustered by therapist; the
-        outcome at the end by rupture pattern (`fit_outcome`); or your own function of a `Study` and its EVENTS that
-        returns TERMS. Scores are ``alliance`` and ``phq9``.
+        outcome at the end by rupture pattern (`fit_outcome`); which coded strategies go before repair
+        (`coding.repair_intervals`; sessions are coded as ``codes=`` of `simulate_study` says); or your own function of
+        a `Study` and its EVENTS that returns TERMS. Scores are ``alliance`` and ``phq9``.
     seed : int or numpy.random.Generator
         The same studies are drawn in every cell (common random numbers), so that cells differ by design alone.
     term : str
-        The row of TERMS in question. Default: ``ruptures``, ``rupture_open``, ``alliance_lag -> phq9``,
-        ``rupture_open``, ``repaired - unrepaired``, in the order of the analyses. For repair and dropout:
-        ``repaired_before`` of ``dropout``.
+        The row of TERMS in question. Default, in the order of the analyses: ``ruptures``, ``rupture_open``,
+        ``alliance_lag -> phq9``, ``rupture_open``, ``repaired - unrepaired``, ``used_expressive``. For repair and
+        dropout: ``repaired_before`` of ``dropout``.
     vary : mapping of str to sequence, optional
         Parameters of `simulate_study` and the values to try; all combinations are run.
     world : mapping, optional

@@ -1,11 +1,15 @@
 """Power: its definition by a loop, its level without an effect, and its growth with the study."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import alliance_stats as als
+from alliance_stats.coding.sessions import code_sessions, consensus
 from alliance_stats.outcome.next_session import fit_next_session
+from alliance_stats.simulate.codes import Coding
 
 SMALL = {"n_patients": 25, "n_therapists": 4, "n_sessions": 8, "sessions_sd": 2}
 
@@ -80,6 +84,22 @@ def test_the_headline_analyses_are_those_of_the_report():
         row = als.simulate_power(analysis=analysis, world=world, rule=rule, n_studies=1, seed=4).iloc[0]
         assert row["not_fitted"] == ""
         assert row["mean_estimate"] == pytest.approx(expected, rel=1e-6), analysis
+
+
+def test_strategies_before_repair_are_those_of_the_report():
+    world = {"n_patients": 120, "n_therapists": 6, "rupture_rate": 0.1, "codes": Coding(coders=3, use=0.4)}
+    seed = int(np.random.default_rng(4).integers(0, 2**63, 1)[0])
+    study = als.simulate_study(seed=seed, **world)
+    coded = consensus(code_sessions(study.codes))
+    events = als.events_from_codes(coded, study.sessions, score="alliance")
+    rows = als.coding.repair_intervals(study.sessions, events, coded=coded, endings=study.endings)
+    used = " + ".join(name for name in rows if name.startswith("used_"))
+    by_hand = als.fit_dropout(used, rows, ending="repaired", baseline="dummies", cluster="patient").tidy()
+    row = als.simulate_power(analysis="codes", world=world, n_studies=1, seed=4).iloc[0]
+    assert row["mean_estimate"] == by_hand.set_index("term").loc["used_expressive", "estimate"]
+    world["codes"] = asdict(world["codes"])  # as a design file has it
+    same = als.simulate_power(analysis="codes", world=world, n_studies=1, seed=4).iloc[0]
+    assert same["mean_estimate"] == row["mean_estimate"]
 
 
 def test_why_studies_could_not_be_analysed_is_said():
