@@ -87,7 +87,7 @@ def estimate(
     min_ratings: int = 2,
 ) -> Estimate:
     """Fit the model to series of at least two ratings each."""
-    sample = _sample(series)
+    sample = evenly_spaced(series)
     longest = max_length
     start = starting_values(sample, floor=floor, ceiling=ceiling)
     start = replace(start, step=step, min_ratings=min_ratings, max_length=max_length)
@@ -102,7 +102,7 @@ def estimate(
     if at_bound:
         complete = imputed(parameters, sample, complete, found, rng, sweeps=12, with_ruptures=True, longest=longest)
     elif len(sample.n_rated) > 600:  # most of the way on fewer patients
-        part = _sample(sample, 400)
+        part = evenly_spaced(sample, 400)
         parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
     advance(now="ruptures")
     parameters, height, converged = _maximise(
@@ -113,7 +113,7 @@ def estimate(
     advance(now="falls against rises")
     mirrored = mirror_statistic(null, complete, unit, longest)
     advance(now="rates")
-    part = _sample(complete, 800)
+    part = evenly_spaced(complete, 800)
     parameters = update_rates(parameters, part, patterns(part))
     return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
 
@@ -326,7 +326,7 @@ def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longe
     Both models start from the parameters fitted without ruptures and free those of the ruptures alone; noise with heavy
     tails lends itself to either, ruptures to falls only.
     """
-    part = _sample(series, 500)
+    part = evenly_spaced(series, 500)
     turned = replace(part, score=np.where(part.rated, 2 * null.level - part.score, 0.0))
     found = patterns(part)
     heights = []
@@ -338,7 +338,7 @@ def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longe
     return float(gain.sum() / max(np.sqrt(len(gain)) * gain.std(), 1e-12))
 
 
-def _sample(series: Courses, size: int = FIT_PATIENTS) -> Courses:
+def evenly_spaced(series: Courses, size: int = FIT_PATIENTS) -> Courses:
     """At most `size` patients, evenly spaced."""
     n = len(series.n_rated)
     return series if n <= size else series.take(np.linspace(0, n - 1, size).round().astype(np.int64))

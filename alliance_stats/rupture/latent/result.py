@@ -8,24 +8,17 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.latent.courses import Bools, Courses, Ints
-from alliance_stats.rupture.latent.flagging import episodes_of, statistic
+from alliance_stats.rupture.latent.courses import Courses, Ints
+from alliance_stats.rupture.latent.endings import rupture_endings
+from alliance_stats.rupture.latent.flagging import statistic
 from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
 from alliance_stats.rupture.latent.parameters import PARAMETER_WORDS, LatentParameters
 from alliance_stats.rupture.latent.posterior import Posterior, posterior
-from alliance_stats.rupture.latent.recovery import last_open, level_changes
+from alliance_stats.rupture.latent.tables import events_table, pattern_table, recovery_table, states_table
 from alliance_stats.rupture.latent.verdict import EMPTY, SUPPORTED, VERDICTS
 from alliance_stats.tables.rendering import as_html
-from alliance_stats.tables.schema import (
-    CENSORED,
-    EVENTS_COLUMNS,
-    PATIENT,
-    REPAIRED,
-    SESSION,
-    UNREPAIRED,
-    empty_events,
-    require_choice,
-)
+from alliance_stats.tables.schema import PATIENT, require_choice
+from alliance_stats.tables.shares import check_level
 
 VERSIONS = ("smoothed", "filtered")
 RATES = ("patient", "session")
@@ -124,9 +117,11 @@ class LatentRuptures:
             flagged = np.zeros_like(self._courses.rated)
         else:
             flagged = statistic(self._posterior, self._courses, version, session_probability) > threshold
-        events = self._table(flagged, version)
+        level = self._posterior.baseline if version == "smoothed" else self._posterior.baseline_so_far
+        rule = f"latent_{version}"
+        events = events_table(flagged, self._courses, level, self.parameters, self._patients(), self.score, rule)
         events.attrs.update(
-            rule=f"latent_{version}",
+            rule=rule,
             score=self.score,
             prospective=version == "filtered",
             false_alarm=false_alarm,
@@ -205,30 +200,11 @@ class LatentRuptures:
             ``score``, ``verdict``, and of the parameters ``depth`` and ``within_sd``, in points.
         """
         require_choice(version, VERSIONS, name="version")
-        found, so_far = self._posterior, version == "filtered"
-        ended, past = (found.ended_so_far, found.past_so_far) if so_far else (found.ended, found.past)
-        mask = self._courses.rated
-        values = {
-            "rupture_open": found.filtered if so_far else found.smoothed,
-            "repaired_to_baseline": ended,
-            "repaired_before": past,
-            "unrepaired": np.maximum(ended - past, 0.0),
-        }
-        if not so_far:
-            values["rupture_begins"] = found.begun
-        rated = self.probabilities[self.score].notna().to_numpy()
-        too_few = (self._courses.n_rated <= self.parameters.min_ratings)[:, None]
-        table = self.probabilities[[PATIENT, SESSION]].copy()
-        for name, wide in values.items():
-            column = np.full(len(table), np.nan)
-            column[rated] = np.where(too_few, 0.0, wide)[mask]
-            if name != "rupture_begins":  # it happens at one session and does not last
-                column = pd.Series(column).groupby(table[PATIENT].to_numpy(), sort=False).ffill().to_numpy()
-            table[name] = np.clip(np.nan_to_num(column), 0.0, 1.0)  # sums of probabilities end within rounding of 1
-        table["baseline"] = np.nan
-        table.loc[rated, "baseline"] = (found.baseline_so_far if so_far else found.baseline)[mask]
+        table = states_table(
+            self.probabilities, self.score, self.parameters, self._courses, self._posterior, version == "filtered"
+        )
         table.attrs = {
-            "prospective": so_far,
+            "prospective": version == "filtered",
             "rule": f"latent_{version}",
             "score": self.score,
             "verdict": self.verdict,
@@ -251,58 +227,7 @@ class LatentRuptures:
         The model allows for two ruptures per patient. With N the expected number of ruptures and P that of any, two
         have the probability N - P; their endings are taken to be independent.
         """
-        found = self._posterior
-        any_one = -np.expm1(-found.evidence)
-        number = found.outcomes.sum(axis=1)
-        two = np.clip(number - any_one, 0.0, any_one)
-        one = any_one - two
-        repaired, unrepaired, censored = (found.outcomes / np.where(number > 0, number, 1.0)[:, None]).T
-        patterns = {
-            "none": 1.0 - any_one,
-            "repaired": one * repaired + two * (repaired**2 + 2 * repaired * censored),
-            "unrepaired": one * unrepaired + two * (unrepaired**2 + 2 * unrepaired * censored),
-            "mixed": two * 2 * repaired * unrepaired,
-            "censored": one * censored + two * censored**2,
-        }
-        patients = self.probabilities[PATIENT].iloc[self._rows].reset_index(drop=True)
-        return pd.DataFrame({PATIENT: patients} | {f"p_pattern_{name}": values for name, values in patterns.items()})
-
-    def _table(self, flagged: Bools, version: str) -> pd.DataFrame:
-        """EVENTS from flagged sessions: a rupture is open until a later, unflagged score exceeds its baseline."""
-        courses, found = self._courses, self._posterior
-        patients = self.probabilities[PATIENT]
-        level = found.baseline if version == "smoothed" else found.baseline_so_far
-        owner, onset, repaired_at = episodes_of(flagged, courses, level, self.parameters.ceiling)
-        if not len(owner):
-            return empty_events(patients)
-        repaired, last = repaired_at >= 0, courses.n_rated[owner] - 1
-        stop = np.where(repaired, repaired_at - 1, last)
-        position = np.arange(flagged.shape[1])
-        inside = (position >= onset[:, None]) & (position <= stop[:, None])
-        nadir = np.where(inside, courses.score[owner], np.inf).argmin(axis=1)
-        end = np.where(repaired, repaired_at, last)
-        session, baseline = courses.time.astype(np.int64), level[owner, onset]
-        drop = baseline - courses.score[owner, nadir]
-        status = np.where(repaired, REPAIRED, np.where(onset == last, CENSORED, UNREPAIRED))
-        columns = {
-            PATIENT: patients.iloc[self._rows[owner]].reset_index(drop=True),
-            "event": (np.arange(len(owner)) - np.searchsorted(owner, owner) + 1).astype(np.int64),
-            "onset": session[owner, onset],
-            "nadir": session[owner, nadir],
-            "repaired_at": pd.array(session[owner, end], dtype="Int64"),
-            "status": pd.Series(status, dtype=object),
-            "baseline": baseline,
-            "nadir_score": courses.score[owner, nadir],
-            "repair_score": np.where(repaired, courses.score[owner, end], np.nan),
-            "drop": drop,
-            "drop_units": drop / self.parameters.within_sd,
-            "sessions_to_repair": pd.array(session[owner, end] - session[owner, onset], dtype="Int64"),
-            "score": pd.Series([self.score] * len(owner), dtype=object),
-            "rule": pd.Series([f"latent_{version}"] * len(owner), dtype=object),
-        }
-        table = pd.DataFrame(columns, columns=list(EVENTS_COLUMNS))
-        table.loc[~repaired, ["repaired_at", "sessions_to_repair"]] = pd.NA
-        return table
+        return pattern_table(self._posterior, self._patients())
 
     def recovery(
         self, events: pd.DataFrame | None = None, *, band: float | None = None, level: float = 0.95
@@ -336,40 +261,43 @@ class LatentRuptures:
         Given which sessions the ruptures took; scores at a bound enter as they were recorded, so that at a ceiling a
         rise past the level before may not show.
         """
-        from scipy.special import stdtr, stdtrit
-
-        if not 0 < level < 1:
-            raise ValueError(f"level={level!r} must lie between 0 and 1.")
+        check_level(level)
         band = 0.5 * self.parameters.within_sd if band is None else float(band)
         if not band >= 0:
             raise ValueError(f"band={band!r} must be 0 or more points.")
         events = self.events() if events is None else events
-        courses, found = self._courses, self._posterior
-        names = pd.Index(self.probabilities[PATIENT].iloc[self._rows])
-        owner = names.get_indexer(pd.Index(events[PATIENT])).astype(np.int64)
-        time = np.where(courses.rated, courses.time, np.inf)
-        onset = (time[owner] < events["onset"].to_numpy(dtype=np.float64)[:, None]).sum(axis=1)
-        ends = events["repaired_at"].to_numpy(dtype=np.float64, na_value=np.inf)
-        stop = (time[owner] < ends[:, None]).sum(axis=1)
-        last = last_open(found.smoothed, owner, onset, np.minimum(stop, courses.n_rated[owner]))
-        centre, scale, degrees, n_after = level_changes(self.parameters, courses, owner, onset, last)
-        half = stdtrit(degrees, 0.5 + level / 2) * scale
-        p_past = stdtr(degrees, (centre - band) / scale)
-        p_short = stdtr(degrees, (-band - centre) / scale)
-        table = events[[PATIENT, "event", "onset"]].reset_index(drop=True)
-        return table.assign(
-            last_open=courses.time.astype(np.int64)[owner, last],
-            n_after=n_after,
-            level_before=found.baseline[owner, onset],
-            difference=centre,
-            ci_low=centre - half,
-            ci_high=centre + half,
-            p_past=p_past,
-            p_at=1.0 - p_past - p_short,
-            p_short=p_short,
-            band=band,
-            level=level,
-        )
+        owner = pd.Index(self._patients()).get_indexer(pd.Index(events[PATIENT])).astype(np.int64)
+        return recovery_table(self.parameters, self._courses, self._posterior, events, owner, band, level)
+
+    def endings(self, *, level: float = 0.95) -> pd.DataFrame:
+        """How ruptures end: the shares repaired, short of the level before, and open when therapy ends.
+
+        Of all ruptures that begin before a patient's last rating, found or not; not of the events, among which lasting
+        ruptures are too many because they are found more easily. Estimated by maximum likelihood from all series, given
+        the parameters of the scores (:func:`~alliance_stats.rupture.latent.endings.rupture_endings`).
+
+        Parameters
+        ----------
+        level : float
+            Of the intervals. They allow for what the scores do not tell, and are wide: whether the level came back has
+            to be read from a few noisy ratings per rupture.
+
+        Returns
+        -------
+        DataFrame
+            ``ending`` (``repaired``: over in therapy, with the level where it was before or higher; ``short``: over,
+            with the level below; ``open``: not over at the last rating), ``estimate``, ``ci_low``, ``ci_high``,
+            ``meaning``. NaN where `verdict` is that there are no ruptures, or too few sessions to tell.
+        """
+        check_level(level)
+        table = rupture_endings(self.parameters, self._courses, level=level)
+        if self.verdict in EMPTY:
+            table[["estimate", "ci_low", "ci_high"]] = np.nan
+        return table
+
+    def _patients(self) -> pd.Series:
+        """The rated patients, one for each row of the arrays."""
+        return self.probabilities[PATIENT].iloc[self._rows].reset_index(drop=True)
 
     def tidy_parameters(self) -> pd.DataFrame:
         """The estimates as a table: ``parameter``, ``value``, ``unit``, ``meaning``."""

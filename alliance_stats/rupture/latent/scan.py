@@ -89,9 +89,14 @@ class Problem:
 
     def factors(self, weighted: Floats, square: Floats, size: Floats) -> Floats:
         """Bayes factor of each window against none, (n, W), averaged over depths; `size` is x'Px, (n, W)."""
-        total = np.zeros((len(weighted), weighted.shape[1] + 1))
-        np.cumsum(weighted, axis=1, out=total[:, 1:])
-        slope = total[:, self.candidates.stop] - total[:, self.candidates.start]
+        total = running_sums(weighted)
+        return self.averaged(total[:, self.candidates.stop] - total[:, self.candidates.start], square, size)
+
+    def averaged(self, slope: Floats, square: Floats, size: Floats) -> Floats:
+        """Bayes factors of falls of any shape x against none, averaged over depths, from `slope` x'Pr and `size`.
+
+        Overwrites `slope`.
+        """
         base = 1.0 / (self.scale + square)[:, None]
         power = -0.5 * (self.degrees + self.n_rated)[:, None]
         slope *= 2 * base
@@ -133,15 +138,27 @@ class Odds(NamedTuple):
         return np.asarray(self.windows @ (np.arange(n_positions) == candidates.start[:, None]).astype(np.float64))
 
 
-def window_sizes(precision: Floats, candidates: Windows) -> Floats:
-    """X'Px for the indicator x of each window, (p, W), from the running double sum of P."""
+def running_sums(weighted: Floats) -> Floats:
+    """Sums of P r up to each position, (n, T + 1): a difference of two is x'Pr for a window x."""
+    total = np.zeros((len(weighted), weighted.shape[1] + 1))
+    np.cumsum(weighted, axis=1, out=total[:, 1:])
+    return total
+
+
+def double_sums(precision: Floats) -> Floats:
+    """Sums of P over all positions up to each pair of them, (p, T + 1, T + 1)."""
     p, n_positions, _ = precision.shape
     double = np.zeros((p, n_positions + 1, n_positions + 1))
     sums = np.tri(n_positions).T  # running sums as two large products: much faster than cumsum over small matrices
     once = (precision.reshape(-1, n_positions) @ sums).reshape(p, n_positions, n_positions)
     twice = np.swapaxes(once, 1, 2).reshape(-1, n_positions) @ sums  # P is symmetric
     double[:, 1:, 1:] = twice.reshape(p, n_positions, n_positions)
-    start, stop = candidates.start, candidates.stop
+    return double
+
+
+def window_sizes(precision: Floats, candidates: Windows) -> Floats:
+    """X'Px for the indicator x of each window, (p, W)."""
+    double, start, stop = double_sums(precision), candidates.start, candidates.stop
     sizes = double[:, stop, stop] - 2 * double[:, start, stop] + double[:, start, start]
     return np.asarray(np.maximum(sizes, 0.0, out=sizes))
 

@@ -1,0 +1,169 @@
+"""How ruptures end: back at the level before, short of it, or not before therapy does; by maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, patterns
+from alliance_stats.rupture.latent.fit import evenly_spaced
+from alliance_stats.rupture.latent.parameters import LatentParameters
+from alliance_stats.rupture.latent.scan import (
+    Problem,
+    Windows,
+    double_sums,
+    running_sums,
+    shared_by,
+    whole_problem,
+    window_prior,
+)
+from alliance_stats.tables.shares import normal_quantile
+
+REMAINS = ((-0.2, -0.4), (0.0,), (0.3, 0.6))
+"""What remains of the fall once a rupture is over, as shares of its depth: past, at and short of the level before."""
+PENALTY = np.array([(-3.2, 1.0), (-0.5, 1.0), (-1.4, 1.5), (0.0, 2.0), (0.0, 2.0)])
+"""Centre and SD of weak normal penalties: on the logits of the rates of onset and ending and of the share of ruptures
+that never end, and, of those ended, on the log odds of past and of short against at."""
+ENDINGS = (
+    ("repaired", "ended in therapy, the level being back where it was or higher"),
+    ("short", "ended in therapy, the level staying below where it was"),
+    ("open", "not over at the last rating"),
+)
+
+
+@dataclass(frozen=True)
+class _Likelihood:
+    """At most one rupture per patient: closed and past, at or short of the level before, or open at the last rating.
+
+    ``closed`` (3 times (n, closed windows)) and ``still`` (n, open windows) are Bayes factors against no rupture.
+    """
+
+    parameters: LatentParameters
+    found: Patterns
+    candidates: Windows
+    closed: tuple[Floats, ...]
+    still: Floats
+    at_last: Bools
+
+    def prior(self, point: Floats) -> tuple[Floats, Floats]:
+        """Prior odds of closed and of open windows against no rupture, one row per patient."""
+        onset, ending, never = _expit(point[:3])
+        ends, lasts = (
+            window_prior(replace(self.parameters, onset_rate=onset, repair_rate=rate), self.found, self.candidates)
+            for rate in (ending, 1e-12)
+        )
+        is_open = self.candidates.is_open
+        closed, still = (1 - never) * ends[:, ~is_open], ((1 - never) * ends + never * lasts)[:, is_open]
+        return closed[self.found.of], still[self.found.of]
+
+    def loss(self, point: Floats) -> float:
+        """Minus the penalised log-likelihood."""
+        closed, still = self.prior(point)
+        mixed = sum(share * factor for share, factor in zip(_kinds(point), self.closed, strict=True))
+        weight = (closed * mixed).sum(axis=1) + (still * self.still).sum(axis=1)
+        any_rupture = closed.sum(axis=1) + still.sum(axis=1)
+        penalty = 0.5 * (((point - PENALTY[:, 0]) / PENALTY[:, 1]) ** 2).sum()
+        return float(penalty - (np.log1p(weight) - np.log1p(any_rupture)).sum())
+
+    def shares(self, point: Floats) -> Floats:
+        """The three kinds among the ruptures expected to begin before the last rating."""
+        closed, still = self.prior(point)
+        none = 1.0 / (1.0 + closed.sum(axis=1) + still.sum(axis=1))
+        ended = float((none * closed.sum(axis=1)).sum())
+        lasting = float((none * (still * ~self.at_last).sum(axis=1)).sum())
+        short = _kinds(point)[2]
+        return np.array([(1 - short) * ended, short * ended, lasting]) / (ended + lasting)
+
+
+def rupture_endings(parameters: LatentParameters, series: Courses, *, level: float) -> pd.DataFrame:
+    """Shares of ruptures by ending with intervals: ``ending``, ``estimate``, ``ci_low``, ``ci_high``, ``meaning``.
+
+    Given the parameters of the scores and the depths, maximises the likelihood over the rates of onset and ending, the
+    share of ruptures that never end, and where those that end leave the level. Ruptures too brief to be found count as far as
+    the model expects them, so that it is no matter that lasting ones are found more easily. Intervals: delta method on
+    the logit scale, from the curvature at the maximum.
+    """
+    from scipy.optimize import minimize
+
+    series = evenly_spaced(series.take(np.flatnonzero(series.n_rated > parameters.min_ratings)))
+    likelihood = _likelihood(parameters, series)
+    best = np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
+    covariance = np.linalg.inv(_curvature(likelihood.loss, best))
+    shares = likelihood.shares(best)
+    slopes = np.array([(likelihood.shares(best + s) - likelihood.shares(best - s)) / (2 * _STEP) for s in _STEPS])
+    error = np.sqrt(np.einsum("jk,jl,lk->k", slopes, covariance, slopes))
+    odds, half = np.log(shares / (1 - shares)), normal_quantile(level) * error / (shares * (1 - shares))
+    names, meanings = zip(*ENDINGS, strict=True)
+    return pd.DataFrame(
+        {
+            "ending": names,
+            "estimate": shares,
+            "ci_low": _expit(odds - half),
+            "ci_high": _expit(odds + half),
+            "meaning": meanings,
+        }
+    )
+
+
+_STEP = 1e-3
+_STEPS = _STEP * np.eye(len(PENALTY))
+
+
+def _expit(value: Floats) -> Floats:
+    return np.asarray(1.0 / (1.0 + np.exp(-value)))
+
+
+def _kinds(point: Floats) -> Floats:
+    """The shares past, at and short among the ruptures that end."""
+    odds = np.exp([point[3], 0.0, point[4]])
+    return np.asarray(odds / odds.sum())
+
+
+def _likelihood(parameters: LatentParameters, series: Courses) -> _Likelihood:
+    found = patterns(series)
+    shared = shared_by(parameters, found, parameters.max_length)
+    problem = whole_problem(parameters, series, found, parameters.max_length, shared=shared)
+    is_open, sizes = problem.candidates.is_open, problem.sizes[problem.of]
+    start = problem.candidates.start[is_open]
+    return _Likelihood(
+        parameters=parameters,
+        found=found,
+        candidates=problem.candidates,
+        closed=tuple(closed_factors(problem, remains) for remains in REMAINS),
+        still=problem.factors(problem.weighted, problem.square, sizes)[:, is_open],
+        at_last=start == series.n_rated[:, None] - 1,
+    )
+
+
+def closed_factors(problem: Problem, remains: tuple[float, ...]) -> Floats:
+    """Bayes factors of the closed windows after which a share of the fall stays, (n, W), averaged over `remains`."""
+    closed = ~problem.candidates.is_open
+    start, stop = problem.candidates.start[closed], problem.candidates.stop[closed]
+    sums, double = running_sums(problem.weighted), double_sums(problem.precision)
+    inside, after = sums[:, stop] - sums[:, start], sums[:, -1:] - sums[:, stop]
+
+    end = np.full_like(stop, sums.shape[1] - 1)
+
+    def block(a: Ints, b: Ints, c: Ints, d: Ints) -> Floats:  # sums of P over [a, b) x [c, d)
+        return np.asarray(double[:, b, d] - double[:, a, d] - double[:, b, c] + double[:, a, c])
+
+    own, rest, between = block(start, stop, start, stop), block(stop, end, stop, end), block(start, stop, stop, end)
+    result = np.zeros_like(inside)
+    for share in remains:
+        size = np.maximum(own + 2 * share * between + share**2 * rest, 0.0)[problem.of]
+        result += problem.averaged(inside + share * after, problem.square, size) / len(remains)
+    return result
+
+
+def _curvature(loss: Callable[[Floats], float], point: Floats) -> Floats:
+    """Second derivatives of `loss` at its minimum, by central differences."""
+    n = len(point)
+    found = np.zeros((n, n))
+    for j, a in enumerate(_STEPS):
+        for k, b in enumerate(_STEPS[: j + 1]):
+            rise = loss(point + a + b) - loss(point + a - b) - loss(point - a + b) + loss(point - a - b)
+            found[j, k] = found[k, j] = rise / (4 * _STEP**2)
+    return found
