@@ -99,9 +99,15 @@ def _rated_inside(study: Study) -> pd.DataFrame:
 
 
 def share_repaired(study: Study) -> float:
-    """Share of the true ruptures, not censored, that were repaired past or to their baseline."""
-    decided = study.events["status"] != "censored"
-    return float((study.events.loc[decided, "status"] == "repaired").mean())
+    """Share of the true ruptures that were repaired, past or to their baseline, while therapy lasted."""
+    return float(_whether_repaired(study, study.events).mean())
+
+
+def _whether_repaired(study: Study, events: pd.DataFrame) -> pd.Series:
+    """0 or 1 for each rupture that begins before the patient's last rating: whether it was repaired in therapy."""
+    last = study.sessions.dropna(subset=[SCORE]).groupby("patient")["session"].max()
+    begun = events["onset"] < events["patient"].map(last)
+    return (events.loc[begun, "status"] == "repaired").astype(float)
 
 
 def by_report(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Answer]]]:
@@ -188,12 +194,11 @@ def _models(
 
 
 def _repaired(study: Study, ruptures: Any) -> Answer:
-    """The share repaired among the ruptures decided; of a detector's, by where the latent level lies afterwards."""
-    if isinstance(ruptures, pd.DataFrame):
-        repaired = (ruptures.loc[ruptures["status"] != "censored", "status"] == "repaired").astype(float)
-    else:
-        found = ruptures.recovery()
-        repaired = (found["p_past"] + found["p_at"]).dropna()
+    """The share of ruptures repaired in therapy; a detector's is of all ruptures, not of those found."""
+    if not isinstance(ruptures, pd.DataFrame):
+        row = ruptures.endings().set_index("ending").loc["repaired"]
+        return {name: float(row[name]) for name in ("estimate", "ci_low", "ci_high")}
+    repaired = _whether_repaired(study, ruptures)
     low, high = wilson(repaired.mean(), len(repaired), level=0.95)
     return {"estimate": float(repaired.mean()), "ci_low": float(low), "ci_high": float(high)}
 

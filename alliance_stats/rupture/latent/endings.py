@@ -38,13 +38,13 @@ ENDINGS = (
 class _Likelihood:
     """At most one rupture per patient: closed and past, at or short of the level before, or open at the last rating.
 
-    ``closed`` (3 times (n, closed windows)) and ``still`` (n, open windows) are Bayes factors against no rupture.
+    ``closed`` (3, n, closed windows) and ``still`` (n, open windows) are Bayes factors against no rupture.
     """
 
     parameters: LatentParameters
     found: Patterns
     candidates: Windows
-    closed: tuple[Floats, ...]
+    closed: Floats
     still: Floats
     at_last: Bools
 
@@ -59,32 +59,37 @@ class _Likelihood:
         closed, still = (1 - never) * ends[:, ~is_open], ((1 - never) * ends + never * lasts)[:, is_open]
         return closed[self.found.of], still[self.found.of]
 
+    def weights(self, point: Floats) -> tuple[Floats, Floats]:
+        """Weights of the closed windows, (3, n, closed), and of the open ones against no rupture."""
+        closed, still = self.prior(point)
+        kinds = _kinds(point)[:, None, None]
+        return kinds * self.closed * closed, still * self.still
+
     def loss(self, point: Floats) -> float:
         """Minus the penalised log-likelihood."""
-        closed, still = self.prior(point)
-        mixed = sum(share * factor for share, factor in zip(_kinds(point), self.closed, strict=True))
-        weight = (closed * mixed).sum(axis=1) + (still * self.still).sum(axis=1)
-        any_rupture = closed.sum(axis=1) + still.sum(axis=1)
+        closed, still = self.weights(point)
+        weight = closed.sum(axis=(0, 2)) + still.sum(axis=1)
+        prior = np.add(*(odds.sum(axis=1) for odds in self.prior(point)))
         penalty = 0.5 * (((point - PENALTY[:, 0]) / PENALTY[:, 1]) ** 2).sum()
-        return float(penalty - (np.log1p(weight) - np.log1p(any_rupture)).sum())
+        return float(penalty - (np.log1p(weight) - np.log1p(prior)).sum())
 
-    def shares(self, point: Floats) -> Floats:
-        """The three kinds among the ruptures expected to begin before the last rating."""
-        closed, still = self.prior(point)
-        none = 1.0 / (1.0 + closed.sum(axis=1) + still.sum(axis=1))
-        ended = float((none * closed.sum(axis=1)).sum())
-        lasting = float((none * (still * ~self.at_last).sum(axis=1)).sum())
-        short = _kinds(point)[2]
-        return np.array([(1 - short) * ended, short * ended, lasting]) / (ended + lasting)
+    def numbers(self, point: Floats) -> Floats:
+        """Expected numbers of ruptures repaired, short and open, given the scores; onsets before the last rating."""
+        closed, still = self.weights(point)
+        ended = closed.sum(axis=2)
+        total = 1.0 + ended.sum(axis=0) + still.sum(axis=1)
+        past, at, short = (ended / total).sum(axis=1)
+        return np.array([past + at, short, ((still * ~self.at_last).sum(axis=1) / total).sum()])
 
 
 def rupture_endings(parameters: LatentParameters, series: Courses, *, level: float) -> pd.DataFrame:
     """Shares of ruptures by ending with intervals: ``ending``, ``estimate``, ``ci_low``, ``ci_high``, ``meaning``.
 
     Given the parameters of the scores and the depths, maximises the likelihood over the rates of onset and ending, the
-    share of ruptures that never end, and where those that end leave the level. Ruptures too brief to be found count as far as
-    the model expects them, so that it is no matter that lasting ones are found more easily. Intervals: delta method on
-    the logit scale, from the curvature at the maximum.
+    share of ruptures that never end, and where those that end leave the level; the shares are those of the numbers
+    expected given the scores. Ruptures too brief to be found count as far as the model expects them, so that lasting
+    ones, which are found more easily, do not count for more. Intervals: on the logit scale, from the curvature at the
+    maximum and the binomial variance of as many ruptures.
     """
     from scipy.optimize import minimize
 
@@ -92,9 +97,12 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
     likelihood = _likelihood(parameters, series)
     best = np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
     covariance = np.linalg.inv(_curvature(likelihood.loss, best))
-    shares = likelihood.shares(best)
-    slopes = np.array([(likelihood.shares(best + s) - likelihood.shares(best - s)) / (2 * _STEP) for s in _STEPS])
-    error = np.sqrt(np.einsum("jk,jl,lk->k", slopes, covariance, slopes))
+    numbers = likelihood.numbers(best)
+    shares = numbers / numbers.sum()
+    ahead, back = (np.array([likelihood.numbers(best + sign * step) for step in _STEPS]) for sign in (1, -1))
+    slopes = (ahead / ahead.sum(axis=1, keepdims=True) - back / back.sum(axis=1, keepdims=True)) / (2 * _STEP)
+    variance = np.einsum("jk,jl,lk->k", slopes, covariance, slopes) + shares * (1 - shares) / numbers.sum()
+    error = np.sqrt(variance)
     odds, half = np.log(shares / (1 - shares)), normal_quantile(level) * error / (shares * (1 - shares))
     names, meanings = zip(*ENDINGS, strict=True)
     return pd.DataFrame(
@@ -132,7 +140,7 @@ def _likelihood(parameters: LatentParameters, series: Courses) -> _Likelihood:
         parameters=parameters,
         found=found,
         candidates=problem.candidates,
-        closed=tuple(closed_factors(problem, remains) for remains in REMAINS),
+        closed=np.array([closed_factors(problem, remains) for remains in REMAINS]),
         still=problem.factors(problem.weighted, problem.square, sizes)[:, is_open],
         at_last=start == series.n_rated[:, None] - 1,
     )

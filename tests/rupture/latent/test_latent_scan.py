@@ -8,6 +8,7 @@ from scipy.stats import multivariate_t
 
 from alliance_stats.rupture.latent import posterior as posterior_module
 from alliance_stats.rupture.latent.courses import Courses, as_courses, patterns
+from alliance_stats.rupture.latent.endings import closed_factors
 from alliance_stats.rupture.latent.model import covariance
 from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
 from alliance_stats.rupture.latent.posterior import posterior
@@ -109,6 +110,27 @@ def test_bayes_factors_with_holes_equal_the_exact_densities():
                 for weight, depth in zip(DEPTH_WEIGHTS, PARAMETERS.depths())
             )
             np.testing.assert_allclose(weight[i, k], prior * factor, rtol=1e-8, atol=1e-300)
+
+
+def test_a_fall_that_partly_stays_weighs_what_the_densities_say():
+    series = courses(np.random.default_rng(1), [6, 5, 6, 3, 7, 4])
+    problem = whole_problem(PARAMETERS, series, patterns(series), 10)
+    found = closed_factors(problem, (0.3, -0.2))
+    closed = np.flatnonzero(~problem.candidates.is_open)
+    for i, n in enumerate(series.n_rated):
+        time, score = series.time[i, :n], series.score[i, :n]
+        none = log_density(PARAMETERS, time, score, np.zeros(n))
+        for k, window in enumerate(closed):
+            start, stop = problem.candidates.start[window], problem.candidates.stop[window]
+            if stop >= n:
+                continue
+            inside, after = (np.arange(n) >= start) & (np.arange(n) < stop), np.arange(n) >= stop
+            exact = sum(
+                weight / 2 * np.exp(log_density(PARAMETERS, time, score, depth * (inside + share * after)) - none)
+                for weight, depth in zip(DEPTH_WEIGHTS, PARAMETERS.depths())
+                for share in (0.3, -0.2)
+            )
+            assert found[i, k] == pytest.approx(exact, rel=1e-8)
 
 
 def test_a_missed_session_counts_in_prior_and_autocorrelation():
