@@ -14,6 +14,7 @@ from numpydoc.docscrape import FunctionDoc
 import alliance_stats as als
 from alliance_stats.lazy import ROOT, homes
 from alliance_stats.report.sections import REQUIRED, known_sections
+from alliance_stats.report.study import options_of
 
 RULES_HEAD = """# The named rules
 
@@ -62,8 +63,8 @@ FUNCTIONS = {
     "growth": (als.fit_growth,),
     "dropout": (als.dropout_intervals, als.fit_dropout),
     "codes": (
-        als.load.read_codes,
         als.coding.code_sessions,
+        als.load.read_codes,
         als.coding.consensus,
         als.events_from_codes,
         als.coding.repair_intervals,
@@ -80,7 +81,8 @@ OWN_KEYS = {
     "recovery": "say whether the level after a rupture lies past, at or short of the level before (a second)",
     "prediction_rule": "the rule for models that predict, where `rule` looks at the whole course",
     "symptom": "the column of the symptom score",
-    "formula": "the covariates, such as `rupture_open + repaired_before + session`",
+    "formula": "the covariates, such as `rupture_open + repaired_before + session`; in `[codes]` those of repair, by "
+    "default the strategies used so far",
     "reports": "columns of the sessions with 1 where a rupture was reported, as `{ patient = ..., therapist = ... }`",
     "patients": "how many courses are drawn",
     "before": "sessions before the onset that are drawn",
@@ -147,8 +149,10 @@ def _section(item: tuple[str, frozenset[str]]) -> str:
     described = {}
     for function in functions:
         for parameter in FunctionDoc(function)["Parameters"]:
-            for each in parameter.name.split(","):
-                described[each.strip()] = (parameter.type, " ".join(parameter.desc).replace("|", "\\|"))
+            for each in (name.strip() for name in parameter.name.split(",")):
+                if each not in options_of(function):  # a table is no key
+                    continue
+                described[each] = (parameter.type, " ".join(parameter.desc).replace("|", "\\|"))
     calls = ", ".join(f"`{function.__name__}`" for function in functions)
     rows = []
     for key in sorted(keys, key=lambda key: (key not in REQUIRED.get(name, ()), key)):

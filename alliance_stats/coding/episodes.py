@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ from alliance_stats.tables.schema import (
     require_columns,
     require_whole,
 )
-from alliance_stats.tables.states import event_arrays
+from alliance_stats.tables.states import are_states, event_arrays
 
 REPAIR, RUPTURE = "repaired", "rupture"
 """The endings of these intervals: a rupture was repaired; a rupture began."""
@@ -83,7 +84,7 @@ def repair_intervals(
     covariates = list(covariates)
     table = check_sessions(sessions)
     require_columns(table, covariates, table_name="sessions")
-    require_columns(events, [PATIENT, "event", "onset", "repaired_at"], table_name="events")
+    _require_events(events, ["event"])
     last, how = _last_sessions(table, endings)
     own = events.sort_values([PATIENT, "event"]).reset_index(drop=True)
     _, onset, repaired_at = event_arrays(own, last.index)
@@ -159,13 +160,14 @@ def onset_intervals(
     Raises
     ------
     DataError
-        If a column is missing, a patient is unknown, or a rupture begins while another is open.
+        If a column is missing, a patient is unknown, a rupture begins while another is open, or `events` are
+        probabilities: found without the covariates, they would make every effect too small (docs/coding.md).
     """
     covariates = list(covariates)
     require_whole(from_session, name="from_session", low=1)
     table = check_sessions(sessions)
     require_columns(table, covariates, table_name="sessions")
-    require_columns(events, [PATIENT, "onset", "repaired_at"], table_name="events")
+    _require_events(events)
     event_arrays(events, pd.Index(table[PATIENT].unique()))
     own = events.reset_index(drop=True)
     rows = table[[PATIENT, SESSION, *(name for name in (THERAPIST,) if name in table)]].copy()
@@ -195,6 +197,16 @@ def onset_intervals(
     result = rows.loc[keep].reset_index(drop=True)
     result.attrs = {"rule": events.attrs.get("rule"), "definition": "onset"}
     return result
+
+
+def _require_events(events: Any, more: Iterable[str] = ()) -> None:
+    """EVENTS with their onsets; probabilities of ruptures are refused."""
+    if not isinstance(events, pd.DataFrame) or are_states(events):
+        raise DataError(
+            "These are probabilities of ruptures, not EVENTS: every effect would come out too small.",
+            remedy="Pass events by a rule, by codes, or by the method events() of the detector's result.",
+        )
+    require_columns(events, [PATIENT, "onset", "repaired_at", *more], table_name="events")
 
 
 def _one_before(table: pd.DataFrame, name: str) -> pd.Series:

@@ -146,6 +146,15 @@ def test_strategy_effects_are_unbiased_and_covered(effect):
     assert 0.925 <= covered.mean() <= 0.975
 
 
+def test_probabilities_are_refused():
+    states = SESSIONS.assign(rupture_open=0.2)
+    for function in (repair_intervals, onset_intervals):
+        with pytest.raises(als.DataError, match="probabilities of ruptures"):
+            function(SESSIONS, states)
+        with pytest.raises(als.DataError, match="probabilities of ruptures"):
+            function(SESSIONS, object())
+
+
 def test_unknown_patients_are_named():
     with pytest.raises(als.DataError, match="patient that sessions does not have"):
         repair_intervals(SESSIONS, EVENTS.assign(patient=9))

@@ -152,3 +152,23 @@ def test_codes_that_cannot_be_placed():
         als.events_from_codes(CODED, SESSIONS.query("session != 6"))
     with pytest.raises(als.DataError, match="several coders"):
         als.events_from_codes(pd.concat([CODED, CODED]))
+
+
+def test_coded_ruptures_at_sessions_without_a_rating_are_described_over_the_coded_sessions():
+    study = als.simulate_study(n_patients=60, seed=1, codes=True, rupture_rate=0.1, missing_rupture=0.5)
+    coded = als.coding.consensus(als.coding.code_sessions(study.codes))
+    events = als.events_from_codes(coded, study.sessions)
+    found = als.describe_ruptures(coded, events, score="rupture").set_index("quantity")
+    assert found.loc["onsets per rated session", ["count", "of"]].tolist() == [len(events), len(coded)]
+    by_session = als.rupture.ruptures_by_session(coded, events, score="rupture")
+    assert by_session["n_onsets"].sum() == len(events)
+    known = study.sessions.merge(coded[["patient", "session", "rupture"]], on=["patient", "session"], how="left")
+    signals = als.rupture.attendance_markers(known, events, score="rupture", by="missed_by", seed=1, draws=50)
+    assert "cancelled by patient" in set(signals["signal"])
+    with pytest.raises(als.DataError, match=r"do not say which score.*score='rupture'"):
+        als.describe_ruptures(study.sessions, events)
+    with pytest.raises(als.DataError, match=r"without a rating of 'alliance'.*over the coded sessions"):
+        als.describe_ruptures(study.sessions, events, score="alliance")
+    rated = study.sessions.dropna(subset="alliance").set_index(["patient", "session"]).index
+    seen = events.loc[pd.MultiIndex.from_frame(events[["patient", "onset"]]).isin(rated)]
+    assert len(als.rupture.onset_aligned(study.sessions, seen, score="alliance"))

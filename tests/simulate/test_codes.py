@@ -117,11 +117,13 @@ def test_effects_of_strategies_and_recognition_come_back():
 
 @pytest.mark.slow
 def test_effects_of_strategies_and_recognition_are_unbiased_and_covered():
-    """250 studies of 300 patients (about 220 ruptures): bias below 5 %, coverage .925 to .975, size .025 to .08."""
+    """250 studies of 300 patients (about 220 ruptures): bias below 5 %, coverage .93 to .97, size about .05.
+
+    Over all five effects; one effect alone is uncertain by .014.
+    """
     found, truth = np.array([effects(seed, 300) for seed in range(250)]), np.array(list(EFFECTS.values()))
     assert np.abs(found[:, :, 0].mean(axis=0) - truth).max() < 0.05
     covered = ((found[:, :, 1] <= truth) & (truth <= found[:, :, 2])).mean(axis=0)
-    assert covered.min() >= 0.925
-    assert covered.max() <= 0.985
-    size = (found[:, 2:, 3] < 0.05).mean(axis=0)
-    assert size.max() <= 0.08
+    assert 0.93 <= covered.mean() <= 0.97
+    assert covered.min() >= 0.915
+    assert 0.03 <= (found[:, 2:, 3] < 0.05).mean() <= 0.07
