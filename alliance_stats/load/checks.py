@@ -236,6 +236,8 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
             remedy = "A date? Leave session= out and name the column as date=; then sessions are numbered by date."
         elif _first_rows(found.text):
             remedy = _SECOND_HEADER
+        elif found.text.mean() > 0.5:
+            remedy = f"Does another column hold the session numbers? Name it as session=. {remedy}"
         problem = f"{_hold(found.text, SESSION)} text that is not a number."
         problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=found.text, column=SESSION)
     missing = np.isnan(values) & ~found.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from alliance_stats.tables.schema import PATIENT, SESSION, DataError, numeric, require_columns
+from alliance_stats.tables.schema import PATIENT, SESSION, DataError, numeric, plain, require_columns
 
 
 def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
@@ -42,14 +42,13 @@ def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: fl
     values = numeric(sessions, column)
     outside = (values < low) | (values > high)
     if outside.any():
-        first = sessions.loc[outside].iloc[0]
+        first = {name: sessions[name].to_numpy()[outside][0] for name in (PATIENT, SESSION, column) if name in sessions}
         raise DataError(
             f"{column!r} holds {int(outside.sum())} value(s) outside {low:g} to {high:g}.",
             remedy="Correct the cell, or low= and high=.",
-            row=sessions.index[outside][0],
-            patient=first.get(PATIENT),
-            session=first.get(SESSION),
+            patient=plain(first.get(PATIENT)),
+            session=plain(first.get(SESSION)),
             column=column,
-            value=first[column],
+            value=plain(first[column]),
         )
     return sessions.assign(**{into: low + high - values})

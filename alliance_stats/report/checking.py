@@ -54,6 +54,7 @@ def check_study(path: Path) -> pd.DataFrame:
     if not study.has(study.source):
         return found.table()
     sessions, columns = _sessions(study, found)
+    sessions = None if sessions is None or sessions.empty else sessions  # what was said of the file is the one cause
     if sessions is not None:
         sessions, failed = _steps(study, sessions, found)
         columns, made = {*map(str, sessions.columns)}, made | failed

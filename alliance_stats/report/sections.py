@@ -19,6 +19,7 @@ from alliance_stats.load.merging import merge_ratings
 from alliance_stats.load.patients import join_patients
 from alliance_stats.load.reading import read_sessions
 from alliance_stats.load.redcap import read_redcap
+from alliance_stats.multiverse.fit import QUESTIONS
 from alliance_stats.multiverse.joint import joint_test
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
@@ -155,6 +156,15 @@ def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[Study
             if wanted is not None and type(value) is not wanted:
                 problem = f"{path}: [{name}] {key} = {value!r} must be {_WORDS[wanted]}."
                 yield StudyError(problem, remedy="Correct the study file.")
+    for table in study.tables("multiverse"):
+        question = table.get("question")
+        needed = "endings" if question == "dropout" else "outcome"
+        if isinstance(question, str) and question not in QUESTIONS:
+            problem = f"{path}: [[multiverse]] question = {question!r} is not known."
+            yield StudyError(problem, remedy=suggest(question, QUESTIONS))
+        elif question in QUESTIONS and not study.has(needed):
+            problem = f"{path}: [[multiverse]] question = {question!r} needs [{needed}]."
+            yield StudyError(problem, remedy=f"Add a section [{needed}].")
     for key in ("rule", "prediction_rule"):
         if key in study.section("detect"):
             try:

@@ -64,7 +64,7 @@ class StudyFile:
         """The path of a file named in `section`, looked for from the study file's folder; it must exist."""
         path = self.path.parent / str(name)
         if not path.is_file():
-            problem = f"{self.path}: [{section}] file = {name!r}: there is no such file in {path.parent}."
+            problem = f"{self.path}: [{section}] file = {name!r}: there is no such file in {path.parent.resolve()}."
             raise StudyError(problem, remedy=_nearest_file(path))
         return path
 

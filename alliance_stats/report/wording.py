@@ -55,7 +55,7 @@ def in_keys(text: str, keys: frozenset[str]) -> str:
     --------
     >>> keys = frozenset({"sheet", "missing_codes", "codes", "decimal", "already_reversed"})
     >>> in_keys("Name one with sheet=. Or: missing_codes={'wai 1': [-9], 'phq9': [99]}.", keys)
-    'Name one with sheet = .... Or: missing_codes = { "wai 1" = [-9], phq9 = [99] }.'
+    'Name one with sheet = ... Or: missing_codes = { "wai 1" = [-9], phq9 = [99] }.'
     >>> in_keys("Say decimal=',' or already_reversed=True; unknown=3 stays.", keys)
     "Say decimal = ',' or already_reversed = true; unknown=3 stays."
     """
@@ -67,7 +67,7 @@ def in_keys(text: str, keys: frozenset[str]) -> str:
             return found[0]
         return f"{found[1]} = " if re.match(r"[\w\['\"{(-]", text[found.end() :]) else f"{found[1]} = ..."
 
-    text = re.sub(r"\b([a-z_]+)=(?!=)", key, text)
+    text = re.sub(r"\b([a-z_]+)=(?!=)", key, text).replace(" = ....", " = ...")
     text = re.sub(r"(?<= = )(True|False)\b", lambda found: found[0].lower(), text)
     return re.sub(r"(?<= = )\{((?:[^{}]|\{\w+\})*)\}", _inline_table, text)
 

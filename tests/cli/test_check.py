@@ -52,6 +52,11 @@ MISTAKES = {
         ("[detect] ", '[[keep]]\ncolumn = "attendence"\nequals = 1\nbecause = "came"\n[detect] '),
         ["'attendance'"],
     ),
+    "a question": (('question = "next_session"', 'question = "next session"'), ["'next_session'"]),
+    "one question of two": (
+        ('question = "next_session"', 'question = "dropout"\n[[multiverse]]\nquestion = "outcom"'),
+        ["Did you mean 'outcome'"],
+    ),
     "the file of codes": (("simulated_codes.csv", "simulated_code.csv"), ["'simulated_codes.csv'"]),
     "a code book": (("[codes] ", '[codes] \nbook = "4RS"\n'), ["3RS"]),
     "a way to repair": (("[codes] ", '[codes] \nrepair = "resolutoin"\n'), ["'resolution'"]),
