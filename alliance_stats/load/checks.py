@@ -90,23 +90,11 @@ def codes_inside_range(name: str, codes: Sequence[Any], declared: tuple[float, f
 
 
 def out_of_range(
-    table: pd.DataFrame,
-    name: str,
-    values: FloatArray,
-    ends: tuple[float, float],
-    declared: tuple[float, float] | None,
-    problems: Problems,
+    table: pd.DataFrame, name: str, values: FloatArray, declared: tuple[float, float] | None, problems: Problems
 ) -> None:
-    """Scores outside the declared range; undeclared, a usual missing code far from all other values is a warning.
-
-    `ends` are the extremes of the values.
-    """
+    """Scores outside the declared range; undeclared, a usual missing code far from all other values is a warning."""
     if declared is not None:
-        if ends[0] >= declared[0] and ends[1] <= declared[1]:
-            return
         bad = (values < declared[0]) | (values > declared[1])
-        if not bad.any():
-            return
         problem = f"{_hold(bad, name)} a value outside its range {declared[0]:g} to {declared[1]:g}."
         codes = [code for code in USUAL_CODES if (values[bad] == code).any()]
         remedy = "Correct the cell."
@@ -114,21 +102,16 @@ def out_of_range(
             remedy = f"Correct the cell, or if it means missing: missing_codes=[{', '.join(map(str, codes))}]."
         problems.add(ERROR, "out of range", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
         return
-    for code, bad in lonely_codes(values, ends):
+    for code, bad in lonely_codes(values):
         problem = f"{_hold(bad, name)} {code}, far from every other value."
         remedy = f"If it means missing: missing_codes=[{code}]. Declaring ranges= makes this certain."
         problems.add(WARNING, "missing code?", problem, remedy=remedy, table=table, bad=bad, column=name, values=values)
 
 
-def lonely_codes(values: FloatArray, ends: tuple[float, float]) -> list[tuple[int, Any]]:
+def lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
     """Usual missing codes that lie outside the other values by more than the whole spread of these."""
-    low, high = ends
-    if low >= 0 and high < 66:
-        return []
-    present = [code for code in USUAL_CODES if low <= code <= high and (code < 0 or code >= 66)]
-    present = [code for code in present if (values == code).any()]
-    if not present:
-        return []
+    low, high = extremes(values)
+    present = [code for code in USUAL_CODES if low <= code <= high and (values == code).any()]
     rest = values[~np.isin(values, present) & np.isfinite(values)]
     if not len(rest):
         return []
@@ -142,27 +125,23 @@ def lonely_codes(values: FloatArray, ends: tuple[float, float]) -> list[tuple[in
     return found
 
 
-def infinite(table: pd.DataFrame, name: str, values: FloatArray, ends: tuple[float, float], problems: Problems) -> None:
-    """A measure holds infinity; `ends` are the extremes of the values."""
-    low, high = ends
-    if low <= high and (low == -np.inf or high == np.inf):
-        bad = np.isinf(values)
-        problem = f"{_hold(bad, name)} infinity."
-        problems.add(ERROR, "infinity", problem, remedy="Correct it.", table=table, bad=bad, column=name)
+def infinite(table: pd.DataFrame, name: str, values: FloatArray, problems: Problems) -> None:
+    """A measure holds infinity."""
+    bad = np.isinf(values)
+    problem = f"{_hold(bad, name)} infinity."
+    problems.add(ERROR, "infinity", problem, remedy="Correct it.", table=table, bad=bad, column=name)
 
 
 def patient_ids(table: pd.DataFrame, ids: Ids, problems: Problems) -> None:
     """Every row needs a patient; a totals row and ids turned into dates are named as such."""
-    if ids.dates.any():
-        remedy = "Format the column as text before the ids are typed or pasted."
-        problem = "Some patient ids are dates: a spreadsheet program has turned ids such as 3-1 into them."
-        problems.add(ERROR, "id is a date", problem, remedy=remedy, table=table, bad=ids.dates, column=PATIENT)
-    if ids.missing.any():
-        remedy = "Fill in the id, or remove the row (is it a row of totals?)."
-        remedy += " Cells such as NA count as empty; if NA is a real id, say so with missing_text=."
-        n = int(ids.missing.sum())
-        problem = "1 row has no patient." if n == 1 else f"{n} rows have no patient."
-        problems.add(ERROR, "missing patient", problem, remedy=remedy, table=table, bad=ids.missing, column=PATIENT)
+    remedy = "Format the column as text before the ids are typed or pasted."
+    problem = "Some patient ids are dates: a spreadsheet program has turned ids such as 3-1 into them."
+    problems.add(ERROR, "id is a date", problem, remedy=remedy, table=table, bad=ids.dates, column=PATIENT)
+    remedy = "Fill in the id, or remove the row (is it a row of totals?)."
+    remedy += " Cells such as NA count as empty; if NA is a real id, say so with missing_text=."
+    n = int(ids.missing.sum())
+    problem = "1 row has no patient." if n == 1 else f"{n} rows have no patient."
+    problems.add(ERROR, "missing patient", problem, remedy=remedy, table=table, bad=ids.missing, column=PATIENT)
 
 
 def dates(table: pd.DataFrame, found: Dates, date_format: str | None, problems: Problems) -> None:
@@ -195,10 +174,9 @@ def formatted_sessions(table: pd.DataFrame, session_format: str, problems: Probl
     places, distinct = pd.factorize(table[SESSION].astype(object))
     numbers = np.array([*(number(cell) for cell in distinct), np.nan])[places]
     bad = np.isnan(numbers) & table[SESSION].notna().to_numpy(dtype=bool)
-    if bad.any():
-        problem = f"{_hold(bad, SESSION)} no session number as in session_format={session_format!r}."
-        remedy = "Correct the cell or session_format=."
-        problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
+    problem = f"{_hold(bad, SESSION)} no session number as in session_format={session_format!r}."
+    remedy = "Correct the cell or session_format=."
+    problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=bad, column=SESSION)
     return pd.Series(np.where(bad, 0, numbers), index=table.index)
 
 
@@ -256,21 +234,19 @@ def session_numbers(table: pd.DataFrame, found: Numbers, allowed: tuple[float, f
     with np.errstate(invalid="ignore"):
         broken = ~missing & ~found.text & (np.floor(values) != values)
         impossible = ~broken & ((values < allowed[0]) | (values > allowed[1]))
-    if broken.any():
-        problem = f"{_hold(broken, SESSION)} a number that is not whole."
-        remedy = "Give every row the whole number of its session (1, 2, ...)."
-        problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=broken, column=SESSION)
-    if impossible.any():
-        problem = f"{_hold(impossible, SESSION)} a number outside {allowed[0]:g} to {allowed[1]:g}."
-        remedy = "Correct it; if such numbers are meant, declare ranges={'session': [lowest, highest]}."
-        if (values[impossible] > 20000).any():
-            remedy = "Day numbers of Excel? Leave session= out and name the column as date=, with date_format='excel'."
-        problems.add(ERROR, "impossible session", problem, remedy=remedy, table=table, bad=impossible, column=SESSION)
+    problem = f"{_hold(broken, SESSION)} a number that is not whole."
+    remedy = "Give every row the whole number of its session (1, 2, ...)."
+    problems.add(ERROR, "session", problem, remedy=remedy, table=table, bad=broken, column=SESSION)
+    problem = f"{_hold(impossible, SESSION)} a number outside {allowed[0]:g} to {allowed[1]:g}."
+    remedy = "Correct it; if such numbers are meant, declare ranges={'session': [lowest, highest]}."
+    if (values[impossible] > 20000).any():
+        remedy = "Day numbers of Excel? Leave session= out and name the column as date=, with date_format='excel'."
+    problems.add(ERROR, "impossible session", problem, remedy=remedy, table=table, bad=impossible, column=SESSION)
 
 
 def session_codes(table: pd.DataFrame, values: FloatArray, problems: Problems) -> None:
     """A usual missing code far from every other session number, such as 99 where the sessions run from 1 to 30."""
-    for code, bad in lonely_codes(values, extremes(values)):
+    for code, bad in lonely_codes(values):
         if code < 0:
             continue  # outside the range
         problem = f"{_hold(bad, SESSION)} {code}, far from every other session number."

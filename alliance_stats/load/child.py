@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import pickle
@@ -166,4 +167,6 @@ def _answer(path: Path, options: dict[str, Any]) -> Answer:
     except MemoryError:
         return "memory", None
     except Exception as error:  # a damaged file may raise anything
+        if os.strerror(errno.EAGAIN) in str(error):  # no room for the stack of a reader's thread
+            return "memory", None
         return "damaged", f"{type(error).__name__}: {error}"[:300]

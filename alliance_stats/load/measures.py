@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.load import checks
-from alliance_stats.load.cells import Numbers, as_numbers, extremes, is_plain_number
+from alliance_stats.load.cells import Numbers, as_numbers, is_plain_number
 from alliance_stats.load.layout import ROLES, Layout
 from alliance_stats.load.problems import NOTE, Problems
 from alliance_stats.tables import naming
@@ -43,9 +43,8 @@ def read_measures(
         if found.comma:
             problems.add(NOTE, "decimal comma", f"{name!r}: decimal commas were read as such.", remedy="", column=name)
         checks.codes_inside_range(name, codes, layout.range_for(name))
-        ends = extremes(found.values)
-        checks.out_of_range(table, name, found.values, ends, layout.range_for(name), problems)
-        checks.infinite(table, name, found.values, ends, problems)
+        checks.out_of_range(table, name, found.values, layout.range_for(name), problems)
+        checks.infinite(table, name, found.values, problems)
         replaced[name] = pd.Series(found.values, index=table.index, copy=False)
         measures.append(name)
     return table.assign(**replaced), measures

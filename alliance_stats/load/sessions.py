@@ -201,12 +201,6 @@ def _sessions(table: pd.DataFrame, layout: Layout, problems: Problems, steps: St
     if layout.session is None and layout.wide is None:
         return _numbered_by_date(table, layout, problems)
     column, allowed = table[SESSION], layout.range_for(SESSION) or SESSION_RANGE
-    if column.dtype == np.int64 and layout.session_format is None:
-        numbers = column.to_numpy()
-        if allowed[0] <= numbers.min() and numbers.max() <= allowed[1]:
-            if layout.range_for(SESSION) is None:
-                checks.session_codes(table, numbers.astype(np.float64), problems)
-            return table
     if layout.session_format is not None:
         column = checks.formatted_sessions(table, layout.session_format, problems)
     found = as_numbers(column, missing_text=layout.missing_text, decimal=layout.decimal)

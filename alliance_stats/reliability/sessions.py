@@ -41,7 +41,8 @@ def session_components(
     -------
     DataFrame
         ``component``, ``variance`` (negative estimates set to 0), ``share``, ``at_zero``. ``attrs`` holds
-        ``n_patients``, ``n_rows``, ``n_incomplete``, ``n_items``, ``crossed``.
+        ``n_patients``, ``n_rows``, ``n_incomplete``, ``n_items``, ``harmonic_sessions`` (the harmonic mean of the
+        sessions of a patient), ``crossed``.
 
     Raises
     ------
@@ -68,6 +69,7 @@ def session_components(
         "n_rows": len(used),
         "n_incomplete": int((~answers.complete).sum()),
         "n_items": answers.values.shape[1],
+        "harmonic_sessions": float(1 / np.mean(1 / np.bincount(patient))),
         "crossed": crossed,
     }
     return components
@@ -111,7 +113,7 @@ def session_reliability(
     components = session_components(table, items, instrument=instrument, crossed=crossed)
     part = dict(zip(components["component"], components["variance"]))
     m = components.attrs["n_items"]
-    k = _harmonic_sessions(table, items, instrument) if n_sessions is None else float(n_sessions)
+    k = components.attrs["harmonic_sessions"] if n_sessions is None else float(n_sessions)
     if k < 1:
         raise ValueError(f"n_sessions={n_sessions!r} must be 1 or more.")
     between = part["patient"] + part["patient:item"] / m
@@ -180,12 +182,6 @@ def error_variance(
     return float(residual / answers.values.shape[1] * factor**2)
 
 
-def _harmonic_sessions(table: pd.DataFrame, items: Any, instrument: Any) -> float:
-    answers = keyed_answers(table, items, instrument)
-    sizes = table.loc[answers.complete].groupby(PATIENT, sort=False).size().to_numpy()
-    return float(len(sizes) / np.sum(1 / sizes))
-
-
 def _nested(values: FloatArray, patient: Any) -> dict[str, float]:
     """Components with sessions inside patients and fixed item means, from unequal numbers of sessions."""
     n_rows, m = values.shape
@@ -240,21 +236,11 @@ def _crossed(values: FloatArray, patient: Any, session: Any) -> dict[str, float]
     by_pt = cube.mean(axis=2) - grand - by_p[:, None] - by_t
     by_pi = cube.mean(axis=1) - grand - by_p[:, None] - by_i
     by_ti = cube.mean(axis=0) - grand - by_t[:, None] - by_i
-    rest = (
-        cube
-        - grand
-        - by_p[:, None, None]
-        - by_t[:, None]
-        - by_i
-        - by_pt[:, :, None]
-        - by_pi[:, None, :]
-        - by_ti[None, :, :]
-    )
-    ms_p, ms_t, ms_i = (
-        t * m * np.sum(by_p**2) / (p - 1),
-        p * m * np.sum(by_t**2) / (t - 1),
-        p * t * np.sum(by_i**2) / (m - 1),
-    )
+    rest = cube - grand - by_p[:, None, None] - by_t[:, None] - by_i
+    rest = rest - by_pt[:, :, None] - by_pi[:, None, :] - by_ti
+    ms_p = t * m * np.sum(by_p**2) / (p - 1)
+    ms_t = p * m * np.sum(by_t**2) / (t - 1)
+    ms_i = p * t * np.sum(by_i**2) / (m - 1)
     ms_pt = m * np.sum(by_pt**2) / ((p - 1) * (t - 1))
     ms_pi = t * np.sum(by_pi**2) / ((p - 1) * (m - 1))
     ms_ti = p * np.sum(by_ti**2) / ((t - 1) * (m - 1))

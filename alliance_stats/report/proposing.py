@@ -141,7 +141,7 @@ def _read(made: Proposal, table: pd.DataFrame) -> dict[str, str]:
         return {new: first_column(pattern, columns) for new, pattern in wide.items()}
     numbers = {name: as_measure(table[name]) for name in columns if name not in taken}
     measures = {name: name for name, values in numbers.items() if values is not None}
-    codes = {name: [code for code, _ in lonely_codes(numbers[name], extremes(numbers[name]))] for name in measures}
+    codes = {name: [code for code, _ in lonely_codes(numbers[name])] for name in measures}
     codes = {name: found for name, found in codes.items() if found}
     if codes:
         made.key("missing_codes", codes, "guess: far from every other value")
@@ -214,7 +214,7 @@ def _scores(made: Proposal, table: pd.DataFrame, measures: dict[str, str]) -> No
 def _questionnaire(made: Proposal, table: pd.DataFrame, columns: list[str], stem: str, into: str) -> str | None:
     """A ``[[score]]`` where the items look like an instrument's: returns what it measures; otherwise a question."""
     answers = np.concatenate([one for one in (as_measure(table[name]) for name in columns) if one is not None] or [[]])
-    codes = [code for code, _ in lonely_codes(answers, extremes(answers))]
+    codes = [code for code, _ in lonely_codes(answers)]
     low, high = extremes(answers[~np.isin(answers, codes)])
     fitting = fitting_instruments(stem, len(columns), low, high)
     pattern = re.sub(r"0*\d+(?=\D*$)", "{item}", columns[0])
