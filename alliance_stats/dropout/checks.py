@@ -9,8 +9,8 @@ from alliance_stats.dropout.few import is_baseline
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import predict_rows, rows_at_risk
 from alliance_stats.hazard.binary import fit_binary
-from alliance_stats.hazard.cox import risk_sets
 from alliance_stats.hazard.cox_answers import proportionality_score
+from alliance_stats.hazard.risk_sets import risk_sets
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, require_choice
 from alliance_stats.tables.shares import check_level, normal_quantile, wilson

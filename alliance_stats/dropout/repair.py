@@ -11,8 +11,9 @@ import pandas as pd
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import HazardOf
 from alliance_stats.hazard.binary import fit_binary
-from alliance_stats.hazard.cox import fit_cox, risk_sets
+from alliance_stats.hazard.cox import fit_cox
 from alliance_stats.hazard.cox_answers import baseline_hazard
+from alliance_stats.hazard.risk_sets import risk_sets
 from alliance_stats.tables.arrays import Array
 from alliance_stats.tables.cores import run_pieces
 from alliance_stats.tables.progress import bar

@@ -19,6 +19,7 @@ from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
 
 LINKS = ("logit", "cloglog")
+MAX_ITERATIONS = 60
 _SMALL_GAIN = {"logit": 1e-8, "cloglog": 1e-12}
 """A step that promises less gain in log-likelihood is the last (Newton converges quadratically, scoring does not)."""
 _BLOCK = 16384
@@ -69,7 +70,6 @@ def fit_binary(
     weights: FloatArray | None = None,
     start: FloatArray | None = None,
     offset: FloatArray | None = None,
-    max_iterations: int = 60,
     check: bool = True,
 ) -> BinaryFit:
     """Maximum likelihood by Fisher scoring with step halving (Newton's method for the logit link).
@@ -102,11 +102,11 @@ def fit_binary(
         _require_both(y, weights)
         require_full_rank(design, names, intercept=True)
     design = np.ascontiguousarray(design, dtype=np.float64)
-    beta = _first_guess(y, design, link, weights, offset, max_iterations) if start is None else start.copy()
+    beta = _first_guess(y, design, link, weights, offset) if start is None else start.copy()
     value, score, information = _pass(beta, y, design, link, weights, offset)
     step = np.zeros_like(beta)
     converged, iterations = False, 1
-    while iterations < max_iterations:
+    while iterations < MAX_ITERATIONS:
         step = solve_information(information, score)
         gain = float(score @ step)
         if gain < _SMALL_GAIN[link]:
@@ -178,7 +178,6 @@ def _first_guess(
     link: str,
     weights: FloatArray | None,
     offset: FloatArray | None,
-    max_iterations: int,
 ) -> FloatArray:
     """Zeros; with many rows the fit of every tenth, which leaves two passes over all of them."""
     zero = np.zeros(design.shape[1])
@@ -194,7 +193,6 @@ def _first_guess(
         link=link,
         weights=None if weights is None else weights[rows],
         offset=None if offset is None else offset[rows],
-        max_iterations=max_iterations,
         check=False,
     )
     usable = part.converged and bool(np.isfinite(part.coefficients).all())

@@ -1,8 +1,6 @@
 """Cox regression on start-stop rows with Efron or Breslow ties, robust to clusters.
 
-A row is at risk at the event times t with ``start < t <= stop`` (Andersen & Gill 1982). Rows are reduced once to the
-positions [first, last) of those times; sums over risk sets are then differences of running sums over the event times,
-and the information needs one weighted cross-product of all rows, because
+The information needs one weighted cross-product of all rows, because
 ``sum_t c_t sum_{i at risk} r_i x_i x_i' = sum_i r_i (sum of c_t over i's times) x_i x_i'``.
 """
 
@@ -15,47 +13,18 @@ import numpy as np
 
 from alliance_stats.hazard.binary import solve_information
 from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
+from alliance_stats.hazard.risk_sets import RiskSets, risk_sets
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
 
 TIES = ("efron", "breslow")
 
+MAX_ITERATIONS = 60
 _HOPELESS = 25.0
 """A range of log hazards (e^25) that only an infinite estimate reaches."""
 
 _STRIDE = 5.0
 """How far one step may move the log hazards apart."""
-
-
-class RiskSets(NamedTuple):
-    """Which rows are at risk when."""
-
-    # time, stratum: (k,); the event times of each stratum, in order
-    time: FloatArray
-    stratum: IntArray
-    n_events: IntArray  # (k,): events at each
-    # first, last: (n,); each row is at risk at the positions first .. last - 1.
-    first: IntArray
-    last: IntArray
-    # event_row, event_time: (d,); the rows with an event, and the position of its time
-    event_row: IntArray
-    event_time: IntArray
-
-    def sum(self, values: FloatArray) -> FloatArray:
-        """Sum of `values` (n,) over the rows at risk at each event time."""
-        size = len(self.time)
-        if (self.last - self.first <= 1).all():
-            there = self.last > self.first
-            return np.asarray(np.bincount(self.first[there], values[there], size), dtype=np.float64)
-        entered = np.bincount(self.first, values, size + 1)
-        left = np.bincount(self.last, values, size + 1)
-        return np.asarray(np.cumsum((entered - left).astype(np.longdouble))[:-1], dtype=np.float64)
-
-    def over(self, values: FloatArray) -> FloatArray:
-        """Sum of `values` (k,) or (k, p) over the event times at which each row is at risk."""
-        shape = (1, *values.shape[1:])
-        running = np.concatenate([np.zeros(shape), np.cumsum(values, axis=0)])
-        return np.asarray(running[self.last] - running[self.first])
 
 
 class CoxFit(NamedTuple):
@@ -69,37 +38,6 @@ class CoxFit(NamedTuple):
     linear: FloatArray  # (n,): the linear predictor (not centred)
     converged: bool
     iterations: int
-
-
-def risk_sets(start: FloatArray, stop: FloatArray, event: FloatArray, stratum: IntArray | None = None) -> RiskSets:
-    """Reduce start-stop rows to positions on the line of event times.
-
-    Raises
-    ------
-    ValueError
-        For a row that does not end after it starts, or no event at all.
-    """
-    start, stop = np.asarray(start, dtype=np.float64), np.asarray(stop, dtype=np.float64)
-    if (stop <= start).any():
-        raise ValueError(f"Row {int(np.flatnonzero(stop <= start)[0])} does not stop after it starts.")
-    happened = np.asarray(event) > 0
-    if not happened.any():
-        raise ValueError(f"There is no event in the {len(start)} rows used: a hazard of zero has no model.")
-    group = np.zeros(len(start), dtype=np.int64) if stratum is None else np.asarray(stratum, dtype=np.int64)
-    first, last = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=np.int64)
-    times, strata, offset = [], [], 0
-    for label in range(int(group.max()) + 1):
-        here = slice(None) if stratum is None else np.flatnonzero(group == label)
-        own = np.unique(stop[here][happened[here]])
-        first[here] = offset + np.searchsorted(own, start[here], side="right")
-        last[here] = offset + np.searchsorted(own, stop[here], side="right")
-        times.append(own)
-        strata.append(np.full(len(own), label, dtype=np.int64))
-        offset += len(own)
-    event_row = np.flatnonzero(happened)
-    event_time = last[event_row] - 1
-    n_events = np.bincount(event_time, minlength=offset)
-    return RiskSets(np.concatenate(times), np.concatenate(strata), n_events, first, last, event_row, event_time)
 
 
 class _Ties(NamedTuple):
@@ -214,9 +152,7 @@ def fit_cox(
     *,
     ties: str = "efron",
     names: Sequence[str] | None = None,
-    offset: FloatArray | None = None,
     start: FloatArray | None = None,
-    max_iterations: int = 60,
     check: bool = True,
 ) -> CoxFit:
     """Maximum partial likelihood by Newton's method with step halving.
@@ -225,10 +161,7 @@ def fit_cox(
     ----------
     design : (n, p) array
         Without an intercept.
-    sets : RiskSets
     ties : {"efron", "breslow"}
-    offset : (n,) array, optional
-        Added to the linear predictor.
 
     Raises
     ------
@@ -245,8 +178,8 @@ def fit_cox(
     centre = design[counted].mean(axis=0)
     centred = design - centre
     beta = np.zeros(design.shape[1]) if start is None else start.copy()
-    value, sums = evaluate(beta, centred, sets, ties, offset)
-    null = value if start is None else evaluate(np.zeros_like(beta), centred, sets, ties, offset)[0]
+    value, sums = evaluate(beta, centred, sets, ties, None)
+    null = value if start is None else evaluate(np.zeros_like(beta), centred, sets, ties, None)[0]
     if check:
         seen = np.diag(information_of(centred, sets, sums)) > 1e-12 * len(sets.event_row) * (centred**2).mean(axis=0)
         if not seen.all():
@@ -256,7 +189,7 @@ def fit_cox(
             )
     step = np.zeros_like(beta)
     converged, iterations = False, 0
-    while iterations < max_iterations:
+    while iterations < MAX_ITERATIONS:
         iterations += 1
         if np.ptp(centred @ beta) > _HOPELESS:
             break
@@ -267,12 +200,12 @@ def fit_cox(
         if gain < 1e-14 * (1.0 + abs(value)):
             converged = True
             break
-        new_value, new_sums = evaluate(beta + step, centred, sets, ties, offset)
+        new_value, new_sums = evaluate(beta + step, centred, sets, ties, None)
         halvings = 0
         while not new_value >= value - 1e-10 * abs(value) and halvings < 30:
             step = step / 2
             halvings += 1
-            new_value, new_sums = evaluate(beta + step, centred, sets, ties, offset)
+            new_value, new_sums = evaluate(beta + step, centred, sets, ties, None)
         beta, value, sums = beta + step, new_value, new_sums
     if check:
         _require_overlap(beta, step, centred, sets, names, converged)

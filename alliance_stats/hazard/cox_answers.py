@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, row_weights
+from alliance_stats.hazard.cox import Sums, evaluate, row_weights
+from alliance_stats.hazard.risk_sets import RiskSets
 from alliance_stats.tables.arrays import FloatArray
 
 
@@ -34,34 +35,28 @@ def baseline_hazard(
     return Baseline(jump, t.cc0 * scale**2, -(mean + centre * jump[:, None]))
 
 
-def martingale_residuals(
-    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
-) -> FloatArray:
+def martingale_residuals(beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str) -> FloatArray:
     """Events minus expected events of each row (Efron: a tied event is at risk for its share, as in R)."""
     centred = design - design.mean(axis=0)
-    _, sums = evaluate(beta, centred, sets, ties, offset)
+    _, sums = evaluate(beta, centred, sets, ties, None)
     residual = -row_weights(sets, sums)
     residual[sets.event_row] += 1.0
     return np.asarray(residual)
 
 
-def schoenfeld_residuals(
-    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
-) -> FloatArray:
+def schoenfeld_residuals(beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str) -> FloatArray:
     """Covariates of each event minus their mean in its risk set, (d, p), in the order of ``sets.event_row``."""
     centred = design - design.mean(axis=0)
-    _, sums = evaluate(beta, centred, sets, ties, offset)
+    _, sums = evaluate(beta, centred, sets, ties, None)
     t = sums.ties
     average = (t.c0[:, None] * sums.s1 - t.c1[:, None] * sums.d1) / sets.n_events[:, None]
     return np.asarray(centred[sets.event_row] - average[sets.event_time])
 
 
-def score_residuals(
-    beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str, offset: FloatArray | None = None
-) -> FloatArray:
+def score_residuals(beta: FloatArray, design: FloatArray, sets: RiskSets, *, ties: str) -> FloatArray:
     """Each row's contribution to the score (n, p); they sum to zero at the estimate (Lin & Wei 1989)."""
     centred = design - design.mean(axis=0)
-    _, sums = evaluate(beta, centred, sets, ties, offset)
+    _, sums = evaluate(beta, centred, sets, ties, None)
     t, s1, d1 = sums.ties, sums.s1, sums.d1
     # Sums over tied events of c_l times the risk-set mean (S1 - f_l D1) c_l, and of the same times f_l.
     mean0 = t.cc0[:, None] * s1 - t.cc1[:, None] * d1

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.special import chdtri
 
 from alliance_stats.hazard.binary import row_terms, solve_information
-from alliance_stats.hazard.cox import RiskSets, evaluate, information_of, score_of
+from alliance_stats.hazard.cox import evaluate, information_of, score_of
+from alliance_stats.hazard.risk_sets import RiskSets
 from alliance_stats.tables.arrays import FloatArray
 
 

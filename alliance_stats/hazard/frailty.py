@@ -14,7 +14,8 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import digamma, gammaln
 
-from alliance_stats.hazard.cox import RiskSets, Sums, evaluate, fit_cox, information_of, row_weights, score_of
+from alliance_stats.hazard.cox import Sums, evaluate, fit_cox, information_of, row_weights, score_of
+from alliance_stats.hazard.risk_sets import RiskSets
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _SMALLEST = 1e-5

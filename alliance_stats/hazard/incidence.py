@@ -45,7 +45,6 @@ def state_occupation(
         The state during the row, and the state moved to at ``stop`` (-1: no move).
     cluster : (n,) int array
         Independent units 0, 1, ... (patients, or therapists).
-    n_states : int
     initial : (states,) array, optional
         Where everybody starts; default the distribution of `origin` over the rows of the earliest start. A given
         distribution is taken as known.

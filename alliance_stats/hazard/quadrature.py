@@ -17,6 +17,7 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _START_SD = 0.5
 _BOUNDARY = 1e-3
+MAX_ITERATIONS = 60
 
 
 class MixedBinaryFit(NamedTuple):
@@ -80,7 +81,6 @@ def fit_mixed_binary(
     link: str = "logit",
     nodes: int = 25,
     names: Sequence[str] | None = None,
-    max_iterations: int = 60,
 ) -> MixedBinaryFit:
     """Maximum likelihood with a normal intercept for each of the groups 0, 1, ...
 
@@ -99,11 +99,34 @@ def fit_mixed_binary(
     sorted_group = group[order]
     begin = np.flatnonzero(np.r_[True, np.diff(sorted_group) > 0])
     problem = _Problem(y[order], design[order], sorted_group, begin, link, node, np.log(weight) + node**2)
-    parameters = np.r_[plain.coefficients, _START_SD]
-    point = _evaluate(problem, parameters, np.zeros(len(begin)))
-    converged, iterations = False, 0
-    while iterations < max_iterations:
-        iterations += 1
+    parameters, point, converged, iterations = _climb(problem, np.r_[plain.coefficients, _START_SD])
+    value, null, zero = point.value, plain.log_likelihood, np.zeros(len(begin))
+    if parameters[-1] < _BOUNDARY or value <= null:
+        beta, errors = plain.coefficients, plain.covariance
+        return MixedBinaryFit(
+            beta, errors, 0.0, np.nan, zero, zero, null, null, plain.converged, boundary=True, iterations=iterations
+        )
+    covariance = solve_information(point.information, np.eye(len(parameters)))
+    sd = float(parameters[-1])
+    return MixedBinaryFit(
+        coefficients=parameters[:-1],
+        covariance=covariance[:-1, :-1],
+        sd=sd,
+        sd_error=float(np.sqrt(covariance[-1, -1])),
+        effects=sd * point.mode,
+        effects_sd=sd * point.spread,
+        log_likelihood=value,
+        null_log_likelihood=null,
+        converged=converged,
+        boundary=False,
+        iterations=iterations,
+    )
+
+
+def _climb(problem: _Problem, parameters: FloatArray) -> tuple[FloatArray, _Point, bool, int]:
+    """Newton's method with step halving: parameters, the likelihood there, whether it converged, and the steps."""
+    point = _evaluate(problem, parameters, np.zeros(len(problem.begin)))
+    for iteration in range(1, MAX_ITERATIONS + 1):
         step = _ascent(point)
         gain = float(point.score @ step)
         size = 1.0
@@ -116,39 +139,8 @@ def fit_mixed_binary(
             parameters[-1] *= -1
             point = _evaluate(problem, parameters, -point.mode)
         if gain < 1e-10 or parameters[-1] < _BOUNDARY / 10:
-            converged = True
-            break
-    if parameters[-1] < _BOUNDARY or point.value <= plain.log_likelihood:
-        zero = np.zeros(len(begin))
-        value = plain.log_likelihood
-        return MixedBinaryFit(
-            plain.coefficients,
-            plain.covariance,
-            0.0,
-            np.nan,
-            zero,
-            zero,
-            value,
-            value,
-            plain.converged,
-            True,
-            iterations,
-        )
-    covariance = solve_information(point.information, np.eye(len(parameters)))
-    sd = float(parameters[-1])
-    return MixedBinaryFit(
-        parameters[:-1],
-        covariance[:-1, :-1],
-        sd,
-        float(np.sqrt(covariance[-1, -1])),
-        sd * point.mode,
-        sd * point.spread,
-        point.value,
-        plain.log_likelihood,
-        converged,
-        False,
-        iterations,
-    )
+            return parameters, point, True, iteration
+    return parameters, point, False, MAX_ITERATIONS
 
 
 def _modes(problem: _Problem, linear: FloatArray, sd: float, start: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -138,17 +138,13 @@ def clinical_change(
     }[method]
     rci = (after - expected) / (sd * np.sqrt(share))
     direction = 1.0 if higher_is == "better" else -1.0
-    critical = normal_quantile(level)
-    reliable = np.full(len(rci), "none", dtype=object)
-    reliable[rci * direction > critical] = "improved"
-    reliable[rci * direction < -critical] = "deteriorated"
-    category = reliable.copy()
-    category[reliable == "none"] = "unchanged"
+    crossed = np.zeros(len(rci), dtype=bool)
     if cutoff is not None:
         crossed = ((before - cutoff) * direction <= 0) & ((after - cutoff) * direction > 0)
-        category[(reliable == "improved") & crossed] = "recovered"
-    reliable[~both] = None
-    category[~both] = None
+    moved = rci * direction / normal_quantile(level)  # missing where a score is
+    better, worse = moved > 1, moved < -1
+    reliable = np.select([~both, better, worse], [None, "improved", "deteriorated"], "none")
+    category = np.select([~both, better & crossed, reliable == "none"], [None, "recovered", "unchanged"], reliable)
     result = patients.assign(change=after - before, rci=rci, reliable=reliable, clinical_change=category)
     counts = {name: int((category[both] == name).sum()) for name in CATEGORIES}
     result.attrs = {

@@ -30,10 +30,8 @@ def run_pieces(
     ----------
     work : function
         Of one piece; for several processes it must be importable (a function of a module, or a ``partial`` of one).
-    pieces : sequence
     n_jobs : int or None
         Workers: 2, or -1 for all cores; None is one, unless ``joblib.parallel_config`` says otherwise.
-    steps : int
 
     Examples
     --------

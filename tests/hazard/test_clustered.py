@@ -10,8 +10,9 @@ import pytest
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.hazard.binary import fit_binary, row_terms
 from alliance_stats.hazard.clustered import information_by, jackknife, sandwich, sum_by
-from alliance_stats.hazard.cox import fit_cox, risk_sets, without_each
+from alliance_stats.hazard.cox import fit_cox, without_each
 from alliance_stats.hazard.rank import require_full_rank
+from alliance_stats.hazard.risk_sets import risk_sets
 
 
 def problem(seed=1, n=400, groups=9):

@@ -9,8 +9,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import chi2
 
-from alliance_stats.hazard.cox import risk_sets
 from alliance_stats.hazard.firth import Binary, Cox, fit_firth
+from alliance_stats.hazard.risk_sets import risk_sets
 
 FOLDER = Path(__file__).parents[1] / "reference" / "hazard"
 R = json.loads((FOLDER / "strata.json").read_text())

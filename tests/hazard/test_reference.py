@@ -9,11 +9,12 @@ import pytest
 
 from alliance_stats.hazard.binary import fit_binary
 from alliance_stats.hazard.clustered import sandwich
-from alliance_stats.hazard.cox import fit_cox, risk_sets
+from alliance_stats.hazard.cox import fit_cox
 from alliance_stats.hazard.cox_answers import score_residuals
 from alliance_stats.hazard.frailty import fit_frailty
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.hazard.quadrature import fit_mixed_binary
+from alliance_stats.hazard.risk_sets import risk_sets
 
 FOLDER = Path(__file__).parents[1] / "reference" / "hazard"
 R = json.loads((FOLDER / "reference.json").read_text())

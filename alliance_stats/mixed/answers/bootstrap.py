@@ -14,12 +14,6 @@ from alliance_stats.tables.schema import Seed, generator
 def simulate_outcomes(fit: Fitted, *, draws: int, seed: Seed) -> Iterator[FloatArray]:
     """Outcomes under the fitted model, one (n,) array a draw, in the order of ``fit.design.kept``.
 
-    Parameters
-    ----------
-    fit : Fitted
-    draws : int
-    seed : int or Generator
-
     Yields
     ------
     (n,) array

@@ -78,24 +78,12 @@ def compare(
     for fit in (smaller, larger):
         if not isinstance(fit, Fitted):
             raise TypeError(f"compare takes two fits of fit_mixed, not {type(fit).__name__}.")
-    _check_same_rows(smaller, larger)
-    if smaller.n_parameters > larger.n_parameters:
-        raise ValueError(
-            f"{smaller.formula!r} has more parameters than {larger.formula!r}: give the smaller model first."
-        )
-    more_fixed = larger.design.p - smaller.design.p
-    _check_nested_columns(smaller, larger)
-    fixed_differ = not _same_columns(smaller, larger)  # a restricted likelihood depends on the columns themselves
-    if fixed_differ or smaller.reml != larger.reml:
-        smaller, larger = smaller.with_criterion(reml=False), larger.with_criterion(reml=False)
-    new = _new_parameters(smaller, larger)
-    _check_same_times(smaller, larger)
-    d = len(new) + more_fixed
+    smaller, larger, new = _comparable(smaller, larger)
+    d = len(new) + larger.design.p - smaller.design.p
     if d <= 0:
         raise ValueError(
             f"{larger.formula!r} has no parameter more than {smaller.formula!r}: there is nothing to test."
         )
-    on_boundary = sum(_starts_at_boundary(name, larger.correlation) for name in new)
     statistic = 2 * (larger.log_likelihood - smaller.log_likelihood)
     if statistic < -LOWER:
         raise ValueError(
@@ -104,21 +92,15 @@ def compare(
             "diagnostics['converged'] of both, and rescale or leave out terms with hardly any variance."
         )
     statistic = max(statistic, 0.0)
+    on_boundary = sum(_starts_at_boundary(name, larger.correlation) for name in new)
     p_value, null = _reference(statistic, d, on_boundary)
-    table = pd.DataFrame(
-        {
-            "model": [fit.formula for fit in (smaller, larger)],
-            "n_parameters": [fit.n_parameters for fit in (smaller, larger)],
-            "log_likelihood": [fit.log_likelihood for fit in (smaller, larger)],
-            "aic": [fit.aic for fit in (smaller, larger)],
-            "bic": [fit.bic for fit in (smaller, larger)],
-            "statistic": [np.nan, statistic],
-            "df": [np.nan, float(d)],
-            "p_value": [np.nan, p_value],
-            "null": ["", null],
-            "criterion": ["REML" if larger.reml else "ML"] * 2,
-            "converged": [fit.optimum.converged for fit in (smaller, larger)],
-        }
+    table = pd.DataFrame([_row(fit) for fit in (smaller, larger)]).assign(
+        statistic=[np.nan, statistic],
+        df=[np.nan, float(d)],
+        p_value=[np.nan, p_value],
+        null=["", null],
+        criterion="REML" if larger.reml else "ML",
+        converged=[fit.optimum.converged for fit in (smaller, larger)],
     )
     if not draws:
         return table
@@ -128,6 +110,27 @@ def compare(
         simulated = bootstrap_statistics(smaller, larger, draws=draws, seed=seed, n_jobs=n_jobs)
     p_bootstrap = (1 + int(np.sum(simulated >= statistic - 1e-9))) / (1 + len(simulated))
     return table.assign(p_bootstrap=[np.nan, p_bootstrap], draws=[0, len(simulated)])
+
+
+def _comparable(smaller: Fitted, larger: Fitted) -> tuple[Fitted, Fitted, set[tuple[str, frozenset[str]]]]:
+    """Both models by one criterion, and the variance parameters of the larger alone; raises where not nested."""
+    _check_same_rows(smaller, larger)
+    if smaller.n_parameters > larger.n_parameters:
+        raise ValueError(
+            f"{smaller.formula!r} has more parameters than {larger.formula!r}: give the smaller model first."
+        )
+    _check_nested_columns(smaller, larger)
+    fixed_differ = not _same_columns(smaller, larger)  # a restricted likelihood depends on the columns themselves
+    if fixed_differ or smaller.reml != larger.reml:
+        smaller, larger = smaller.with_criterion(reml=False), larger.with_criterion(reml=False)
+    new = _new_parameters(smaller, larger)
+    _check_same_times(smaller, larger)
+    return smaller, larger, new
+
+
+def _row(fit: Fitted) -> dict[str, object]:
+    names = ("n_parameters", "log_likelihood", "aic", "bic")
+    return {"model": fit.formula, **{name: getattr(fit, name) for name in names}}
 
 
 def bootstrap_statistics(

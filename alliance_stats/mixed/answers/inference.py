@@ -99,7 +99,6 @@ def inference(fit: Fitted, df: str | Inference = "satterthwaite") -> Inference:
 
     Parameters
     ----------
-    fit : Fitted
     df : str or Inference
         ``"satterthwaite"``, ``"kenward-roger"`` (:func:`kenward_roger`), ``"robust"`` (:func:`cluster_robust`, CR2),
         ``"normal"``, or an object of one of these functions, so that it is computed once.

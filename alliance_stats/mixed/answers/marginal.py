@@ -89,7 +89,6 @@ def whitened_residuals(fit: Fitted, *, most_groups: int = 2000) -> list[FloatArr
 
     Parameters
     ----------
-    fit : MixedFit
     most_groups : int
         Groups used, spread evenly over those there are.
 

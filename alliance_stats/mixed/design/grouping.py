@@ -100,8 +100,6 @@ def group_rows(inner: Factor, outer: Sequence[Factor] = (), *, time: FloatArray 
 
     Parameters
     ----------
-    inner : Factor
-    outer : sequence of Factor
     time : (n,) float array, optional
         Orders the rows within each inner level (serially correlated residuals).
     """

@@ -9,12 +9,13 @@ import numpy as np
 from scipy.linalg.lapack import dpotrf, dtrtri
 
 from alliance_stats.mixed.design.design import Design
-from alliance_stats.mixed.engine.crossed import CrossedSpec, crossed_spec, slot_columns
+from alliance_stats.mixed.engine.crossed import CrossedSpec
 from alliance_stats.mixed.engine.likelihood import Curvature, Directions, Evaluation, evaluate
 from alliance_stats.mixed.engine.nested import NestedSpec
 from alliance_stats.mixed.engine.pairs import Pairs, build_pairs
 from alliance_stats.mixed.engine.products import Products, build_products, with_outcome
 from alliance_stats.mixed.engine.residual import whiten
+from alliance_stats.mixed.engine.slots import crossed_spec, slot_columns
 from alliance_stats.tables.arrays import FloatArray
 
 LOG_2PI = float(np.log(2 * np.pi))

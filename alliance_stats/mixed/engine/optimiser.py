@@ -23,6 +23,7 @@ TOLERANCE = 1e-12
 """Stop when a full step would lower the deviance by less than this."""
 START_INNER, START_OUTER = 0.5, 0.1
 MAX_EVALUATIONS = 500
+_TRUST = 10.0
 PATIENCE = 12
 """Steps over square roots with the expected Hessian, before it is formed by differences."""
 
@@ -103,12 +104,10 @@ class _Search:
             return None
         return result if np.isfinite(result.value) else None
 
-    def _point(self, *, sharpened: bool = True) -> tuple[float, FloatArray, FloatArray]:
+    def _point(self) -> tuple[float, FloatArray, FloatArray]:
         """Deviance, gradient and Hessian (expected, sharpened by the secant pairs) in search coordinates."""
         slope = self.space.slope(self.theta)
-        hessian = 2 * self.at.information * (slope[:, None] * slope)
-        if sharpened:
-            hessian = _sharpened(hessian, self.pairs[-2:], 10.0)
+        hessian = _sharpened(2 * self.at.information * (slope[:, None] * slope), self.pairs[-2:])
         return self.at.value, self.at.gradient * slope, hessian
 
     def _gradient(self) -> FloatArray:
@@ -282,12 +281,12 @@ def _solve_positive(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
     return np.asarray((part @ ((part.T @ (gradient / scale)) / np.abs(values[good]))) / scale)
 
 
-def _sharpened(hessian: FloatArray, pairs: list[tuple[FloatArray, FloatArray]], trust: float) -> FloatArray:
-    """BFGS updates of a Hessian by steps and the changes of gradient along them, where the two agree within `trust`."""
+def _sharpened(hessian: FloatArray, pairs: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """BFGS updates of a Hessian by steps and the changes of gradient along them, where the two agree within _TRUST."""
     for step, change in pairs:
         bent, along = hessian @ step, float(step @ change)
         curve = float(step @ bent)
-        if curve > 0 and curve / trust < along < curve * trust:
+        if curve > 0 and curve / _TRUST < along < curve * _TRUST:
             hessian = hessian - bent[:, None] * (bent / curve) + change[:, None] * (change / along)
     return hessian
 
