@@ -143,8 +143,9 @@ def clinical_change(
         crossed = ((before - cutoff) * direction <= 0) & ((after - cutoff) * direction > 0)
     moved = rci * direction / normal_quantile(level)  # missing where a score is
     better, worse = moved > 1, moved < -1
-    reliable = np.select([~both, better, worse], [None, "improved", "deteriorated"], "none")
-    category = np.select([~both, better & crossed, reliable == "none"], [None, "recovered", "unchanged"], reliable)
+    reliable = np.where(better, "improved", np.where(worse, "deteriorated", "none")).astype(object)
+    category = np.where(better & crossed, "recovered", np.where(reliable == "none", "unchanged", reliable))
+    reliable[~both] = category[~both] = None
     result = patients.assign(change=after - before, rci=rci, reliable=reliable, clinical_change=category)
     counts = {name: int((category[both] == name).sum()) for name in CATEGORIES}
     result.attrs = {
