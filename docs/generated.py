@@ -65,6 +65,7 @@ FUNCTIONS = {
     "codes": (
         als.coding.code_sessions,
         als.load.read_codes,
+        als.fit_dropout,
         als.coding.consensus,
         als.events_from_codes,
         als.coding.repair_intervals,

@@ -83,6 +83,8 @@ def events_from_codes(
     1      6            6  repaired
     """
     require_choice(repair, REPAIRS, name="repair")
+    if isinstance(resolved, str):
+        raise ValueError(f"resolved={resolved!r} must be a number.")
     coded = consensus(code_sessions(codes)) if "rupture" not in codes else codes
     require_columns(coded, [PATIENT, SESSION, "rupture"], table_name="codes")
     if coded.duplicated([PATIENT, SESSION]).any():

@@ -14,6 +14,7 @@ from alliance_stats.coding.recognition import NOTICED, noticed, report_concordan
 from alliance_stats.coding.reliability import coder_reliability
 from alliance_stats.coding.sessions import code_sessions, consensus
 from alliance_stats.dropout.fit import fit_dropout
+from alliance_stats.dropout.result import HazardFit
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.models import listed
 from alliance_stats.report.numbers import Format, correlation, p_clause, p_value, percent, tally
@@ -30,6 +31,8 @@ from alliance_stats.rupture.describe.describe import describe_ruptures
 from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import PATIENT, REPAIRED, SESSION, STATUSES, THERAPIST
 
+FITTING = ("model", "baseline", "cluster", "random", "penalty")
+"""The options of `fit_dropout` that ``[codes]`` may set for the model of repair."""
 USED = "used_"
 ANYONE, ONSETS, DECIDED = "patients with a rupture", "onsets per rated session", "ruptures repaired, of those decided"
 
@@ -75,9 +78,20 @@ def repair_rows(
     formula = study.section("codes").get("formula")
     named = [] if formula is None else in_section(study, "codes", variables_of, formula)
     covariates = [name for name in named if name in sessions and name not in (PATIENT, SESSION, THERAPIST)]
-    options = {"coded": coded, "endings": endings, "covariates": covariates, **_options(study, repair_intervals)}
+    options = {"endings": endings, "covariates": covariates, **_options(study, repair_intervals)}
+    if any(str(name).startswith("strategy_") for name in coded):
+        options["coded"] = coded
     rows = in_section(study, "codes", repair_intervals, sessions, events, **options)
     return formula or " + ".join(str(name) for name in rows if str(name).startswith(USED)), rows
+
+
+def fit_repair(study: StudyFile, formula: str, rows: pd.DataFrame) -> HazardFit:
+    """The model of repair: a level for each session since the onset and errors by patient, unless asked otherwise."""
+    asked = {key: value for key, value in study.section("codes").items() if key in FITTING}
+    options: dict[str, Any] = {} if asked.get("model") == "cox" else {"baseline": "dummies"}
+    if not {"penalty", "random"} & set(asked):
+        options["cluster"] = PATIENT
+    return fit_dropout(formula, rows, ending=REPAIRED, **options | asked)
 
 
 def _options(study: StudyFile, function: Callable[..., Any]) -> dict[str, Any]:
@@ -91,9 +105,11 @@ def _tell(run: Run, section: Section, book: str) -> None:
         f"With the code book {book!r}, {cite['of'](ONSETS)} sessions of {cite['of'](ANYONE)} patients were coded. "
         f"{cite['count'](ONSETS)} ruptures began in them, in {cite['count'](ANYONE)} patients "
         f"({cite['estimate'](ANYONE, percent)}, 95% CI [{cite['ci_low'](ANYONE, percent)}, "
-        f"{cite['ci_high'](ANYONE, percent)}]); {cite['count'](DECIDED)} of {cite['of'](DECIDED)} that were decided "
-        "were repaired."
+        f"{cite['ci_high'](ANYONE, percent)}])"
     )
+    if run.tables["coded_ruptures"].set_index("quantity").loc[DECIDED, "of"]:
+        found += f"; {cite['count'](DECIDED)} of {cite['of'](DECIDED)} that were decided were repaired"
+    found += "."
     section.paragraph(run.state(found))
 
 
@@ -188,7 +204,9 @@ def _beside_scores(run: Run, section: Section, coded: pd.DataFrame) -> None:
 
 def _repair(run: Run, section: Section, events: pd.DataFrame, coded: pd.DataFrame) -> None:
     formula, rows = repair_rows(run.study, run.sessions, events, coded, run.endings)
-    fit = fit_dropout(formula, rows, ending=REPAIRED, baseline="dummies", cluster=PATIENT)
+    if not formula:  # no strategy was coded, and nothing else is asked for
+        return
+    fit = fit_repair(run.study, formula, rows)
     used = [name for name in fit.terms if name != "Intercept" and "since" not in name]
     run.keep_model("repair", fit)
     run.keep("repair_ratios", ratios(run.tables["repair_terms"]))
@@ -198,12 +216,13 @@ def _repair(run: Run, section: Section, events: pd.DataFrame, coded: pd.DataFram
     phrases = [f"{words[term]}, {ratio_name(fit)} {cite['ratio'](term)} ({interval(cite, term)})"
                for term in told if term in words]  # fmt: skip
     repairs = run.citer("models", "events")("repair")
+    so_far = " (strategies: used so far in the rupture)" if any(name.startswith(USED) for name in used) else ""
+    levels = ", with a level for each session since the onset" if fit.settings["baseline"] == "dummies" else ""
     stated = (
         f"Repair in a session while a rupture was open ({repairs} repairs in {sample(run, 'repair')}) was modelled on "
-        f"{listed(words.values())} (strategies: used so far in the rupture), with a level for each session since the "
-        f"onset ({method(run, 'repair', fit)})."
+        f"{listed(words.values())}{so_far}{levels} ({method(run, 'repair', fit)})."
         + (f" Results: {'; '.join(phrases)}." if phrases else "")
-        + " Strategies are chosen, not assigned: these are associations."
+        + (" Strategies are chosen, not assigned: these are associations." if so_far else "")
     )
     section.subheading("What goes with repair")
     section.paragraph(run.state(stated))

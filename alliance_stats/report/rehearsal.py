@@ -20,7 +20,7 @@ from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.report.findings import Findings, no_column
-from alliance_stats.report.part_codes import coded_study, repair_rows
+from alliance_stats.report.part_codes import coded_study, fit_repair, repair_rows
 from alliance_stats.report.sections import in_section, study_rule
 from alliance_stats.report.steps import codes_of, find_ruptures, prediction_events, summarised
 from alliance_stats.report.study import StudyError, StudyFile, options_of
@@ -101,6 +101,13 @@ def rehearse_codes(study: StudyFile, sessions: pd.DataFrame, found: Findings) ->
         for name in variables_of(formula):
             if name not in rows:
                 found.error(no_column(study, "codes", "formula", name, rows.columns, "the table of open ruptures"), "")
+                return
+        try:
+            fit_repair(study, formula, rows) if formula and len(rows) else None
+        except DataError:  # too few events and the like: the report says so
+            pass
+        except (ValueError, TypeError) as error:
+            found.error(StudyError(f"[codes] {error}", remedy=""), "")
 
 
 def _dropout(study: StudyFile, sessions: pd.DataFrame, endings: pd.DataFrame, found: Findings) -> None:

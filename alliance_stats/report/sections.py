@@ -67,7 +67,7 @@ def known_sections() -> dict[str, frozenset[str]]:
         | options_of(consensus)
         | options_of(events_from_codes, without=("score",))
         | options_of(repair_intervals, without=("coded", "endings", "covariates"))
-        | {"file", "formula", "reports"},
+        | {"file", "formula", "reports", "model", "baseline", "cluster", "random", "penalty"},  # of fit_dropout
         "multiverse": options_of(joint_test, without=("score", "seed", "symptom", "endings")),
         "figures": frozenset({"patients", "before", "after"}),
     }

@@ -62,6 +62,7 @@ MISTAKES = {
     "a way to repair": (("[codes] ", '[codes] \nrepair = "resolutoin"\n'), ["'resolution'"]),
     "a column of reports": (('"rupture_patient"', '"rupture_pat"'), ["'rupture_patient'"]),
     "whose reports": (("{ patient = ", "{ client = "), ["reports = {", "client"]),
+    "an option of the model of repair": (("[codes] ", '[codes] \npenalty = "frith"\n'), ["'firth'"]),
     "a covariate of repair": (("[codes] ", '[codes] \nformula = "used_expresive"\n'), ["'used_expressive'"]),
     "no endings": (("[endings] ", "[figures2] "), ["[dropout] needs [endings]"]),
     "a key above the first section": (("[study]", "seed = 3\n[study]"), ["below [study]"]),
