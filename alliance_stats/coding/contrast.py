@@ -14,8 +14,6 @@ from alliance_stats.tables.schema import PATIENT, SESSION, DataError, numeric, r
 from alliance_stats.tables.states import events_or_states, rupture_states
 from alliance_stats.tables.terms import tidy
 
-DEFAULT = ("rupture", "n_markers", "n_withdrawal", "n_confrontation", "significance")
-
 
 def codes_against_scores(
     coded: pd.DataFrame,
@@ -38,7 +36,7 @@ def codes_against_scores(
         EVENTS by a rule; or STATES, or the result of `detect_latent`: then an open rupture is a probability, and the
         difference is that between certainly open and certainly not.
     measures : iterable of str, optional
-        Columns of `coded`; default: those of ``rupture, n_markers, n_withdrawal, n_confrontation, significance``.
+        Columns of `coded`; default: those of ``rupture``, ``n_markers``, ``n_<type>`` and ``significance`` that vary.
     absent : float
         What ``significance`` is where no rupture was coded: the lowest rating.
     level : float
@@ -54,7 +52,7 @@ def codes_against_scores(
     Raises
     ------
     DataError
-        If no coded session has an open rupture, or none is without one.
+        If no coded session has an open rupture, or none is without one; if a measure asked for does not vary.
 
     Notes
     -----
@@ -70,13 +68,19 @@ def codes_against_scores(
             "Every coded session, or none, has an open rupture: there is nothing to compare.",
             remedy="Code sessions of both kinds, or use another rule.",
         )
-    names = [name for name in DEFAULT if name in table] if measures is None else list(measures)
+    counts = [name for name in table if str(name).startswith("n_") and name != "n_coders"]
+    usual = [name for name in ("rupture", *counts, "significance") if name in table]
+    names = usual if measures is None else list(measures)
     require_columns(table, names, table_name="coded")
     rows = []
     for name in names:
         values = numeric(table, name)
         if name == "significance" and "rupture" in table:
             values = np.where(np.isnan(values) & (table["rupture"].to_numpy() == 0), absent, values)
+        if len(np.unique(values[~np.isnan(values)])) < 2:
+            if measures is None:
+                continue
+            raise DataError(f"{name!r} does not vary over the coded sessions.", remedy="Leave it out.", column=name)
         rows.append(_contrast(name, values, is_open, series, patients, level))
     return pd.DataFrame(rows)
 

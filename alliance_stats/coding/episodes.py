@@ -43,8 +43,8 @@ def repair_intervals(
     ----------
     sessions, events : DataFrame
         SESSIONS and EVENTS, coded or detected. Further columns of the events (``type``, ``significance``, ``cause``,
-        ``initiator``, ``noticed``) ride along, constant while the rupture is open. What is only known later must not:
-        take ``noticed`` from `noticed` with ``within=0``.
+        ``initiator``) ride along, constant while the rupture is open; ``noticed`` too, where `noticed` looked at the
+        session of the onset alone (``within=0``): a later report can only come while the rupture is still open.
     coded : DataFrame, optional
         Coded sessions (from `consensus`) with ``strategy_<group>``: ``used_<group>`` is 1 from the session in which the
         strategy was first used in this rupture, never before.
@@ -109,7 +109,8 @@ def repair_intervals(
             ENDING: ending.astype(object),
         }
     )
-    for name in ("type", "significance", "cause", "initiator", "noticed"):
+    known = ("noticed",) if events.attrs.get("noticed_within") == 0 else ()
+    for name in ("type", "significance", "cause", "initiator", *known):
         if name in own:
             rows[name] = own[name].to_numpy()[row]
     there = [name for name in (THERAPIST,) if name in table]

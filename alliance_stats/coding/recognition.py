@@ -69,7 +69,7 @@ def noticed(
     code = seen["patient"] + 2 * seen["therapist"]
     words = pd.Series(code, index=events.index).map(dict(enumerate(NOTICED))).astype(object)
     result = events.assign(noticed=words)
-    result.attrs = dict(events.attrs)
+    result.attrs = {**events.attrs, "noticed_within": within}
     return result
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.coding import onset_intervals, repair_intervals
+from alliance_stats.coding import noticed, onset_intervals, repair_intervals
 
 SESSIONS = pd.DataFrame(
     {
@@ -47,6 +47,14 @@ def test_repair_by_hand():
     assert censored.loc[censored["patient"] == 2, "ending"].tolist() == ["", "", ""]
     later = repair_intervals(SESSIONS, EVENTS, coded=CODED, lag=1)
     assert later.loc[(later["patient"] == 1) & (later["event"] == 1), "used_expressive"].tolist() == [0, 0, 1]
+
+
+def test_recognition_rides_along_only_if_it_was_known_at_the_onset():
+    reports = SESSIONS.assign(felt=[0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0], saw=0)
+    seen = {within: noticed(EVENTS, reports, patient="felt", therapist="saw", within=within) for within in (0, 1)}
+    rows = repair_intervals(SESSIONS, seen[0])
+    assert rows.groupby(["patient", "event"])["noticed"].first().tolist() == ["patient", "neither", "neither"]
+    assert "noticed" not in repair_intervals(SESSIONS, seen[1])
 
 
 def test_a_lagged_strategy_of_before_the_onset_does_not_count():

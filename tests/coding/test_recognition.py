@@ -116,5 +116,9 @@ def test_codes_against_scores_finds_the_difference_put_in():
         coded.assign(n_markers=rng.standard_normal(n * t)), states, measures=["n_markers"]
     ).set_index("measure")
     assert calm.loc["n_markers", "p_value"] > 0.01
+    constant = coded.assign(n_withdrawal=0.0)
+    assert codes_against_scores(constant, states)["measure"].tolist() == ["n_markers"]
+    with pytest.raises(als.DataError, match="'n_withdrawal' does not vary"):
+        codes_against_scores(constant, states, measures=["n_withdrawal"])
     with pytest.raises(als.DataError, match="nothing to compare"):
         codes_against_scores(coded, states.assign(rupture_open=0.0))
