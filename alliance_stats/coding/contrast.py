@@ -68,9 +68,9 @@ def codes_against_scores(
             "Every coded session, or none, has an open rupture: there is nothing to compare.",
             remedy="Code sessions of both kinds, or use another rule.",
         )
-    counts = [name for name in table if str(name).startswith("n_") and name != "n_coders"]
+    counts = [str(name) for name in table if str(name).startswith("n_") and name != "n_coders"]
     usual = [name for name in ("rupture", *counts, "significance") if name in table]
-    names = usual if measures is None else list(measures)
+    names: list[str] = usual if measures is None else list(measures)
     require_columns(table, names, table_name="coded")
     rows = []
     for name in names:
