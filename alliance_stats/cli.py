@@ -105,7 +105,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    return _make_report(options.study, options.out, force=options.force)
+    return _make_report(options.study, options)
 
 
 def _monitor(options: argparse.Namespace) -> int:
@@ -196,18 +196,22 @@ def _demo(options: argparse.Namespace) -> int:
 
     study = demo_study()
     print("The shipped study is simulated: 12 therapists and their patients, none of them real.")
-    return _make_report(study, options.out, force=options.force)
+    return _make_report(study, options)
 
 
-def _make_report(study: Path, out: Path, *, force: bool) -> int:
+def _make_report(study: Path, options: argparse.Namespace) -> int:
     import signal
+
+    from joblib import parallel_config
 
     from alliance_stats.report.writing import write_report
 
     _quiet()
+    out = options.out
     before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
     try:
-        written = write_report(study, out, force=force)
+        with parallel_config(n_jobs=options.jobs):
+            written = write_report(study, out, force=options.force)
     finally:
         signal.signal(signal.SIGTERM, before)
     for sentence in written.headline:
@@ -226,6 +230,12 @@ def _quiet() -> None:
     import logging
 
     logging.getLogger("alliance_stats").addHandler(logging.NullHandler())
+
+
+def _workers(text: str) -> int:
+    if int(text) == 0:
+        raise argparse.ArgumentTypeError("0 workers do no work")
+    return int(text)
 
 
 def _stop(number: int, _: object) -> NoReturn:
@@ -314,7 +324,6 @@ def _parser() -> argparse.ArgumentParser:
     power.add_argument("design", type=Path, metavar="DESIGN.toml", help="sections power, vary, world: docs/scale.md")
     power.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
     power.add_argument("--part", metavar="I/N", help="only every N-th study, beginning with the I-th: 3/100")
-    power.add_argument("--jobs", type=int, metavar="N", help="cores to use; -1 is all (default: one)")
     power.set_defaults(run=_power)
     merge = commands.add_parser("merge", help="put the parts of a power analysis together")
     merge.add_argument("parts", type=Path, metavar="DIR", help="the folder of the parts")
@@ -325,6 +334,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     for command in (report, demo):
         command.add_argument("--force", action="store_true", help="replace a report even if its files were edited")
+    for command in (report, demo, power):
+        command.add_argument("--jobs", type=_workers, metavar="N", help="cores to use; -1 is all (default: one)")
     return parser
 
 

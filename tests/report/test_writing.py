@@ -42,7 +42,7 @@ def files(folder):
 
 def test_a_second_run_in_another_process_gives_the_same_bytes(report, tmp_path):
     environment = {**os.environ, "PYTHONHASHSEED": "7", "MPLBACKEND": "svg", "COLUMNS": "40"}
-    command = [sys.executable, "-m", "alliance_stats", "report", str(demo_study()), "--out", "again"]
+    command = [sys.executable, "-m", "alliance_stats", "report", str(demo_study()), "--out", "again", "--jobs", "2"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     first, second = files(report), files(tmp_path / "again")
     assert set(first) == set(second)
