@@ -104,6 +104,10 @@ def test_groups_inputs_covariates_and_therapists(sessions):
     assert (table["df"] == 7).all()
     assert set(table["group"]) == {"A", "B", "all"}
     assert fit.test_groups()["df"].item() == 4
+    assert not any("probabilities" in note for note in fit.diagnostics["notes"])
+    unsure = marked.assign(rupture_open=0.8 * marked["rupture_open"])
+    notes = als.fit_dynamics(unsure, **options, inputs=["rupture_open"]).diagnostics["notes"]
+    assert any("enter as they are" in note for note in notes)
     events.attrs["prospective"] = False
     with pytest.raises(ValueError, match="looks ahead"):
         als.fit_dynamics(als.mark_ruptures(sessions, events), **options, inputs=["rupture_open"])

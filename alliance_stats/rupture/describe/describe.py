@@ -69,8 +69,10 @@ def describe_ruptures(
     -------
     DataFrame
         One row per quantity: ``quantity``, ``count``, ``of`` (what the count is out of, in ``unit``), ``estimate``
-        (count / of), ``ci_low``, ``ci_high``, ``unit`` (``patients``, ``sessions``, ``ruptures``). Where the rule is
-        not known the "cannot fire" rows are missing and every rated session counts as at risk.
+        (count / of), ``ci_low``, ``ci_high``, ``unit`` (``patients``, ``sessions``, ``ruptures``), and of expected
+        numbers a ``note``: they lean on the detector's rates, and a rupture that ended short of the level before counts
+        as over. Where the rule is not known the "cannot fire" rows are missing and every rated session counts as at
+        risk.
 
     Notes
     -----
