@@ -203,7 +203,7 @@ PARAMETER_WORDS = (
     ("autocorrelation", "", "of the true fluctuation, between sessions one apart"),
     ("state_share", "", "share of the within-patient variance that is true fluctuation"),
     ("within_sd", "points", "typical within-patient SD, ruptures and trend apart"),
-    ("within_sd_df", "", "likeness of patients in that SD; large = alike"),
+    ("within_sd_df", "", "how similar patients are in that SD; large: similar"),
     ("level", "points", "mean over patients at the central session"),
     ("level_sd", "points", "SD between patients"),
     ("trend", "points per session", "mean change"),

@@ -16,7 +16,7 @@ LASTING, TOO_FEW = "cannot be separated from a change of level", "too few sessio
 VERDICTS = {
     SUPPORTED: "The data support ruptures.",
     AMBIGUOUS: "Some scores fall far, but others rise as far: ruptures cannot be told from heavy-tailed noise.",
-    ABSENT: "No ruptures here: the data do not support them.",
+    ABSENT: "No sign of ruptures: without them the model describes these scores as well.",
     UNTESTED: "Parameters were given; whether these data support ruptures was not tested.",
     COARSE: "The scores take too few values, or move by steps too large against the within-patient SD: ruptures cannot "
     "be told from noise, and the probabilities are not calibrated.",

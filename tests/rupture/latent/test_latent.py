@@ -163,7 +163,7 @@ def test_no_ruptures_here():
     assert fit.verdict == "none"
     assert fit.events().empty
     assert tuple(fit.events().columns) == EVENTS_COLUMNS
-    assert "No ruptures here" in fit.summary()
+    assert "No sign of ruptures" in fit.summary()
     assert fit.events(even_if_unsupported=True)["patient"].nunique() <= 0.12 * 100
 
 
