@@ -104,7 +104,11 @@ def main() -> int:
             print(json.dumps(timed(folder / "study.toml")))
         return 0
     sizes = [int(size) for size in sys.argv[1:]] or list(SIZES)
-    table = pd.DataFrame([measured(size) for size in sizes])
+    rows = []
+    for size in sizes:
+        rows.append(measured(size))
+        print({name: round(value, 2) for name, value in rows[-1].items()}, flush=True)
+    table = pd.DataFrame(rows)
     print(table.set_index("patients").T.round(2).to_string())
     if tuple(sizes) == SIZES:
         table.round(3).to_csv(FIGURE.with_suffix(".csv"), index=False)

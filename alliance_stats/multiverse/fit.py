@@ -6,7 +6,7 @@ A multiverse analysis after Steegen, Tuerlinckx, Gelman & Vanpaemel (2016).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -140,6 +140,7 @@ def fit_multiverse(
         targets=targets,
         better=better,
         allow_lookahead=allow_lookahead,
+        read=partial(estimates, level=level),
         n_jobs=n_jobs,
         progress=progress,
     )
@@ -150,19 +151,20 @@ AnyFit = OutcomeFit | NextSessionFit | HazardFit
 
 
 class Specification(NamedTuple):
-    """One rule with one repair target, and the model fitted with its ruptures.
+    """One rule with one repair target, and what was read off the model fitted with its ruptures.
 
     Attributes
     ----------
     head : dict
         ``rule, target, prospective``, and counts of ruptures where they were detected.
-    fit : fitted model or None
+    found : object
+        None without a fit. The fits themselves would fill the memory.
     status : str
         ``ok``, or why there is no fit.
     """
 
     head: dict[str, Any]
-    fit: AnyFit | None
+    found: Any
     status: str
 
 
@@ -177,10 +179,11 @@ def specifications(
     targets: Iterable[str],
     better: str,
     allow_lookahead: bool,
+    read: Callable[[AnyFit], Any],
     n_jobs: int | None,
     progress: bool,
 ) -> list[Specification]:
-    """Every specification of a multiverse, fitted; arguments as those of `fit_multiverse`."""
+    """Every specification of a multiverse and what `read` says of its fit; other arguments as in `fit_multiverse`."""
     require_choice(question, QUESTIONS, name="question")
     chosen = [_rule(rule) for rule in (RULES if rules is None else rules)]
     targets = list(targets)
@@ -197,7 +200,7 @@ def specifications(
         if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
             raise same_series_error(symptom, score)
     pieces = list(itertools.product(chosen, targets))
-    fit_one = partial(_specification, sessions, score, question, symptom, endings, better, allow_lookahead)
+    fit_one = partial(_specification, sessions, score, question, symptom, endings, better, allow_lookahead, read)
     with bar("Fitting each rule", len(pieces), show=progress):
         return run_pieces(fit_one, pieces, n_jobs=n_jobs)
 
@@ -210,6 +213,7 @@ def _specification(
     endings: pd.DataFrame | None,
     better: str,
     allow_lookahead: bool,
+    read: Callable[[AnyFit], Any],
     piece: tuple[Rule, str],
 ) -> Specification:
     rule = replace(piece[0], **TARGETS[piece[1]])
@@ -235,23 +239,23 @@ def _specification(
             fit = _dropout(sessions, events, endings)
     except DataError as error:
         return Specification(head, None, str(error))
-    return Specification(head, fit, "ok")
+    return Specification(head, read(fit), "ok")
 
 
 def multiverse_table(found: list[Specification], *, question: str, score: str, level: float) -> pd.DataFrame:
-    """The estimates of all specifications, one row per rule, target and term."""
-    rows: list[dict[str, Any]] = []
-    for head, fit, status in found:
-        if fit is None:
-            rows.append({**head, "term": "", "status": status})
-        else:
-            rows += [{**head, **row, "status": status} for row in _estimates(fit, level)]
+    """The `estimates` of all specifications, one row per rule, target and term."""
+    rows = [
+        {**head, **row, "status": status}
+        for head, own, status in found
+        for row in ([{"term": ""}] if own is None else own)
+    ]
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     table.attrs = {"question": question, "score": score, "level": level}
     return table
 
 
-def _estimates(fit: AnyFit, level: float) -> list[dict[str, Any]]:
+def estimates(fit: AnyFit, level: float) -> list[dict[str, Any]]:
+    """The rows of one fit: of rupture states, or of contrasts of patterns adjusted for exposure."""
     wanted = ["term", "estimate", "ci_low", "ci_high", "p_value"]
     if isinstance(fit, HazardFit):
         terms = fit.tidy(level=level)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.multiverse.fit import TARGETS, AnyFit, multiverse_table, specifications
+from alliance_stats.multiverse.fit import TARGETS, AnyFit, estimates, multiverse_table, specifications
 from alliance_stats.outcome.next_session_fit import STATES
 from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit
 from alliance_stats.rupture.rules.rule import Rule
@@ -85,7 +86,6 @@ class _Score(NamedTuple):
         a_g' a_g / |a|.
     """
 
-    place: int
     term: str
     parts: FloatArray
     span: FloatArray
@@ -159,6 +159,7 @@ def joint_test(
     """
     if draws < 19:
         raise ValueError(f"draws={draws!r} must be at least 19.")
+    unit_of, unit, n_units, notes = _units(check_sessions(sessions, [score]), unit)
     found = specifications(
         sessions,
         score=score,
@@ -169,30 +170,26 @@ def joint_test(
         targets=targets,
         better=better,
         allow_lookahead=allow_lookahead,
+        read=partial(_read, level=level, unit_of=unit_of, n_units=n_units),
         n_jobs=n_jobs,
         progress=progress,
     )
-    unit_of, unit, n_units, notes = _units(check_sessions(sessions, [score]), unit)
-    scores = [
-        one
-        for place, (_, fit, _) in enumerate(found)
-        if fit is not None
-        for one in _scores(fit, place, unit_of, n_units)
-    ]
+    scores = [(one.head, score) for one in found if one.found is not None for score in one.found[1]]
     if not scores:
         raise DataError("No specification gives an estimate.", remedy="See the column status of fit_multiverse.")
     signs = np.vstack([np.ones(n_units), generator(seed).choice([-1.0, 1.0], size=(draws, n_units))])
     rows, bands = [], []
-    for term in dict.fromkeys(one.term for one in scores):
-        own = [one for one in scores if one.term == term]
-        estimates, z = (np.array(values) for values in zip(*(one.flipped(signs) for one in own), strict=True))
-        low, high = np.quantile(estimates[:, 1:], [0.025, 0.975], axis=1)
+    for term in dict.fromkeys(one.term for _, one in scores):
+        own = [(head, one) for head, one in scores if one.term == term]
+        drawn, z = (np.array(values) for values in zip(*(one.flipped(signs) for _, one in own), strict=True))
+        low, high = np.quantile(drawn[:, 1:], [0.025, 0.975], axis=1)
         bands += [
-            {**_keys(found[one.place].head), "term": term, "null_low": a, "null_high": b}
-            for one, a, b in zip(own, low, high, strict=True)
+            {"rule": head["rule"], "target": head["target"], "term": term, "null_low": a, "null_high": b}
+            for (head, _), a, b in zip(own, low, high, strict=True)
         ]
-        rows += [{"term": term, **row} for row in _joint(estimates, z)]
-    table = multiverse_table(found, question=question, score=score, level=level)
+        rows += [{"term": term, **row} for row in _joint(drawn, z)]
+    rest = [one._replace(found=one.found and one.found[0]) for one in found]
+    table = multiverse_table(rest, question=question, score=score, level=level)
     attrs = table.attrs
     table = table.merge(pd.DataFrame(bands), on=["rule", "target", "term"], how="left")
     table.attrs = attrs
@@ -223,10 +220,6 @@ def _joint(estimates: FloatArray, z: FloatArray) -> list[dict[str, Any]]:
     return rows
 
 
-def _keys(head: dict[str, Any]) -> dict[str, Any]:
-    return {"rule": head["rule"], "target": head["target"]}
-
-
 def _units(table: pd.DataFrame, unit: str | None) -> tuple[pd.Series, str, int, tuple[str, ...]]:
     """The unit number of each patient (by id), its kind, how many there are, and remarks."""
     require_choice(unit, (None, THERAPIST, PATIENT), name="unit")
@@ -251,11 +244,15 @@ def _units(table: pd.DataFrame, unit: str | None) -> tuple[pd.Series, str, int, 
     return pd.Series(codes, index=patients), unit, int(codes.max()) + 1, notes
 
 
-def _scores(fit: AnyFit, place: int, unit_of: pd.Series, n_units: int) -> list[_Score]:
+def _read(fit: AnyFit, *, level: float, unit_of: pd.Series, n_units: int) -> tuple[list[dict[str, Any]], list[_Score]]:
+    return estimates(fit, level), _scores(fit, unit_of, n_units)
+
+
+def _scores(fit: AnyFit, unit_of: pd.Series, n_units: int) -> list[_Score]:
     unit = unit_of.loc[fit.data[PATIENT]].to_numpy()
     if isinstance(fit, HazardFit):
         terms = [name for name in STATES if name in fit.terms]
-        return [_score(place, name, *_hazard(fit, name), unit, n_units) for name in terms]
+        return [_score(name, *_hazard(fit, name), unit, n_units) for name in terms]
     names = list(fit.fit.terms)
     data = fit.data
     x = np.column_stack([np.ones(len(data)) if name == "Intercept" else data[name.strip("`")] for name in names])
@@ -266,7 +263,7 @@ def _scores(fit: AnyFit, place: int, unit_of: pd.Series, n_units: int) -> list[_
         weights = x @ np.linalg.solve(x.T @ x, contrast)  # the estimate is weights' y
         basis = np.linalg.qr(x)[0]
         unexplained = y - basis @ (basis.T @ y) + weights * (weights @ y) / (weights @ weights)
-        result.append(_score(place, term, weights, unexplained, basis, unit, n_units))
+        result.append(_score(term, weights, unexplained, basis, unit, n_units))
     return result
 
 
@@ -297,14 +294,14 @@ def _hazard(fit: HazardFit, term: str) -> tuple[FloatArray, FloatArray, FloatArr
 
 
 def _score(
-    place: int, term: str, weights: FloatArray, residual: FloatArray, basis: FloatArray, unit: IntArray, n_units: int
+    term: str, weights: FloatArray, residual: FloatArray, basis: FloatArray, unit: IntArray, n_units: int
 ) -> _Score:
     def by_unit(values: FloatArray) -> FloatArray:
         return np.bincount(unit, weights=values, minlength=n_units).astype(np.float64)
 
     span = np.array([by_unit(column * weights) for column in basis.T])
     own = by_unit(weights**2) / np.linalg.norm(weights)
-    return _Score(place, term, by_unit(weights * residual), span, own)
+    return _Score(term, by_unit(weights * residual), span, own)
 
 
 def _whitened(model: Any, data: pd.DataFrame, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -326,7 +323,11 @@ def _whitened(model: Any, data: pd.DataFrame, x: FloatArray, y: FloatArray) -> t
         spread[i, j] = spread[j, i] = row["variance"]
     z = np.column_stack([data[SESSION] if name == SESSION else np.ones(len(data)) for name in names]).astype(np.float64)
     both = np.column_stack([x, y])
-    for rows in data.groupby(group, sort=False).indices.values():
-        covariance = z[rows] @ spread @ z[rows].T + residual * np.eye(len(rows))
+    codes = pd.factorize(data[group])[0]
+    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes[codes >= 0])
+    first = (codes < 0).sum() + np.cumsum(sizes) - sizes
+    for size in np.unique(sizes):  # groups of one size side by side
+        rows = order[first[sizes == size][:, None] + np.arange(size)]
+        covariance = z[rows] @ spread @ z[rows].transpose(0, 2, 1) + residual * np.eye(size)
         both[rows] = np.linalg.solve(np.linalg.cholesky(covariance), both[rows])
     return both[:, :-1], both[:, -1]

@@ -27,15 +27,20 @@ def arguments(study, question):
     }
 
 
+def same(fit):
+    return fit
+
+
 def fitted(study, question):
     more = {
         "targets": ["past baseline"],
         "better": "lower",
         "allow_lookahead": False,
+        "read": same,
         "n_jobs": None,
         "progress": False,
     }
-    return [one.fit for one in specifications(study.sessions, **(arguments(study, question) | more))]
+    return [one.found for one in specifications(study.sessions, **(arguments(study, question) | more))]
 
 
 def test_statistics_by_hand():
@@ -60,7 +65,7 @@ def test_a_draw_is_a_refit_with_flipped_residuals(study, question):
         y = fit.data[fit.post if question == "outcome" else fit.outcome].to_numpy(dtype=float)
         x, y = _whitened(fit.fit, fit.data, x, y)
         group = unit_of.loc[fit.data["patient"]].to_numpy()
-        found = {one.term: one for one in _scores(fit, 0, unit_of, n_units)}
+        found = {one.term: one for one in _scores(fit, unit_of, n_units)}
         assert set(found) == set(_contrasts(fit, names))
         for term, contrast in _contrasts(fit, names).items():
             # the model without the effect: coefficients restricted to contrast' beta = 0
@@ -85,7 +90,7 @@ def test_estimates_are_close_to_those_of_the_models(study):
     """Variances are held: estimates agree with the mixed model up to the therapists' part of its weights."""
     for fit in fitted(study, "next_session"):
         tidy = fit.tidy().set_index("term")
-        for one in _scores(fit, 0, *np.take(np.array(_units(study.sessions, None), dtype=object), [0, 2])):
+        for one in _scores(fit, *np.take(np.array(_units(study.sessions, None), dtype=object), [0, 2])):
             error = tidy.loc[one.term, "std_error"]
             assert one.parts.sum() == pytest.approx(tidy.loc[one.term, "estimate"], abs=0.25 * error)
 
@@ -107,7 +112,7 @@ def test_dropout_is_the_score_of_the_model_without_the_term():
                 beta += np.linalg.solve((others.T * weight) @ others, others.T @ (fit.event - hazard))
             rest = others @ np.linalg.solve((others.T * weight) @ others, (others.T * weight) @ x[:, column])
             left = x[:, column] - rest
-            one = _score(0, term, *_hazard(fit, term), unit_of.loc[fit.data["patient"]].to_numpy(), n_units)
+            one = _score(term, *_hazard(fit, term), unit_of.loc[fit.data["patient"]].to_numpy(), n_units)
             by_hand = (left @ (fit.event - hazard)) / (weight @ left**2)
             assert one.flipped(np.ones((1, n_units)))[0][0] == pytest.approx(by_hand)
 
