@@ -30,6 +30,7 @@ from alliance_stats.tables.schema import (
     DataError,
     check_sessions,
     numeric,
+    refuse,
     require_choice,
     require_columns,
 )
@@ -203,14 +204,7 @@ def _before_planned_end(held: pd.DataFrame, options: dict[str, Any]) -> pd.DataF
 def _gap_in_days(held: pd.DataFrame, options: dict[str, Any]) -> pd.DataFrame:
     require_columns(held, [DATE], table_name="sessions")
     date = pd.to_datetime(held[DATE])
-    if date.isna().any():
-        row = held.index[date.isna()][0]
-        raise DataError(
-            "gap_in_days needs a date for every session held.",
-            remedy="Fill in the date.",
-            patient=held.loc[row, PATIENT],
-            session=held.loc[row, SESSION],
-        )
+    refuse(held, date.isna(), "gap_in_days needs a date for every session held.", remedy="Fill in the date.", row=False)
     limit = pd.Timedelta(days=options["days"])
     end = date.max() if options["until"] is None else pd.Timestamp(options["until"])
     following = date.groupby(held[PATIENT]).shift(-1)
@@ -261,15 +255,8 @@ _DEFINITIONS: dict[str, tuple[tuple[str, ...], Callable[[pd.DataFrame, dict[str,
 def _keep_known(result: pd.DataFrame, known: pd.DataFrame, definition: str, last: pd.Series) -> pd.DataFrame:
     require_columns(known, [PATIENT, ENDING], table_name="known")
     unknown = ~known[ENDING].isin(ENDINGS) | known[PATIENT].duplicated()
-    if unknown.any():
-        first = int(np.flatnonzero(unknown)[0])
-        raise DataError(
-            f"known must give each patient one of {', '.join(ENDINGS)}.",
-            remedy="Recode the endings, and keep one row per patient.",
-            row=known.index[first],
-            patient=known[PATIENT].iloc[first],
-            value=known[ENDING].iloc[first],
-        )
+    problem = f"known must give each patient one of {', '.join(ENDINGS)}."
+    refuse(known, unknown, problem, remedy="Recode the endings, and keep one row per patient.", column=ENDING)
     stated = known.set_index(PATIENT).reindex(result[PATIENT])
     lasting = [TRANSFERRED, ONGOING, *([COMPLETED] if definition == "gap_in_days" else [])]
     stays = stated[ENDING].isin(lasting).to_numpy()

@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.schema import ATTENDANCE, ATTENDANCES, CANCELLED, LATE, NO_SHOW, PATIENT, SESSION, DataError
+from alliance_stats.tables.schema import (
+    ATTENDANCE,
+    ATTENDANCES,
+    CANCELLED,
+    LATE,
+    NO_SHOW,
+    PATIENT,
+    SESSION,
+    DataError,
+    refuse,
+)
 
 
 class Grid(NamedTuple):
@@ -71,17 +81,9 @@ def attendance_columns(table: pd.DataFrame, grid: Grid, known: Array, has: Array
     columns: dict[str, Any] = {}
     if ATTENDANCE in table:
         codes, levels = pd.factorize(table[ATTENDANCE])
-        unknown = np.flatnonzero(~pd.Index(levels).isin(ATTENDANCES))
-        if len(unknown):
-            row = int(np.flatnonzero(np.isin(codes, unknown))[0])
-            raise DataError(
-                f"'attendance' must be one of {', '.join(ATTENDANCES)}.",
-                remedy="Recode the column.",
-                patient=table[PATIENT].iloc[row],
-                session=table[SESSION].iloc[row],
-                column=ATTENDANCE,
-                value=table[ATTENDANCE].iloc[row],
-            )
+        unknown = np.isin(codes, np.flatnonzero(~pd.Index(levels).isin(ATTENDANCES)))
+        problem = f"'attendance' must be one of {', '.join(ATTENDANCES)}."
+        refuse(table, unknown, problem, remedy="Recode the column.", column=ATTENDANCE, row=False)
         recorded = grid.row >= 0
         for name, which in (("missed", (CANCELLED, NO_SHOW)), ("late", (LATE,))):
             # The last entry, reached by code -1, is the attendance that nobody noted.
@@ -175,16 +177,9 @@ def fixed_column(table: pd.DataFrame, column: str, patient: Array, n_patients: i
     first = np.full(n_patients, -1, dtype=np.int64)
     first[patient[there][::-1]] = there[::-1]
     differs = (values.iloc[there].to_numpy() != values.iloc[first[patient[there]]].to_numpy()).astype(bool)
-    if differs.any():
-        row = int(there[np.flatnonzero(differs)[0]])
-        raise DataError(
-            f"{column!r} is named as fixed, but changes within a patient.",
-            remedy="Name it in covariates=, or correct the data.",
-            patient=table[PATIENT].iloc[row],
-            session=table[SESSION].iloc[row],
-            column=column,
-            value=values.iloc[row],
-        )
+    problem = f"{column!r} is named as fixed, but changes within a patient."
+    remedy = "Name it in covariates=, or correct the data."
+    refuse(table.iloc[there], differs, problem, remedy=remedy, column=column, row=False)
     if pd.api.types.is_integer_dtype(values.dtype) and isinstance(values.dtype, np.dtype) and (first < 0).any():
         values = values.astype(np.float64)
     return values.array.take(first, allow_fill=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from alliance_stats.dropout.intervals import ENDED
 from alliance_stats.hazard.incidence import state_occupation
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.schema import ENDING, ONGOING, PATIENT, DataError, require_columns
+from alliance_stats.tables.schema import ENDING, ONGOING, PATIENT, DataError, refuse, require_columns
 from alliance_stats.tables.shares import log_log_interval, normal_quantile
 from alliance_stats.tables.states import STATES
 
@@ -65,12 +65,9 @@ def cumulative_incidence(
     require_columns(intervals, [by], table_name="intervals")
     pairs = intervals[[PATIENT, by]].drop_duplicates()
     changes = pairs[PATIENT].duplicated()
-    if changes.any():
-        raise DataError(
-            f"{by!r} changes within a patient: a group that is known only later is biased towards those who stayed.",
-            remedy="Use states=True, or predict_paths of a model with the time-varying state.",
-            patient=pairs.loc[changes, PATIENT].iloc[0],
-        )
+    problem = f"{by!r} changes within a patient: a group that is known only later is biased towards those who stayed."
+    remedy = "Use states=True, or predict_paths of a model with the time-varying state."
+    refuse(pairs, changes, problem, remedy=remedy, row=False)
     parts = [
         _incidence(part, states, cluster, level).assign(group=value)
         for value, part in intervals.groupby(by, observed=True)

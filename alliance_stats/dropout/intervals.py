@@ -38,6 +38,7 @@ from alliance_stats.tables.schema import (
     DataError,
     check_sessions,
     numeric,
+    refuse,
     require_choice,
     require_columns,
 )
@@ -252,14 +253,8 @@ def _clock(table: pd.DataFrame, grid: Grid, cells: Array, ends: Endings, time: s
         start = grid.session[cells]
         return start, start + 1
     dates = pd.to_datetime(table[DATE])
-    if dates.isna().any():
-        row = int(np.flatnonzero(dates.isna())[0])
-        raise DataError(
-            "time='days' needs a date for every session.",
-            remedy="Fill in the date, or use time='session'.",
-            patient=table[PATIENT].iloc[row],
-            session=table[SESSION].iloc[row],
-        )
+    remedy = "Fill in the date, or use time='session'."
+    refuse(table, dates.isna(), "time='days' needs a date for every session.", remedy=remedy, row=False)
     day = (dates - pd.Timestamp("1970-01-01")).dt.days.to_numpy()
     owner = grid.patient[cells]
     same = np.r_[np.diff(np.asarray(pd.factorize(table[PATIENT])[0])) == 0, False]
@@ -280,13 +275,7 @@ def _clock(table: pd.DataFrame, grid: Grid, cells: Array, ends: Endings, time: s
         last = grid.session[cells] == ends.last_session[owner]
         given = last & ~np.isnan(ends.end_day[owner])
         next_day = np.where(given, ends.end_day[owner], next_day)
-        if (next_day <= day[at]).any():
-            bad = int(np.flatnonzero(next_day <= day[at])[0])
-            raise DataError(
-                "end_date must lie after the patient's last session.",
-                remedy="Correct end_date, or leave it missing.",
-                patient=table[PATIENT].iloc[at[bad]],
-                session=table[SESSION].iloc[at[bad]],
-            )
+        problem, remedy = "end_date must lie after the patient's last session.", "Correct it, or leave it missing."
+        refuse(table.iloc[at], next_day <= day[at], problem, remedy=remedy, row=False)
     first_day = day[grid.row[grid.begin[:-1]]]
     return (day[at] - first_day[owner]).astype(np.int64), (next_day - first_day[owner]).astype(np.int64)

@@ -12,7 +12,7 @@ from alliance_stats.load.cells import as_ids, as_text
 from alliance_stats.load.formats import read_file
 from alliance_stats.load.keeping import LEFT_OUT
 from alliance_stats.tables.endings import check_endings
-from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, DataError, numeric, require_columns
+from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, numeric, refuse, require_columns
 
 
 def read_endings(
@@ -91,12 +91,8 @@ def endings_table(
     table = table[[name for name in columns if name in table]].rename(columns=columns)
     table = table.loc[~table[[PATIENT, ENDING]].isna().all(axis=1)]
     nobody = table[PATIENT].isna().to_numpy()
-    if nobody.any():
-        raise DataError(
-            f"{path.name}: {int(nobody.sum())} row(s) have no patient.",
-            remedy="Fill in the id or remove the row.",
-            row=table.index[nobody][0],
-        )
+    problem = f"{path.name}: {int(nobody.sum())} row(s) have no patient."
+    refuse(table, nobody, problem, remedy="Fill in the id or remove the row.")
     words = {as_text(code): word for code, word in (codes or {}).items()}
     text = table[ENDING].map(as_text, na_action="ignore")
     table = table.assign(

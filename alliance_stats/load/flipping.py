@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from alliance_stats.tables.schema import PATIENT, SESSION, DataError, numeric, plain, require_columns
+from alliance_stats.tables.schema import DataError, numeric, refuse, require_columns
 
 
 def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: float) -> pd.DataFrame:
@@ -41,14 +41,6 @@ def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: fl
         raise DataError(f"The table has a column {into!r} already.", remedy="Choose another into=.")
     values = numeric(sessions, column)
     outside = (values < low) | (values > high)
-    if outside.any():
-        first = {name: sessions[name].to_numpy()[outside][0] for name in (PATIENT, SESSION, column) if name in sessions}
-        raise DataError(
-            f"{column!r} holds {int(outside.sum())} value(s) outside {low:g} to {high:g}.",
-            remedy="Correct the cell, or low= and high=.",
-            patient=plain(first.get(PATIENT)),
-            session=plain(first.get(SESSION)),
-            column=column,
-            value=plain(first[column]),
-        )
+    problem = f"{column!r} holds {int(outside.sum())} value(s) outside {low:g} to {high:g}."
+    refuse(sessions, outside, problem, remedy="Correct the cell, or low= and high=.", column=column, row=False)
     return sessions.assign(**{into: low + high - values})

@@ -21,6 +21,7 @@ from alliance_stats.tables.schema import (
     SESSION,
     DataError,
     numeric,
+    refuse,
     require_columns,
     suggest,
 )
@@ -123,12 +124,7 @@ def _from_sessions(table: pd.DataFrame) -> pd.DataFrame:
         )
     stated = table.loc[table[ENDING].notna(), [PATIENT, ENDING]].drop_duplicates()
     twice = stated[PATIENT].duplicated()
-    if twice.any():
-        raise DataError(
-            "'ending' differs within a patient.",
-            remedy="Give every patient one ending.",
-            patient=stated.loc[twice, PATIENT].iloc[0],
-        )
+    refuse(stated, twice, "'ending' differs within a patient.", remedy="Give every patient one ending.", row=False)
     return stated.reset_index(drop=True)
 
 
@@ -141,13 +137,7 @@ def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame) -> IntArray:
     stated = numeric(endings, LAST_SESSION)
     result = np.where(np.isnan(stated), last, stated)
     bad = (result < first) | (result != np.floor(result))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            "'last_session' must be a whole session number, not before the patient's first session.",
-            remedy="Correct it, or leave it missing to use the patient's last row.",
-            row=endings.index[row],
-            patient=endings[PATIENT].iloc[row],
-            value=endings[LAST_SESSION].iloc[row],
-        )
+    problem = "'last_session' must be a whole session number, not before the patient's first session."
+    remedy = "Correct it, or leave it missing to use the patient's last row."
+    refuse(endings, bad, problem, remedy=remedy, column=LAST_SESSION)
     return result.astype(np.int64)

@@ -172,18 +172,43 @@ def require_whole(value: object, *, name: str, low: int) -> None:
         raise ValueError(f"{name}={value!r} must be {low} or more.")
 
 
+def refuse(
+    table: pd.DataFrame, bad: Any, problem: str, *, remedy: str, column: str | None = None, row: bool = True
+) -> None:
+    """Raise ``DataError`` at the first row where the mask `bad` holds, with its patient, session and cell of `column`.
+
+    Nothing happens where it holds nowhere. ``row=False``: the labels of `table` are not those of the user's data.
+
+    >>> refuse(pd.DataFrame({"patient": ["p3"], "x": [-9]}, index=[7]), [True], "x is low.", remedy="Look.", column="x")
+    Traceback (most recent call last):
+        ...
+    alliance_stats.tables.schema.DataError: x is low. First at row 7 (patient 'p3', column 'x'): -9. Look.
+    """
+    found = np.flatnonzero(np.asarray(bad))
+    if not len(found):
+        return
+    first = table.iloc[found[:1]]
+
+    def cell(name: str | None) -> object:
+        value = None if name is None or name not in first else first[name].iloc[0]
+        return None if value is None or pd.isna(value) else value
+
+    raise DataError(
+        problem,
+        remedy=remedy,
+        row=first.index[0] if row else None,
+        patient=cell(PATIENT),
+        session=cell(SESSION) if column != SESSION else None,
+        column=column,
+        value=cell(column),
+    )
+
+
 def require_allowed(table: pd.DataFrame, column: str, allowed: Sequence[str]) -> None:
     """Raise ``DataError`` at the first value of a column that is neither missing nor one of `allowed`."""
-    given = table[column].dropna()
-    unknown = given[~given.isin(allowed)]
-    if len(unknown):
-        raise DataError(
-            f"{column!r} must be one of {', '.join(allowed)}.",
-            remedy=suggest(str(unknown.iloc[0]), allowed),
-            row=unknown.index[0],
-            column=column,
-            value=unknown.iloc[0],
-        )
+    bad = table[column].notna() & ~table[column].isin(allowed)
+    remedy = suggest(str(table.loc[bad.to_numpy(), column].iloc[0]), allowed) if bad.any() else ""
+    refuse(table, bad, f"{column!r} must be one of {', '.join(allowed)}.", remedy=remedy, column=column)
 
 
 def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.DataFrame:
@@ -220,8 +245,7 @@ def check_runs(
         raise DataError("sessions has no rows.", remedy="Read a file with at least one patient and session.")
     table = sessions.reset_index(drop=True)
     patient = table[PATIENT]
-    if patient.isna().any():
-        _raise_at(sessions, patient.isna(), "A row has no patient.", remedy="Fill in the id or remove the row.")
+    refuse(sessions, patient.isna(), "A row has no patient.", remedy="Fill in the id or remove the row.")
     plain_numbers = {SESSION: _whole_sessions(sessions)} | {name: numeric(sessions, name) for name in measures}
     changed: dict[str, Any] = {
         name: values for name, values in plain_numbers.items() if table[name].dtype != values.dtype
@@ -245,15 +269,19 @@ def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
         coerced = pd.to_numeric(values, errors="coerce")
         text = coerced.isna() & values.notna()
         kind = coerced.dtype
-        if text.any() or not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
-            remedy = "Correct the cell, or name the code with missing_codes= when reading."
-            _raise_at(table, text, f"{column!r} must hold numbers.", remedy=remedy, column=column)
+        problem, remedy = (
+            f"{column!r} must hold numbers.",
+            "Correct the cell, or name the code with missing_codes= when reading.",
+        )
+        refuse(table, text, problem, remedy=remedy, column=column)
+        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
+            raise DataError(problem, remedy=remedy, column=column)
         result = coerced.to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
         total = result.sum()  # one pass tells of most columns that they hold no infinity
     if not np.isfinite(total) and np.isinf(result).any():
         remedy = "Correct the cell or set it to missing."
-        _raise_at(table, np.isinf(result), f"{column!r} holds infinity.", remedy=remedy, column=column)
+        refuse(table, np.isinf(result), f"{column!r} holds infinity.", remedy=remedy, column=column)
     return result
 
 
@@ -273,10 +301,8 @@ def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "i":
         return column.to_numpy(dtype=np.int64)
     values = numeric(sessions, SESSION)
-    bad = ~(np.floor(values) == values)
-    if bad.any():
-        remedy = "Give every row the whole number of its session (1, 2, ...)."
-        _raise_at(sessions, bad, "'session' must hold whole numbers.", remedy=remedy, column=SESSION)
+    remedy = "Give every row the whole number of its session (1, 2, ...)."
+    refuse(sessions, np.floor(values) != values, "'session' must hold whole numbers.", remedy=remedy, column=SESSION)
     return values.astype(np.int64)
 
 
@@ -292,7 +318,7 @@ def _sorted_order(
         kind = type(patient.iloc[0])
         other = [not isinstance(value, kind) for value in patient]
         remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
-        _raise_at(original, other, "'patient' mixes numbers and text.", remedy=remedy)
+        refuse(original, other, "'patient' mixes numbers and text.", remedy=remedy)
     # Rows of one patient mostly lie together: one id per run is compared and sorted, not one per row.
     head = np.r_[True, np.asarray(patient.array[1:] != patient.array[:-1], dtype=bool)]
     first = np.flatnonzero(head)
@@ -312,7 +338,7 @@ def _sorted_order(
         bad = np.zeros(len(table), dtype=bool)
         bad[order[second]] = True
         remedy = "Keep one of them, or renumber the sessions."
-        _raise_at(original, bad, f"Duplicate patient-session rows: {len(second)}.", remedy=remedy)
+        refuse(original, bad, f"Duplicate patient-session rows: {len(second)}.", remedy=remedy)
     return order, first
 
 
@@ -321,24 +347,3 @@ def _rises(ids: Any) -> bool:
     if isinstance(ids.dtype, pd.CategoricalDtype):
         return False
     return bool(np.asarray(ids[1:] > ids[:-1], dtype=bool).all())
-
-
-def _raise_at(table: pd.DataFrame, bad: Any, problem: str, *, remedy: str, column: str | None = None) -> None:
-    """Raise DataError at the first row where the mask `bad` holds; with no such row, at no row."""
-    found = np.flatnonzero(np.asarray(bad))
-    if not len(found):
-        raise DataError(problem, remedy=remedy, column=column)
-    first = int(found[0])
-
-    def cell(name: str | None) -> object:
-        if name is None or name not in table.columns:
-            return None
-        value = table[name].iloc[first]
-        return None if pd.isna(value) else value
-
-    patient = cell(PATIENT)
-    session = cell(SESSION) if column != SESSION else None
-    row = table.index[first]
-    raise DataError(
-        problem, remedy=remedy, row=row, patient=patient, session=session, column=column, value=cell(column)
-    )

@@ -15,7 +15,7 @@ import pandas as pd
 from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.episodes import EpisodeStates, episode_states
 from alliance_stats.tables.panel import rows_until
-from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, numeric, require_columns
+from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, numeric, refuse, require_columns
 
 PROBABILITIES = ("rupture_open", "repaired_before", "repaired_to_baseline", "unrepaired")
 """The columns of STATES, each in [0, 1]; only the first is required."""
@@ -63,16 +63,10 @@ def check_states(states: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
     columns = [name for name in PROBABILITIES if name in states]
     table = check_sessions(states, columns)
     for name in columns:
-        bad = np.flatnonzero(~((table[name] >= 0) & (table[name] <= 1)))
-        if len(bad):
-            raise DataError(
-                f"The states hold {len(bad)} value(s) that are missing or not probabilities.",
-                remedy="States must lie between 0 and 1, with a value at every session.",
-                patient=table[PATIENT].iloc[bad[0]],
-                session=table[SESSION].iloc[bad[0]],
-                column=name,
-                value=table[name].iloc[bad[0]],
-            )
+        bad = ~table[name].between(0, 1)
+        problem = f"The states hold {int(bad.sum())} value(s) that are missing or not probabilities."
+        remedy = "States must lie between 0 and 1, with a value at every session."
+        refuse(table, bad, problem, remedy=remedy, column=name, row=False)
     different = pd.Index(table[PATIENT].unique()).symmetric_difference(patients, sort=False)
     if len(different):
         raise DataError(
@@ -139,29 +133,15 @@ def event_arrays(events: pd.DataFrame, patients: pd.Index) -> tuple[Any, Any, An
         If `events` names a patient `patients` does not have, has a missing onset, or a repair before its onset.
     """
     whose = patients.get_indexer(pd.Index(events[PATIENT]))
-    if (whose < 0).any():
-        first = int(np.flatnonzero(whose < 0)[0])
-        raise DataError(
-            "events names a patient that sessions does not have.",
-            remedy="Detect ruptures in the same sessions, with ids of the same type.",
-            row=events.index[first],
-            patient=events[PATIENT].iloc[first],
-        )
-    onset = numeric(events, "onset")
-    if np.isnan(onset).any():
-        raise DataError("events has an onset that is missing.", remedy="Every rupture needs its onset session.")
+    remedy = "Detect ruptures in the same sessions, with ids of the same type."
+    refuse(events, whose < 0, "events names a patient that sessions does not have.", remedy=remedy)
+    onset, remedy = numeric(events, "onset"), "Every rupture needs its onset session."
+    refuse(events, np.isnan(onset), "events has an onset that is missing.", remedy=remedy)
     repaired_at = numeric(events, "repaired_at")
     early = repaired_at < onset  # equal is allowed: a rupture coded as resolved in its own session
-    if early.any():
-        first = int(np.flatnonzero(early)[0])
-        raise DataError(
-            f"events has {int(early.sum())} rupture(s) repaired before their onset.",
-            remedy="Correct 'onset' or 'repaired_at'; both are session numbers.",
-            row=events.index[first],
-            patient=events[PATIENT].iloc[first],
-            column="repaired_at",
-            value=repaired_at[first],
-        )
+    problem = f"events has {int(early.sum())} rupture(s) repaired before their onset."
+    remedy = "Correct 'onset' or 'repaired_at'; both are session numbers."
+    refuse(events, early, problem, remedy=remedy, column="repaired_at")
     return whose, onset, repaired_at
 
 

@@ -16,7 +16,7 @@ from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.mixed.engine.satterthwaite import contrast_df
 from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.formulas import variables_of
-from alliance_stats.tables.schema import DataError, require_choice, require_columns
+from alliance_stats.tables.schema import DataError, refuse, require_choice, require_columns
 from alliance_stats.tables.shares import check_level
 from alliance_stats.tables.terms import t_interval
 
@@ -71,17 +71,11 @@ def _ratios(fit: Fitted, data: pd.DataFrame | None, complete: IntArray) -> Float
     if data is None:
         return np.asarray(strata.ratios[strata.codes[fit.design.by_data]])
     require_columns(data, [strata.column], table_name="the new data")
-    values = data[strata.column].iloc[complete]
-    codes = pd.Index(strata.labels).get_indexer(pd.Index(values))
-    if (codes < 0).any():
-        first = int(np.flatnonzero(codes < 0)[0])
-        raise DataError(
-            f"{int((codes < 0).sum())} row(s) are of strata that the fit has no residual variance for.",
-            row=values.index[first],
-            column=strata.column,
-            value=values.iloc[first],
-            remedy=f"Known are {', '.join(map(repr, strata.labels))}.",
-        )
+    rows = data.iloc[complete]
+    codes = pd.Index(strata.labels).get_indexer(pd.Index(rows[strata.column]))
+    problem = f"{int((codes < 0).sum())} row(s) are of strata that the fit has no residual variance for."
+    known = f"Known are {', '.join(map(repr, strata.labels))}."
+    refuse(rows, codes < 0, problem, remedy=known, column=strata.column)
     return np.asarray(strata.ratios[codes])
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from alliance_stats.mixed.design.formula import INTERCEPT
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.formulas import model_matrix, one_sided, variables_of
-from alliance_stats.tables.schema import DataError, numeric
+from alliance_stats.tables.schema import DataError, numeric, refuse
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,9 @@ def columns_of(plan: ColumnPlan, data: pd.DataFrame) -> list[FloatArray]:
         matrix = model_matrix(plan.spec, data, columns=variables_of(plan.side))
         columns = [matrix[name].to_numpy(dtype=np.float64) for name in plan.names]
     for name, column in zip(plan.names, columns):
-        bad = np.flatnonzero(~np.isfinite(column))
-        if len(bad):
-            raise DataError(
-                f"The model column {name!r} is not a finite number in {len(bad)} row(s).",
-                row=data.index[bad[0]],
-                remedy="Correct the values, or choose a transform that is defined for them.",
-            )
+        bad = ~np.isfinite(column)
+        problem = f"The model column {name!r} is not a finite number in {int(bad.sum())} row(s)."
+        refuse(data, bad, problem, remedy="Correct the values, or choose a transform that is defined for them.")
     return columns
 
 

@@ -10,7 +10,7 @@ from alliance_stats.mixed.design.design import Strata
 from alliance_stats.mixed.design.grouping import Factor
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.formulas import holds_dates, variables_of
-from alliance_stats.tables.schema import PATIENT, DataError, numeric, plain
+from alliance_stats.tables.schema import DataError, numeric, plain, refuse
 
 
 def complete_rows(data: pd.DataFrame, variables: tuple[str, ...]) -> tuple[pd.DataFrame, IntArray, dict[str, int]]:
@@ -44,31 +44,18 @@ def check_times(table: pd.DataFrame, factor: str, groups: Factor, time: str, whe
     """Two rows of one group at one time have no serial correlation."""
     twice = pd.DataFrame({"group": groups.codes, "time": when}).duplicated().to_numpy()
     if twice.any():
-        first = int(np.flatnonzero(twice)[0])
-        label = groups.labels[groups.codes[first]]
-        raise DataError(
-            f"Rows of one {factor!r} have the same {time!r}: {int(twice.sum())}, first of {plain(label)!r}. Their "
-            "serial correlation is not defined.",
-            row=table.index[first],
-            patient=label if factor == PATIENT else None,
-            column=time,
-            value=table[time].iloc[first],
-            remedy=f"Keep one row per {factor} and {time}, or fit without correlation=.",
+        label = plain(groups.labels[groups.codes[np.flatnonzero(twice)[0]]])
+        problem = (
+            f"Rows of one {factor!r} have the same {time!r}: {int(twice.sum())}, first of {label!r}. Their serial "
         )
+        remedy = f"Keep one row per {factor} and {time}, or fit without correlation=."
+        refuse(table, twice, f"{problem}correlation is not defined.", remedy=remedy, column=time)
 
 
 def weights_of(table: pd.DataFrame, name: str) -> FloatArray:
     """The column of prior weights, all positive."""
     values = numeric(table, name)
-    if (values <= 0).any():
-        first = int(np.flatnonzero(values <= 0)[0])
-        raise DataError(
-            "Weights must be positive.",
-            row=table.index[first],
-            column=name,
-            value=values[first],
-            remedy="Leave out rows without weight.",
-        )
+    refuse(table, values <= 0, "Weights must be positive.", remedy="Leave out rows without weight.", column=name)
     return values
 
 
