@@ -62,7 +62,7 @@ def explore(sessions: pd.DataFrame, *, score: str, show_ids: bool = False, seed:
     panel = _panel()
     answers = Answers(sessions, score=score, show_ids=show_ids, seed=seed)
     if "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel"):
-        panel.extension(inline=True)  # everything from this machine, nothing from the network
+        panel.extension(inline=True)  # scripts from this machine; Panel asks for style sheets outside, and does without
     return _Page(panel, answers).layout
 
 
@@ -240,7 +240,7 @@ class _Page:
 
 def _words(kinds: Mapping[str, Any]) -> dict[str, str]:
     """Options of a list: the words of the vocabulary, each with its name."""
-    return {entry.words.replace("{amount:g}", "of this amount"): name for name, entry in kinds.items()}
+    return {entry.words.replace("{amount:g}", "…"): name for name, entry in kinds.items()}
 
 
 def _in_words(patient: Any, statuses: list[str]) -> str:

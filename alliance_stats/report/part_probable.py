@@ -36,6 +36,8 @@ def show_probabilities(run: Run, section: Section) -> None:
         run.keep("probable", describe_ruptures(run.sessions, latent))
         run.latent = latent
         _tell(run, section, latent)
+        if latent.supported:
+            _endings(run, section, latent)
         if recovery and latent.supported:
             _recovery(run, section, latent)
 
@@ -75,6 +77,29 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
         labels={"quantity": "", "count": "expected", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
         formats=formats,
         file="tables/probable.csv",
+    )
+
+
+def _endings(run: Run, section: Section, latent: LatentRuptures) -> None:
+    """How ruptures end, of all of them and not of those found."""
+    run.keep("rupture_endings", latent.endings())
+    share, low, high = (run.citer("rupture_endings", name) for name in ("estimate", "ci_low", "ci_high"))
+
+    def phrase(ending: str) -> str:
+        return f"{share(ending, percent)} (95% CI [{low(ending, percent)}, {high(ending, percent)}])"
+
+    stated = (
+        f"Of all ruptures, found or not, {phrase('repaired')} are estimated to end in therapy with the level back "
+        f"where it was or higher, {phrase('short')} with the level below, and {phrase('open')} to be open at the last "
+        "rating."
+    )
+    section.paragraph(run.state(stated))
+    section.table(
+        run.tables["rupture_endings"],
+        "How ruptures end, by maximum likelihood over all series.",
+        labels={"ending": "ending", "estimate": "share", ("ci_low", "ci_high"): "95% CI", "meaning": "meaning"},
+        formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
+        file="tables/rupture_endings.csv",
     )
 
 

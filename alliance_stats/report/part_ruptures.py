@@ -262,8 +262,9 @@ def _repair(run: Run, section: Section) -> None:
         ("chance_low", "chance_high"): "95% of simulated studies",
         "p_value": "p",
     }
+    words = {r"\b1 session\(s\)": "1 session", r"session\(s\)": "sessions"}
     section.table(
-        chance.loc[percents],
+        chance.loc[percents].assign(quantity=chance["quantity"].replace(words, regex=True)),
         "Repair beside what chance alone gives as many marks in scores without ruptures."
         + (f" Of {chance.attrs['part']}." if chance.attrs["part"] else ""),
         labels=shown,
