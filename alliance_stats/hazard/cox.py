@@ -84,7 +84,6 @@ class Sums(NamedTuple):
     """One evaluation of the partial likelihood: what the score, the information and the residuals are made of."""
 
     risk: FloatArray
-    s0: FloatArray
     s1: FloatArray
     d1: FloatArray
     ties: _Ties
@@ -115,7 +114,7 @@ def _evaluate_at(linear: FloatArray, shift: float, design: FloatArray, sets: Ris
             d1[:, j] = np.bincount(sets.event_time, weighted[:, j], size)
     sums = _tie_sums(s0, d0, sets.n_events, ties)
     value = float((linear[rows] - shift).sum() - sums.log.sum())
-    return value, Sums(risk, s0, s1, d1, sums)
+    return value, Sums(risk, s1, d1, sums)
 
 
 def score_of(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray:
@@ -135,10 +134,7 @@ def information_of(design: FloatArray, sets: RiskSets, sums: Sums) -> FloatArray
     """Minus the second derivative of the log partial likelihood (p, p); see the head of this module."""
     ties, s1, d1 = sums.ties, sums.s1, sums.d1
     weight = row_weights(sets, sums)
-    information = np.zeros((design.shape[1], design.shape[1]))
-    for begin in range(0, len(design), 16384):
-        block = design[begin : begin + 16384]
-        information += (block * weight[begin : begin + 16384, None]).T @ block
+    information = (design * weight[:, None]).T @ design
     information -= (s1 * ties.cc0[:, None]).T @ s1
     cross = (s1 * ties.cc1[:, None]).T @ d1
     information += cross + cross.T

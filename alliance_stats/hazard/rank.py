@@ -22,27 +22,12 @@ class Separated(ValueError):
 
 def require_full_rank(design: FloatArray, names: Sequence[str], *, intercept: bool) -> None:
     """Raise ``ValueError`` naming the first column that the earlier ones (and the intercept) determine."""
-    if len(design) >= 40_000:
-        # If a tenth of the rows has full rank, all of them have; only otherwise are all rows needed.
-        try:
-            _require_full_rank(design[::10], names, intercept)
-        except ValueError:
-            _require_full_rank(design, names, intercept)
-        return
-    _require_full_rank(design, names, intercept)
-
-
-def _require_full_rank(design: FloatArray, names: Sequence[str], intercept: bool) -> None:
     n_rows, p = design.shape
     if not n_rows or not p:
         return
-    # One pass in blocks, about a middle taken from some of the rows: dates and years keep their digits.
-    middle = design[:: max(n_rows // 1000, 1)].mean(axis=0)
-    total, gram = np.zeros(p), np.zeros((p, p))
-    for begin in range(0, n_rows, 16384):
-        block = design[begin : begin + 16384] - middle
-        total += np.ones(len(block)) @ block
-        gram += block.T @ block
+    middle = design.mean(axis=0)  # dates and years keep their digits
+    moved = design - middle
+    total, gram = moved.sum(axis=0), moved.T @ moved
     centred = gram - np.outer(total, total) / n_rows
     size = n_rows * (np.abs(middle) + np.sqrt(np.diag(gram) / n_rows)) ** 2
     suspects = [j for j in range(p) if centred[j, j] <= 1e-12 * size[j]]

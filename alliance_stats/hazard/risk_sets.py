@@ -16,9 +16,7 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 class RiskSets(NamedTuple):
     """Which rows are at risk when."""
 
-    # time, stratum: (k,); the event times of each stratum, in order
-    time: FloatArray
-    stratum: IntArray
+    time: FloatArray  # (k,): the event times, of each stratum in order
     n_events: IntArray  # (k,): events at each
     # first, last: (n,); each row is at risk at the positions first .. last - 1.
     first: IntArray
@@ -60,16 +58,15 @@ def risk_sets(start: FloatArray, stop: FloatArray, event: FloatArray, stratum: I
         raise ValueError(f"There is no event in the {len(start)} rows used: a hazard of zero has no model.")
     group = np.zeros(len(start), dtype=np.int64) if stratum is None else np.asarray(stratum, dtype=np.int64)
     first, last = np.zeros(len(start), dtype=np.int64), np.zeros(len(start), dtype=np.int64)
-    times, strata, offset = [], [], 0
+    times, offset = [], 0
     for label in range(int(group.max()) + 1):
         here = slice(None) if stratum is None else np.flatnonzero(group == label)
         own = np.unique(stop[here][happened[here]])
         first[here] = offset + np.searchsorted(own, start[here], side="right")
         last[here] = offset + np.searchsorted(own, stop[here], side="right")
         times.append(own)
-        strata.append(np.full(len(own), label, dtype=np.int64))
         offset += len(own)
     event_row = np.flatnonzero(happened)
     event_time = last[event_row] - 1
     n_events = np.bincount(event_time, minlength=offset)
-    return RiskSets(np.concatenate(times), np.concatenate(strata), n_events, first, last, event_row, event_time)
+    return RiskSets(np.concatenate(times), n_events, first, last, event_row, event_time)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.mixed.engine.search_space import square_root
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import Seed, generator
 
@@ -27,7 +28,7 @@ def simulate_outcomes(fit: Fitted, *, draws: int, seed: Seed) -> Iterator[FloatA
     at = {factor: codes - codes.min(initial=0) for factor, codes in outer.items()} | {
         design.inner_factor: design.grouping.inner_of_row()
     }
-    roots = [_root(cov) for cov in fit.covariances]
+    roots = [square_root(cov) for cov in fit.covariances]
     for _ in range(draws):
         y = mean + _noise(fit, random)
         for block, root in zip(design.blocks, roots):
@@ -55,8 +56,3 @@ def _noise(fit: Fitted, random: np.random.Generator) -> FloatArray:
     if design.weights is not None:
         z = z / np.sqrt(design.weights)
     return np.asarray(z * np.sqrt(fit.residual_variance))
-
-
-def _root(cov: FloatArray) -> FloatArray:
-    values, vectors = np.linalg.eigh(cov)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))

@@ -40,7 +40,6 @@ class CrossedSpec:
     """The outer effects of every group."""
 
     a: int  # Columns of the inner factor
-    extended: int  # Columns with those of all slots
     # place, level: (size,); of every outer effect: its row of T, and its level, levels of all factors numbered through
     place: IntArray
     level: IntArray

@@ -29,7 +29,7 @@ def crossed_spec(grouping: Grouping, columns: tuple[tuple[int, ...], ...], a: in
     group, column, number = (np.concatenate(parts) for parts in zip(*cells))
     order = np.lexsort((number, group))
     cells_of = (group[order], column[order], number[order])
-    return CrossedSpec(a, extended, np.concatenate(place), np.concatenate(level), levels, tuple(parts), *cells_of)
+    return CrossedSpec(a, np.concatenate(place), np.concatenate(level), levels, tuple(parts), *cells_of)
 
 
 def _slots(inner: IntArray, codes: IntArray, count: int) -> tuple[IntArray, IntArray, IntArray]:
