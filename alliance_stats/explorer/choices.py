@@ -89,7 +89,7 @@ def latent_python(*, score: str) -> str:
 
 def latent_toml() -> str:
     """What a study file can say of it."""
-    return "# The latent detector is called from Python; see below."
+    return "[latent]  # settings of the latent model, which the report estimates for every study"
 
 
 def settings_of(rule: Rule) -> dict[str, Any]:

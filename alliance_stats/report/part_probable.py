@@ -73,7 +73,7 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
     formats: dict[str, Format] = {"count": one_decimal, **dict.fromkeys(("estimate", "ci_low", "ci_high"), percent)}
     section.table(
         shown,
-        "Expected numbers, given the whole course of each patient.",
+        f"Expected numbers, given the whole course of each patient. Each is {shown['note'].iloc[0]}.",
         labels={"quantity": "", "count": "expected", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
         formats=formats,
         file="tables/probable.csv",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from alliance_stats.figures.courses import plot_onset_aligned, plot_prevalence
-from alliance_stats.figures.patients import plot_patients
 from alliance_stats.report.numbers import Format, count, one_decimal, p_clause, p_value, percent, tally
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_data import score_range
+from alliance_stats.report.part_patients import show_single_patients
 from alliance_stats.report.part_probable import beside_the_rule, show_probabilities
-from alliance_stats.report.run import Run, blank_axes, blank_grid
+from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.sections import study_rule
 from alliance_stats.report.wording import remark, rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
@@ -21,10 +21,8 @@ from alliance_stats.rupture.describe.onset import onset_aligned
 from alliance_stats.rupture.describe.repair import repair_times
 from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, STATUSES, UNREPAIRED
 
-_PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
 MIN_DRAWN = 3
 """Fewer events are not drawn: a curve through one or two would look like a finding."""
-_COLUMNS = 3
 _DEEPEST = 8
 _DEEPEST_LABELS: Labels = {
     "patient": "patient",
@@ -55,7 +53,7 @@ def describe_the_ruptures(run: Run) -> None:
     run.keep("events", run.events)
     run.keep("patients", run.patients)
     show_probabilities(run, section)
-    _single_patients(run, section)
+    show_single_patients(run, section)
     section.subheading("What the rule marks")
     _prevalence(run, section)
     by_chance = None
@@ -271,43 +269,3 @@ def _repair(run: Run, section: Section) -> None:
         formats=dict.fromkeys(("observed", "expected", "chance_low", "chance_high"), percent),
         file="tables/repair_by_chance.csv",
     )
-
-
-def _single_patients(run: Run, section: Section) -> None:
-    wanted = run.study.section("figures").get("patients", 12)
-    shown = examples(run.patients, wanted)
-    if not shown:
-        return
-    rows = -(-len(shown) // _COLUMNS)
-    panels = blank_grid(rows, _COLUMNS, 0.8 + 1.05 * rows)
-    for spare in panels[len(shown) :]:
-        spare.remove()
-    names = run.names(PATIENT)
-    labels = {patient: f"{names[patient]}: {pattern}" for patient, pattern in shown.items()}
-    axes = plot_patients(
-        run.sessions,
-        run.events,
-        patients=list(shown),
-        score=run.score,
-        states=run.latent,
-        labels=labels,
-        axes=panels[: len(shown)],
-    )
-    caption = (
-        f"Courses of {len(shown)} patients, from each pattern of marks those with most rated sessions. Triangles are "
-        "the marks of the rule (onset, repair), the dashed line is the baseline to be regained; dotted lines bridge "
-        "missing ratings."
-    )
-    if run.latent is not None:
-        caption += " The strip below each is the probability that a rupture is open, given the whole course."
-    run.show_figure(section, "patients", axes[0], caption, alt="Courses of single patients with ruptures and repairs.")
-
-
-def examples(patients: pd.DataFrame, n: int) -> dict[object, str]:
-    """Up to `n` patients to show and their patterns: of each pattern in turn the one with most ratings."""
-    rated = patients.loc[patients["n_rated"] > 0].sort_values("n_rated", ascending=False, kind="stable")
-    turn = rated.groupby("pattern").cumcount()
-    rank = rated["pattern"].map({pattern: k for k, pattern in enumerate(_PATTERN_ORDER)})
-    chosen = rated.assign(turn=turn, rank=rank).sort_values(["turn", "rank"], kind="stable").head(n)
-    chosen = chosen.sort_values(["rank", "turn"], kind="stable")
-    return dict(zip(chosen[PATIENT], chosen["pattern"], strict=True))
