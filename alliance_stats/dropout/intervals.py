@@ -199,6 +199,7 @@ def dropout_intervals(
         "rule": rule,
         "prospective": about.get("prospective"),
         "verdict": about.get("verdict"),
+        "at_bound": about.get("at_bound"),
         "definition": ends.definition,
         "n_patients": len(index),
         "endings": {name: int((ends.ending == name).sum()) for name in (*ENDED, ONGOING)},

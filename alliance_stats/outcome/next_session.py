@@ -186,6 +186,7 @@ def fit_next_session(
         "rule": rule,
         "prospective": prospective,
         "verdict": None if events is None else events.attrs.get("verdict"),
+        "at_bound": None if events is None else events.attrs.get("at_bound"),
         "centre": centre,
         "error": error,
         "within_reliability": reliability,

@@ -194,12 +194,16 @@ def test_states_that_are_none_are_refused(study, latent):
 
 def test_a_detector_that_does_not_vouch_is_not_trusted(study, latent):
     states = latent.states()
-    states.attrs["verdict"] = "ambiguous"
-    words = "verdict on these ruptures is 'ambiguous'"
+    assert states.attrs["at_bound"] == pytest.approx(latent.diagnostics.set_index("quantity")["value"]["at_ceiling"])
+    states.attrs |= {"verdict": "ambiguous", "at_bound": 0.101}
+    words, bound = "verdict on these ruptures is 'ambiguous'", "10% of the scores are at a bound"
     fit = als.fit_next_session(study.sessions, states, symptom="phq9", alliance="alliance")
     assert words in fit.summary()
+    assert bound in fit.summary()
     intervals = als.dropout_intervals(study.sessions, states, endings=study.endings)
-    assert words in als.fit_dropout("rupture_open", intervals).summary()
+    hazard = als.fit_dropout("rupture_open", intervals).summary()
+    assert words in hazard
+    assert bound in hazard
     assert words not in als.fit_dropout("session", intervals).summary()
     marked = als.mark_ruptures(study.sessions, states, for_prediction=True)
     fit = als.fit_dynamics(marked, alliance="alliance", symptom="phq9", inputs=["rupture_open"])

@@ -197,7 +197,8 @@ class LatentRuptures:
 
             Sessions without a score carry the latest values forward; 0 before the first rating that can be judged. For
             sessions that follow no rating they are what was known then. ``attrs`` hold ``prospective``, ``rule``,
-            ``score``, ``verdict``, and of the parameters ``depth`` and ``within_sd``, in points.
+            ``score``, ``verdict``, the share of scores ``at_bound``, and of the parameters ``depth`` and
+            ``within_sd``, in points.
         """
         require_choice(version, VERSIONS, name="version")
         table = states_table(
@@ -210,6 +211,7 @@ class LatentRuptures:
             "verdict": self.verdict,
             "depth": self.parameters.depth,
             "within_sd": self.parameters.within_sd,
+            "at_bound": self._at_bound,
         }
         return table
 
@@ -294,6 +296,12 @@ class LatentRuptures:
         if self.verdict in EMPTY:
             table[["estimate", "ci_low", "ci_high"]] = np.nan
         return table
+
+    @property
+    def _at_bound(self) -> float:
+        """The share of ratings read as 'this or beyond'."""
+        shares = self.diagnostics.set_index("quantity")["value"]
+        return float(shares["at_ceiling"] + shares["at_floor"])
 
     def _patients(self) -> pd.Series:
         """The rated patients, one for each row of the arrays."""
