@@ -159,12 +159,12 @@ def heights_of(
 ) -> Floats:
     """Log-likelihood of each patient: no rupture or one window; with ``longest=0`` no rupture at all.
 
-    `shared` is ``shared_by(parameters, found, max(longest, 1))``, if at hand.
+    `shared` is ``shared_by(parameters, found, longest)``, if at hand.
     """
     from scipy.special import gammaln
 
-    shared = shared_by(parameters, found, max(longest, 1)) if shared is None else shared
-    problem = whole_problem(parameters, series, found, max(longest, 1), shared=shared)
+    shared = shared_by(parameters, found, longest) if shared is None else shared
+    problem = whole_problem(parameters, series, found, longest, shared=shared)
     diagonal = np.diagonal(shared.factor, axis1=1, axis2=2)
     log_root = np.log(np.where(diagonal > 0, diagonal, 1.0)).sum(axis=1)[found.of]
     degrees, n = parameters.within_sd_df, series.n_rated
@@ -201,7 +201,7 @@ def _maximise(
         return float(penalty - heights_of(parameters, series, found, longest, shared=shared).sum()) / n - at_start
 
     def loss_and_gradient(vector: Floats) -> tuple[float, Floats]:
-        shared = shared_by(_unpack(start, vector, free, unit), found, max(longest, 1))
+        shared = shared_by(_unpack(start, vector, free, unit), found, longest)
         here, gradient = loss(vector, shared), np.zeros(len(vector))
         for k, (name, (_, high)) in enumerate(zip(free, limits)):
             step = STEP if high is None or vector[k] + STEP <= high else -STEP
@@ -210,7 +210,7 @@ def _maximise(
             kept: Shared | None = shared
             if name in CORRELATION:
                 line = _unpack(start, moved, free, unit)
-                kept = shared_by(line, found, max(longest, 1), prior=shared.prior)
+                kept = shared_by(line, found, longest, prior=shared.prior)
             elif name in RATES:
                 prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
                 kept = shared._replace(prior=prior)

@@ -37,7 +37,8 @@ def courses_of_patients(parameters: LatentParameters, time: Floats) -> tuple[tup
 
 def covariance(parameters: LatentParameters, time: Floats) -> Floats:
     """Covariance of a series without ruptures in units of its own variance, (p, T, T) for `time` (p, T)."""
-    lag = np.abs(time[:, :, None] - time[:, None, :]).astype(np.int64)
+    session = time.astype(np.int64)
+    lag = np.abs(session[:, :, None] - session[:, None, :])
     powers = np.power(parameters.autocorrelation, np.arange(lag.max(initial=0) + 1.0))
     matrix = (parameters.state_share * powers)[lag]
     diagonal = np.arange(time.shape[1])

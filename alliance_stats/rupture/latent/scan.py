@@ -37,10 +37,13 @@ class Windows(NamedTuple):
 
 
 def windows(n_positions: int, longest: int, first: int) -> Windows:
-    """Closed windows of up to `longest` rated sessions, and the open one from each start, position `first` or later."""
+    """Closed windows of up to `longest` rated sessions, and the open one from each start, position `first` or later.
+
+    None at all with ``longest=0``.
+    """
     pairs = [(s, e) for s in range(first, n_positions - 1) for e in range(s + 1, min(s + longest, n_positions - 1) + 1)]
     closed = np.array(pairs, dtype=np.int64).reshape(-1, 2)
-    begin = np.arange(first, n_positions, dtype=np.int64)
+    begin = np.arange(first, n_positions if longest else first, dtype=np.int64)
     start = np.concatenate([closed[:, 0], begin])
     stop = np.concatenate([closed[:, 1], np.full(len(begin), n_positions)])
     return Windows(start, stop, np.arange(len(start)) >= len(closed))
@@ -158,6 +161,8 @@ def double_sums(precision: Floats) -> Floats:
 
 def window_sizes(precision: Floats, candidates: Windows) -> Floats:
     """X'Px for the indicator x of each window, (p, W)."""
+    if not len(candidates.start):
+        return np.zeros((len(precision), 0))
     double, start, stop = double_sums(precision), candidates.start, candidates.stop
     sizes = double[:, stop, stop] - 2 * double[:, start, stop] + double[:, start, start]
     return np.asarray(np.maximum(sizes, 0.0, out=sizes))
