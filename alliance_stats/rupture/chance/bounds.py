@@ -12,6 +12,8 @@ and likewise at the lowest score. As t goes to 0, y is x cut at the bounds.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from alliance_stats.tables.arrays import FloatArray
@@ -54,12 +56,21 @@ def _cut_mean(z: FloatArray) -> FloatArray:
     """The mean of max(x, 0) for normal x with mean z and SD 1."""
     from scipy.special import ndtr
 
-    mean: FloatArray = z * ndtr(z) + np.exp(-0.5 * np.square(np.clip(z, -30.0, 30.0))) / np.sqrt(2.0 * np.pi)
+    mean: FloatArray = z.copy()
+    near = z < 7.0  # above, z and its mean are the same number
+    close = z[near]
+    mean[near] = close * ndtr(close) + np.exp(-0.5 * np.square(np.maximum(close, -30.0))) / np.sqrt(2.0 * np.pi)
     return mean
 
 
 def _inverse(mean: FloatArray) -> FloatArray:
     """The z with that mean, by linear interpolation; below -6 it counts as -6, above 8 it is the mean itself."""
-    z = np.linspace(-6.0, 8.0, 4001)
-    found: FloatArray = np.where(mean >= 8.0, mean, np.interp(mean, _cut_mean(z), z))
+    z, means = _grid()
+    found: FloatArray = np.where(mean >= 8.0, mean, np.interp(mean, means, z))
     return found
+
+
+@lru_cache(maxsize=1)
+def _grid() -> tuple[FloatArray, FloatArray]:
+    z = np.linspace(-6.0, 8.0, 4001)
+    return z, _cut_mean(z)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.rupture.chance.counted import false_discovery, main_table, patient_table, session_table
 from alliance_stats.rupture.chance.draws import (
     QUANTITIES,
     Counts,
@@ -19,7 +20,7 @@ from alliance_stats.rupture.chance.draws import (
     draw_null,
     draw_shuffled,
 )
-from alliance_stats.rupture.chance.fit_check import INSEPARABLE, check_fit
+from alliance_stats.rupture.chance.fit_check import check_fit
 from alliance_stats.rupture.chance.frame import Frame, frame_of, part_words, random_part, stream_of
 from alliance_stats.rupture.chance.null import NullParameters
 from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
@@ -60,7 +61,8 @@ class ChanceLevel:
         that chance would give, expected over observed, made monotone in depth, at most 1.
     verdict : str
         Whether the fitted null fits the data: ``fits``, ``does not fit`` or ``cannot be told apart`` (more deep ratings
-        that do not last than the null gives); empty for the shuffled null. The same for every seed.
+        that do not last than the null gives, or more than a quarter of the ratings within one SD of the highest score);
+        empty for the shuffled null. The same for every seed.
     verdict_words : str
         The same as a sentence, and the part of a large study that was counted.
     fit : DataFrame
@@ -177,9 +179,12 @@ def chance_level(
 
     The null assumes normal states and noise, a mean course that is smooth in the logarithm of the session number, one
     autocorrelation, spread that is lognormal over patients, and ratings missing for reasons unrelated to the score
-    missed. Whether the data look so is checked and said (`verdict`). Where scores fall further than they rise and the
-    falls last no longer than noise, ruptures and skewed noise look the same, and no p-value is given. Brief ruptures of
-    a single session are of that kind. How all this was proved: ``docs/chance.md``.
+    missed. Whether the data look so is checked and said (`verdict`). Where deep ratings do not last, ruptures and
+    skewed noise look the same, and no p-value is given; ruptures of a single session are of that kind. Nor is one given
+    near a ceiling. A part of the ruptures passes for noise, so that the excess over chance is a lower bound: by how
+    much it is too small, and how all this was proved, is in ``docs/chance.md``.
+
+    Estimate and verdict use a stream of random numbers of their own, which depends on the data alone.
 
     Examples
     --------
@@ -228,14 +233,11 @@ def chance_level(
     at_estimate = found.total.mean(axis=0)
     scale = np.divide(expected, at_estimate, out=np.ones(len(QUANTITIES)), where=at_estimate > 0)
     per_patient = found.per_patient * scale
+    larger = len(whole.score) / len(series.score)
     return ChanceLevel(
-        table=_table(series, observed, drawn, per_patient, level),
-        by_session=_by_session(series, observed, found, float(scale[1]), level, drawn.verdict),
-        events=events.assign(
-            false_discovery=_false_discovery(
-                of_whole.depth, found, float(scale[1]) * len(whole.score) / len(series.score)
-            )
-        ),
+        table=main_table(series, observed, drawn.totals, expected, per_patient, level, drawn.verdict),
+        by_session=session_table(series, observed, found, float(scale[1]), level, drawn.verdict),
+        events=events.assign(false_discovery=false_discovery(of_whole.depth, found, float(scale[1]) * larger)),
         score=score,
         rule=rule,
         null=null,
@@ -246,7 +248,7 @@ def chance_level(
         verdict=drawn.verdict,
         verdict_words=words,
         fit=drawn.fit,
-        per_patient=_patients(roll.ids.iloc[roll.rated[who]], series, observed, per_patient),
+        per_patient=patient_table(roll.ids.iloc[roll.rated[who]], series, observed, per_patient),
     )
 
 
@@ -320,95 +322,3 @@ def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:
     if np.median(series.length) < 5:
         warnings.append(f"Half the patients have fewer than 5 ratings (median {np.median(series.length):g}).")
     return warnings
-
-
-def _table(series: Series, observed: Counts, drawn: Drawn, per_patient: FloatArray, level: float) -> pd.DataFrame:
-    totals, expected = drawn.totals, drawn.expected
-    p_value = (1.0 + (totals >= observed.total[0]).sum(axis=0)) / (1.0 + len(totals))
-    seen = observed.total[0]
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(totals, [tail, 1.0 - tail], axis=0)
-    ratio = np.divide(seen, expected, out=np.full(len(seen), np.nan), where=expected > 0)
-    bounds = [_ratio_interval(observed.per_patient[:, q], per_patient[:, q], level) for q in range(len(seen))]
-    sessions = len(series.score)
-    out_of = {"ruptures": sessions, "sessions with a fall": sessions, "repaired ruptures": int(seen[1])}
-    return pd.DataFrame(
-        {
-            "quantity": list(QUANTITIES),
-            "of": [out_of.get(quantity, series.n_patients) for quantity in QUANTITIES],
-            "observed": seen.astype(np.int64),
-            "expected": expected,
-            "chance_low": low,
-            "chance_high": high,
-            "ratio": ratio,
-            "ratio_low": [bound[0] for bound in bounds],
-            "ratio_high": [bound[1] for bound in bounds],
-            "p_value": np.where(drawn.verdict == INSEPARABLE, np.nan, p_value),
-            "verdict": drawn.verdict,
-        }
-    )
-
-
-def _ratio_interval(seen: FloatArray, expected: FloatArray, level: float) -> tuple[float, float]:
-    """An interval for sum(seen) / sum(expected) over patients, on the log scale; Poisson if nothing was seen."""
-    total, chance = float(seen.sum()), float(expected.sum())
-    if chance <= 0:
-        return float("nan"), float("nan")
-    if total == 0:
-        return 0.0, -float(np.log((1.0 - level) / 2.0)) / chance
-    ratio, p = total / chance, len(seen)
-    variance = p / max(p - 1, 1) * float(np.square(seen - ratio * expected).sum()) / total**2
-    half = normal_quantile(level) * np.sqrt(variance)
-    return float(ratio * np.exp(-half)), float(ratio * np.exp(half))
-
-
-def _by_session(
-    series: Series, observed: Counts, found: Counts, scale: float, level: float, verdict: str
-) -> pd.DataFrame:
-    tail = (1.0 - level) / 2.0
-    rated = np.bincount(np.searchsorted(found.numbers, series.session), minlength=len(found.numbers))
-    drawn = found.by_session * scale
-    low, high = np.quantile(drawn, [tail, 1.0 - tail], axis=0)
-    counts = {
-        "observed": observed.by_session[0],
-        "expected": drawn.mean(axis=0),
-        "chance_low": low,
-        "chance_high": high,
-    }
-    rates = ("observed_rate", "expected_rate", "low_rate", "high_rate")
-    table = pd.DataFrame(
-        {
-            "session": found.numbers,
-            "n_rated": rated,
-            **counts,
-            **{rate: values / rated for rate, values in zip(rates, counts.values(), strict=True)},
-        }
-    )
-    table.attrs["verdict"] = verdict
-    return table
-
-
-def _false_discovery(depth: FloatArray, found: Counts, scale: float) -> FloatArray:
-    """For each rupture: expected chance ruptures at least so deep over observed ones, monotone in depth, at most 1."""
-    if not len(depth):
-        return np.zeros(0)
-    chance = np.sort(found.depth)
-    slack = 1e-9 * max(float(np.abs(depth).max()), 1.0)
-    deeper = (len(chance) - np.searchsorted(chance, depth - slack)) * scale / len(found.total)
-    order = np.argsort(depth, kind="stable")
-    seen = len(depth) - np.searchsorted(depth[order], depth - slack)
-    rate = np.minimum(deeper / seen, 1.0)
-    monotone = np.empty_like(rate)
-    monotone[order] = np.minimum.accumulate(rate[order])
-    return monotone
-
-
-def _patients(ids: pd.Series, series: Series, observed: Counts, per_patient: FloatArray) -> pd.DataFrame:
-    columns: dict[str, Any] = {
-        "patient": ids.reset_index(drop=True),
-        "n_rated": series.length,
-        "ruptures": observed.per_patient[:, 1].astype(np.int64),
-        "expected": per_patient[:, 1],
-        "expected_any": per_patient[:, 0],
-    }
-    return pd.DataFrame(columns)

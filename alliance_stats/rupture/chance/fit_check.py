@@ -3,8 +3,9 @@
 Data and draws at the estimate are compared in what a rule reads and the estimate did not aim at: mean changes and upper
 spread by phase of therapy and by level, autocorrelation, and the lower tail. The upper side shows the fit, since
 ruptures lie on the lower one. A lower tail that is heavier than the null's is what ruptures look like, and what skewed
-noise looks like too. What tells them apart is that ruptures last: after a deep rating the next one is low as well, more
-often than the noise's own autocorrelation makes it.
+noise looks like too. What tells them apart is that ruptures last: beside a deep rating lies another low one. Where deep
+ratings do not last, and where many ratings crowd below the highest score, which skews every course downwards, the two
+cannot be told apart.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.tables.arrays import FloatArray
 
 FITS, MISFIT, INSEPARABLE = "fits", "does not fit", "cannot be told apart"
+LEAST = "Where there are ruptures, a part of them passes for noise: the excess over chance is a lower bound."
 VERDICTS = {
-    FITS: "The model of scores without ruptures fits these data in every respect that was checked.",
+    FITS: f"The model of scores without ruptures fits these data in every respect that was checked. {LEAST}",
     MISFIT: "The model of scores without ruptures does not fit these data: {where}. Read the ratios and p-values with "
-    "caution.",
-    INSEPARABLE: "The scores fall further than they rise, and the falls last no longer than noise does: ruptures "
-    "cannot be told apart from noise that is skewed or has a heavy lower tail, and no p-value is given.",
+    f"caution. {LEAST}",
+    INSEPARABLE: "{why}: ruptures cannot be told apart from noise that is skewed or has a heavy lower tail, and no "
+    "p-value is given.",
 }
+WHY_BRIEF = "More ratings lie deep below the patient's usual level, with no low rating beside them, than noise gives"
+WHY_CEILING = "{share:.0%} of the ratings lie within one SD of the highest score, which skews courses downwards"
 DRAWS = 120
 """Draws that the data are compared with."""
 FAR = 3.5
@@ -35,6 +39,8 @@ BRIEF = 2.1
 DEEP, LASTS = 2.25, 0.6
 """Robust SD below the patient's centre from which on a rating counts as deep; the share of its depth that the rating
 beside it has where a rupture lasts."""
+CROWDED = 0.25
+"""Share of the ratings within one robust SD of the highest score from which on ruptures and its skew look alike."""
 PHASES, LEVELS = ("early", "middle", "late"), ("low", "middle", "high")
 CHECKED = (
     *(f"mean change in {phase} sessions" for phase in PHASES),
@@ -100,8 +106,11 @@ def check_fit(frame: Frame, fit: NullFit, rng: np.random.Generator) -> tuple[pd.
     table = pd.DataFrame(
         {"quantity": CHECKED, "observed": observed, "expected": expected, "sd": sd, "z": z, "fits": ~bad}
     )
+    crowded = float(np.mean(frame.series.score >= frame.bounds[1] - frame.scale))
+    if crowded > CROWDED:
+        return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_CEILING.format(share=crowded))
     if z[-1] > BRIEF:
-        return table, INSEPARABLE, VERDICTS[INSEPARABLE]
+        return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_BRIEF)
     if bad.any():
         where = [f"{name} {'above' if z[k] > 0 else 'below'} what it gives" for k, name in enumerate(CHECKED) if bad[k]]
         return table, MISFIT, VERDICTS[MISFIT].format(where=", ".join(where))

@@ -8,7 +8,7 @@ beside the rest: so ruptures in the data do not pass for noise. The null is the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,10 @@ from alliance_stats.rupture.chance.frame import Frame, part_of
 from alliance_stats.rupture.chance.null import NullParameters, draw_falls, draw_normals, draw_scores, ruptured
 from alliance_stats.tables.arrays import FloatArray
 
-FIT_RATINGS = 70_000
-"""Simulated ratings, about, that serve one evaluation of the fit."""
-MOST_DRAWS = 60
-"""Draws that are enough for one evaluation of the fit, and to learn how much the statistics vary over studies."""
+COARSE, FINE = 20_000, 90_000
+"""Simulated ratings, about, that serve one evaluation of the fit: to come near the estimate, and to settle it."""
+WEIGHED = 1_200
+"""Ratings of the part from which the covariance of the statistics is learned."""
 ROUNDS = 3
 """Rounds, at most, after which the statistics get new weights: how much they vary where the last search ended."""
 MARGIN = 3.0
@@ -37,10 +37,10 @@ HIGH = np.array([np.inf, 0.95, 1, 0.8, np.inf, np.inf, np.inf, 3, 4, 1.0, 1.5, 1
 
 
 class NullFit(NamedTuple):
-    """Estimated parameters (16,), a root (16, 17) of their covariance, and what to be wary of.
+    """Estimated parameters (16,), a root (16, 16) of their covariance, and what to be wary of.
 
     `estimator` (16, k) turns the statistics of a draw, less `mean`, into what the estimates would have been; `rate` is
-    the estimated rate of ruptures.
+    the rate of ruptures that the null leaves out, one standard error below its estimate.
     """
 
     parameters: FloatArray
@@ -69,7 +69,7 @@ class Matching:
     ----------
     target, weight : (k,) and (k, k) arrays
         The statistics of the data, and the inverse of their covariance over studies.
-    usual, loose : (17,) arrays
+    usual, loose : (17,) arrays, or (16,) without the rate
         Ordinary values of the parameters, and how far from them is still ordinary (a normal penalty).
     steps : (17,) array
         Changes of the parameters that can be told from none.
@@ -87,7 +87,7 @@ class Matching:
         return float(away + np.sum(((parameters - self.usual) / self.loose) ** 2))
 
     def information(self, jacobian: FloatArray) -> FloatArray:
-        """What data and penalty tell about the parameters, (17, 17)."""
+        """What data and penalty tell about the parameters, a square matrix."""
         told: FloatArray = jacobian.T @ self.weight @ jacobian + np.diag(1.0 / self.loose**2)
         return told
 
@@ -97,11 +97,11 @@ class Matching:
         return np.asarray(np.linalg.lstsq(self.information(jacobian), gradient, rcond=None)[0], dtype=np.float64)
 
     def estimator(self, jacobian: FloatArray) -> FloatArray:
-        """By how much each estimate (17, k) moves with each statistic."""
+        """By how much each estimate (row) moves with each statistic (column)."""
         return np.asarray(np.linalg.lstsq(self.information(jacobian), jacobian.T @ self.weight, rcond=None)[0])
 
     def root(self, jacobian: FloatArray) -> FloatArray:
-        """A root (17, 17) of the covariance of the estimates."""
+        """A root of the covariance of the estimates."""
         values, vectors = np.linalg.eigh(self.information(jacobian) * np.outer(self.steps, self.steps))
         root: FloatArray = self.steps[:, None] * vectors / np.sqrt(np.maximum(values, 1e-6))
         return root
@@ -110,17 +110,15 @@ class Matching:
 def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     """Parameters whose draws resemble the data in the statistics, and how sure they are.
 
-    A penalised Gauss-Newton search with common random numbers. Weights are the inverse variances of the statistics over
-    draws, computed again where each search ends: what never happens at the first guess (a score at the floor, say)
-    would otherwise outweigh everything else. A weak penalty holds what the data cannot tell near ordinary values
-    (ar .25, noise .3, spread .3, no trend, bounds felt over .5 SD, spread that depends on neither session nor level, no
-    rupture).
+    A penalised Gauss-Newton search with common random numbers: on few draws from two starts, then on many from there.
+    A weak penalty holds what the data cannot tell near ordinary values (ar .25, noise .3, spread .3, no trend, bounds
+    felt over .5 SD, spread that depends on neither session nor level, no rupture).
     """
     series, scale = frame.series, frame.scale
     usual = np.zeros(N + 1)
     usual[:9] = [1.1 * scale, 0.25, 0.3, 0.3, 0.0, 0.02 * scale, 0.0, 1.0, 0.5]
     usual[12] = 0.1 * scale
-    nothing = np.zeros((N, N + 1)), np.zeros((N, 0)), 0.0
+    nothing = np.zeros((N, N)), np.zeros((N, 0)), 0.0
     if scale <= 0:
         still = np.zeros(N)
         still[[0, 7]] = 1e-6, 1.0
@@ -128,16 +126,6 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     if len(frame.lags) < 2:
         text = "Too few ratings to estimate the null: ordinary values of autocorrelation and noise were taken."
         return NullFit(usual[:N], *nothing, [text])
-    few = f"Only {series.n_patients} patients with ratings: the estimated null is rough."
-    n = len(series.score)
-    draws = int(np.clip(FIT_RATINGS // n, 2, MOST_DRAWS))
-    normals = draw_normals(frame, draws, rng)
-    part, part_normals = frame, normals
-    if draws < MOST_DRAWS:
-        part = part_of(frame, FIT_RATINGS // MOST_DRAWS)
-        part_normals = draw_normals(part, MOST_DRAWS, rng)
-    part_falls = draw_falls(part, MOST_DRAWS if draws < MOST_DRAWS else draws, rng)
-    target = statistics(frame, series.score[:, None])[:, 0]
     free, far = np.inf, 0.1 * scale
     loose = np.array([free, 0.25, 0.4, 0.3, free, far, free, 0.5, 1.0, 0.05, 0.5, 0.5, 3 * far, 0.5, free, free, 0.03])
     steps = np.array([1, 0, 0, 0, 0.2, 0.2, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0]) * far
@@ -146,46 +134,82 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     design = np.column_stack([frame.time, frame.curves])
     guess[[4, 14, 15]] = np.linalg.lstsq(design, frame.course, rcond=None)[0]
     guess[[10, 11]] = np.linalg.lstsq(frame.widths, np.log(frame.width), rcond=None)[0]
+    guess = np.clip(guess, LOW, HIGH)
+    unweighted = Matching(statistics(frame, series.score[:, None])[:, 0], np.zeros((0, 0)), usual, loose, steps)
+    mean_at, weight_at = _simulator(frame, COARSE, rng), _weigher(frame, COARSE, rng)
 
-    falls = draw_falls(frame, draws, rng)
+    def settle(guess: FloatArray) -> tuple[float, FloatArray]:
+        """Search, weigh again, and repeat until the weights no longer change."""
+        jacobian: FloatArray | None = None
+        for _ in range(ROUNDS):
+            before = guess
+            matching = replace(unweighted, weight=weight_at(before))
+            guess, jacobian, loss = _search(mean_at, matching, before, jacobian)
+            if np.max(np.abs(guess - before) / steps) < 0.3:
+                break
+        return loss, guess
+
+    # ruptures may look like a wider and slower state: start with none, and with many
+    many = guess * np.where(np.arange(N + 1) == 0, 0.85, 1.0) + np.where(np.arange(N + 1) == N, 0.05, 0.0)
+    calm, stormy = settle(guess), settle(many)
+    _, guess = stormy if stormy[0] < calm[0] - MARGIN else calm
+    matching = replace(unweighted, weight=_weigher(frame, FINE, rng)(guess))
+    guess, jacobian, _ = _search(_simulator(frame, FINE, rng), matching, guess, None)
+    # no more ruptures than the data insist on: the rate a standard error lower, and the rest as it is given that rate
+    covariance = np.linalg.pinv(matching.information(jacobian))
+    sure = max(guess[N] - np.sqrt(covariance[N, N]), 0.0)
+    guess = np.clip(guess + covariance[:, N] / covariance[N, N] * (sure - guess[N]), LOW, HIGH)
+    jacobian, matching = jacobian[:, :N], replace(matching, usual=usual[:N], loose=loose[:N], steps=steps[:N])
+    # the draws that the data were matched with have an error of their own
+    simulated_too = np.sqrt(1.0 + 1.0 / _draws(len(series.score), FINE))
+    root = simulated_too * matching.root(jacobian)
+    warnings = []
+    if series.n_patients < 20:
+        warnings.append(f"Only {series.n_patients} patients with ratings: the estimated null is rough.")
+    return NullFit(guess[:N], root, matching.estimator(jacobian), float(guess[N]), warnings)
+
+
+def _draws(n: int, ratings: int) -> int:
+    """How many draws of a study with n ratings serve one evaluation."""
+    return int(np.clip(ratings // n, 2, ratings // WEIGHED))
+
+
+def _simulator(frame: Frame, ratings: int, rng: np.random.Generator) -> Callable[[FloatArray], FloatArray]:
+    """The mean statistics of draws with given parameters, always from the same random numbers.
+
+    A rate below 0 goes on in a line from 0, so that the estimate is not drawn away from 0.
+    """
+    draws = _draws(len(frame.series.score), ratings)
+    normals, falls = draw_normals(frame, draws, rng), draw_falls(frame, draws, rng)
 
     def mean_at(parameters: FloatArray) -> FloatArray:
-        """A rate below 0 goes on in a line from 0, so that the estimate is not drawn away from 0."""
         null, rate = parameters[:N], parameters[N]
-        low = ruptured(series, abs(rate), falls)
+        low = ruptured(frame.series, abs(rate), falls)
         mean: FloatArray = statistics(frame, draw_scores(frame, null, normals, low)).mean(axis=1)
         if rate < 0:
             mean = 2.0 * statistics(frame, draw_scores(frame, null, normals)).mean(axis=1) - mean
         return mean
 
-    guess = np.clip(guess, LOW, HIGH)
+    return mean_at
 
-    def settle(guess: FloatArray) -> tuple[float, FloatArray, FloatArray, Matching]:
-        """Search, weigh again, and repeat until the weights no longer change."""
-        jacobian: FloatArray | None = None
-        for _ in range(ROUNDS):
-            part_low = ruptured(part.series, max(guess[N], 0.0), part_falls)
-            simulated = statistics(part, draw_scores(part, guess[:N], part_normals, part_low))
-            variance = np.cov(simulated) * (len(part.series.score) / n)
-            own = np.diag(variance.diagonal())
-            variance = own + (1.0 - SHRUNKEN) * (variance - own)
-            variance += np.eye(len(own)) / n**2  # one rating more or less at a bound is no surprise
-            weight = np.asarray(np.linalg.inv(variance), dtype=np.float64)
-            matching = Matching(target, weight, usual, loose, steps)
-            before = guess
-            guess, jacobian, loss = _search(mean_at, matching, before, jacobian)
-            if np.max(np.abs(guess - before) / steps) < 0.3:
-                break
-        return loss, guess, np.asarray(jacobian), matching
 
-    # ruptures may look like a wider and slower state: start with none, and with many
-    many = guess * np.where(np.arange(N + 1) == 0, 0.85, 1.0) + np.where(np.arange(N + 1) == N, 0.05, 0.0)
-    calm, stormy = settle(guess), settle(many)
-    _, guess, jacobian, matching = stormy if stormy[0] < calm[0] - MARGIN else calm
-    simulated_too = np.sqrt(1.0 + 1.0 / draws)  # the draws that the data were matched with have an error of their own
-    root = simulated_too * matching.root(jacobian)[:N]
-    warnings = [few] if series.n_patients < 20 else []
-    return NullFit(guess[:N], root, matching.estimator(jacobian)[:N], float(guess[N]), warnings)
+def _weigher(frame: Frame, ratings: int, rng: np.random.Generator) -> Callable[[FloatArray], FloatArray]:
+    """The inverse of the covariance of the statistics over studies, learned from a part of the patients."""
+    n = len(frame.series.score)
+    part = part_of(frame, WEIGHED) if n > WEIGHED else frame
+    draws = _draws(len(part.series.score), ratings)
+    normals, falls = draw_normals(part, draws, rng), draw_falls(part, draws, rng)
+
+    def weight_at(parameters: FloatArray) -> FloatArray:
+        low = ruptured(part.series, max(parameters[N], 0.0), falls)
+        simulated = statistics(part, draw_scores(part, parameters[:N], normals, low))
+        variance = np.cov(simulated) * (len(part.series.score) / n)
+        own = np.diag(variance.diagonal())
+        variance = own + (1.0 - SHRUNKEN) * (variance - own)
+        variance += np.eye(len(own)) / n**2  # one rating more or less at a bound is no surprise
+        return np.asarray(np.linalg.inv(variance), dtype=np.float64)
+
+    return weight_at
 
 
 def _search(

@@ -7,7 +7,7 @@ import pytest
 from calm import as_sessions, world
 
 from alliance_stats.rupture.chance import draws
-from alliance_stats.rupture.chance.chance import _false_discovery
+from alliance_stats.rupture.chance.counted import false_discovery
 from alliance_stats.rupture.chance.draws import (
     Counts,
     adjust,
@@ -82,7 +82,7 @@ def test_false_discovery_by_hand():
     found = Counts(
         np.zeros((2, 5)), np.zeros((1, 5)), np.zeros((2, 1)), np.arange(1), np.array([1.0, 1.5, 2.5, 3.5]), None
     )
-    rate = _false_discovery(np.array([1.0, 2.0, 3.0, 4.0]), found, 1.0)
+    rate = false_discovery(np.array([1.0, 2.0, 3.0, 4.0]), found, 1.0)
     assert rate == pytest.approx([0.5, 1 / 3, 0.25, 0.0])  # 2, 1, .5 and 0 expected so deep, of 4, 3, 2 and 1 seen
-    twice = _false_discovery(np.array([1.0, 2.0, 3.0, 4.0]), found, 2.0)  # drawn were half of the patients
+    twice = false_discovery(np.array([1.0, 2.0, 3.0, 4.0]), found, 2.0)  # drawn were half of the patients
     assert twice == pytest.approx([1.0, 2 / 3, 0.5, 0.0])

@@ -52,6 +52,17 @@ def test_the_verdict_is_in_the_tables_and_takes_the_place_of_p():
     assert result.fit["z"].iloc[-1] > 2
 
 
+def test_near_a_ceiling_nothing_is_told_apart():
+    series = world(np.random.default_rng(1), patients=60, level=6.4)
+    result = chance_level(
+        as_sessions(series), score="alliance", rule="previous_1point", draws=100, seed=1, bounds=(1, 7)
+    )
+    assert result.verdict == INSEPARABLE
+    near = np.mean(series.score >= 7 - frame_of(series, bounds=(1, 7), step=None).scale)
+    assert f"{near:.0%} of the ratings lie within one SD of the highest score" in result.verdict_words
+    assert result.table["p_value"].isna().all()
+
+
 def test_what_does_not_fit_is_named():
     """A step in the middle of therapy is no smooth course."""
     series = world(np.random.default_rng(1), patients=200, fixed=True, missing=0.0, bounds=(-50.0, 60.0), step=0.0)

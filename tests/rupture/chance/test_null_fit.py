@@ -42,7 +42,7 @@ def test_the_null_recovers_a_world_without_ruptures(truth):
 
 
 def test_ruptures_hardly_enter_the_null():
-    """With 30 % of patients ruptured by 2.5 SD the plain within SD grows by a tenth, the null's hardly.
+    """With 30 % of patients ruptured by 2.5 SD the plain within SD grows by a tenth, the null's by not half of that.
 
     In courses of 16 sessions; where many courses are hardly longer than their rupture nothing tells the two apart.
     """
@@ -56,7 +56,7 @@ def test_ruptures_hardly_enter_the_null():
             robust.append(fit.parameters[0])
     plain, robust = np.reshape(plain, (4, 2)).mean(axis=0), np.reshape(robust, (4, 2)).mean(axis=0)
     assert plain[1] / plain[0] > 1.07
-    assert abs(robust[1] / robust[0] - 1) < 0.034
+    assert abs(robust[1] / robust[0] - 1) < 0.5 * (plain[1] / plain[0] - 1)
 
 
 def test_a_ceiling_of_items_is_felt_from_afar():
