@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from alliance_stats.mixed.design.design import Design
-from alliance_stats.mixed.engine.small import group_blocks, segment_sum
+from alliance_stats.mixed.engine.small import segment_sum
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
 _NEGLIGIBLE = 1e-24
@@ -31,7 +31,6 @@ class Basis:
     rows: list[FloatArray]  # O, a column each
     upper: FloatArray  # (a, a, m): R, unit upper triangular
     pivots: FloatArray  # (a, m): zero where a column is a combination of the columns before it in that group
-    ones: bool  # Whether the first column is one in every row
 
 
 @dataclass(frozen=True)
@@ -78,21 +77,11 @@ def build_products(design: Design, extra: FloatArray | None = None) -> Products:
     columns = columns if root is None else columns * root
     same = _same_columns(design)
     moving = tuple(j for j in range(design.p + 1) if j not in same)
-    ones = root is None and _starts_with_ones(design)
-    a, m = len(columns), len(starts)
-    rows = [column if j == 0 else np.empty(design.n) for j, column in enumerate(columns)]
-    basis = Basis(rows, np.empty((a, a, m)), np.empty((a, m)), ones)
-    coef, rest = np.empty((a, len(moving), m)), np.empty((len(moving), design.n))
-    for groups, span in group_blocks(starts, design.n):
-        first, lengths = starts[groups] - span.start, counts[groups]
-        part = _orthogonalise(columns[:, span], first, lengths, ones=ones)
-        basis.upper[..., groups], basis.pivots[:, groups] = part.upper, part.pivots
-        for whole, block in zip(rows[1:], part.rows[1:]):
-            whole[span] = block
-        for place, j in enumerate(moving):
-            column = design.x[j, span] if j < design.p else design.y[span]
-            column = column if root is None else column * root[span]
-            coef[:, place, groups], rest[place, span] = _split(column, part, first, lengths)
+    basis = _orthogonalise(columns, starts, counts)
+    coef, rest = np.empty((len(columns), len(moving), len(starts))), np.empty((len(moving), design.n))
+    for place, j in enumerate(moving):
+        column = design.x[j] if j < design.p else design.y
+        coef[:, place], rest[place] = _split(column if root is None else column * root, basis, starts, counts)
     gram = np.einsum("bim,bm,bjm->ijm", basis.upper, basis.pivots, basis.upper)
     return Products(
         basis=basis,
@@ -118,10 +107,6 @@ def with_outcome(products: Products, design: Design) -> Products:
     return replace(products, coef=coef, rest=rest, total=rest @ rest.T)
 
 
-def _starts_with_ones(design: Design) -> bool:
-    return design.effect_names[0] == "Intercept"
-
-
 def _same_columns(design: Design) -> dict[int, int]:
     """Fixed columns that are random-effect columns too: nothing is left of them within a group."""
     same = {}
@@ -139,27 +124,21 @@ def _shift(back: FloatArray, j: int) -> float:
     return float(back[:, j].sum() - back[j, j])
 
 
-def _orthogonalise(columns: FloatArray, starts: IntArray, counts: IntArray, *, ones: bool) -> Basis:
-    """Modified Gram-Schmidt within every group at once; `ones` says that the first column is constant one."""
+def _orthogonalise(columns: FloatArray, starts: IntArray, counts: IntArray) -> Basis:
+    """Modified Gram-Schmidt within every group at once."""
     a, m = len(columns), len(starts)
     upper, pivots = np.zeros((a, a, m)), np.empty((a, m))
     rows: list[FloatArray] = []
     for j, column in enumerate(columns):
         upper[j, j] = 1.0
-        if j == 0 and ones:
-            pivots[0] = counts
-            rows.append(column)
-            continue
         for i in range(j):
-            product = column if i == 0 and ones else rows[i] * column
-            upper[i, j] = _ratio(segment_sum(product, starts), pivots[i])
-            shift = np.repeat(upper[i, j], counts)
-            column = column - (shift if i == 0 and ones else np.multiply(shift, rows[i], out=shift))
+            upper[i, j] = _ratio(segment_sum(rows[i] * column, starts), pivots[i])
+            column = column - np.repeat(upper[i, j], counts) * rows[i]
         left = segment_sum(column * column, starts)
         before = left + sum(upper[i, j] ** 2 * pivots[i] for i in range(j))
         pivots[j] = np.where(left > _NEGLIGIBLE * before, left, 0.0)
         rows.append(column)
-    return Basis(rows, upper, pivots, ones)
+    return Basis(rows, upper, pivots)
 
 
 def _split(column: FloatArray, basis: Basis, starts: IntArray, counts: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -167,10 +146,8 @@ def _split(column: FloatArray, basis: Basis, starts: IntArray, counts: IntArray)
     a, m = basis.pivots.shape
     coef = np.empty((a, m))
     for i in range(a):
-        plain = i == 0 and basis.ones
-        coef[i] = _ratio(segment_sum(column if plain else basis.rows[i] * column, starts), basis.pivots[i])
-        fitted = np.repeat(coef[i], counts)
-        column = column - (fitted if plain else np.multiply(fitted, basis.rows[i], out=fitted))
+        coef[i] = _ratio(segment_sum(basis.rows[i] * column, starts), basis.pivots[i])
+        column = column - np.repeat(coef[i], counts) * basis.rows[i]
     for i in range(a - 2, -1, -1):
         for j in range(i + 1, a):
             coef[i] -= basis.upper[i, j] * coef[j]
