@@ -31,7 +31,7 @@ class Pairs:
     # own, lagged: (products, entries); sums of kk' + pp' and kp' + pk' over the pairs (previous p, current k)
     own: FloatArray
     lagged: FloatArray
-    # total_own, total_lagged: (g, moving, moving); the same for E'E, by gap
+    # total_own, total_lagged: (g, k, k); the same for E'E, by gap
     total_own: FloatArray
     total_lagged: FloatArray
     unit: float  # What one unit of gap is in the time variable (1 for AR(1))
@@ -65,16 +65,16 @@ def build_pairs(products: Products, time: FloatArray, *, continuous: bool) -> Pa
     def both(i: int, j: int) -> tuple[FloatArray, FloatArray]:
         return current[i] * current[j] + previous[i] * previous[j], current[i] * previous[j] + previous[i] * current[j]
 
-    size, moving = len(products.columns), len(products.rest)
+    size, k = len(products.columns), len(products.rest)
     wanted = [(i, j) for i in range(size) for j in range(i, size)]
-    wanted += [(i, size + j) for i in range(size) for j in range(moving)]
+    wanted += [(i, size + j) for i in range(size) for j in range(k)]
     sums = np.empty((2, len(wanted), len(first)))
     for number, (i, j) in enumerate(wanted):
         for kind, values in enumerate(both(i, j)):
             sums[kind, number] = np.add.reduceat(values, first)
-    total = np.empty((2, len(gaps), moving, moving))
-    for i in range(moving):
-        for j in range(i, moving):
+    total = np.empty((2, len(gaps), k, k))
+    for i in range(k):
+        for j in range(i, k):
             for kind, values in enumerate(both(size + i, size + j)):
                 total[kind, :, i, j] = total[kind, :, j, i] = np.bincount(code, values, len(gaps))
     return Pairs(

@@ -11,8 +11,6 @@ reads as a formula for all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -40,33 +38,13 @@ class Products:
     basis: Basis
     gram: FloatArray  # (a, a, m): A'A
     det: FloatArray  # (m,): det(A'A), computed without cancellation
-    # Columns of W = [X y] that are columns of A themselves, and which: nothing is left of them
-    same: tuple[tuple[int, int], ...]
-    moving: tuple[int, ...]  # The other columns of W
-    coef: FloatArray  # (a, moving, m): their least-squares coefficients on A
-    rest: FloatArray  # (moving, n): E, what is left of them
-    total: FloatArray  # (moving, moving): E'E over all rows
+    coef: FloatArray  # (a, k, m): B, the least-squares coefficients of W = [X y] on A
+    rest: FloatArray  # (k, n): E, what is left of W
+    total: FloatArray  # (k, k): E'E over all rows
     columns: FloatArray  # (a, n): A itself, rows weighted
     starts: IntArray
     counts: IntArray
     log_weights: float
-
-    @property
-    def k(self) -> int:
-        """Columns of W."""
-        return len(self.same) + len(self.moving)
-
-    @cached_property
-    def moving_columns(self) -> slice | list[int]:
-        """`moving` as an index, a slice where the columns are neighbours."""
-        first, count = self.moving[0], len(self.moving)
-        together = self.moving == tuple(range(first, first + count))
-        return slice(first, first + count) if together else list(self.moving)
-
-    @cached_property
-    def moving_block(self) -> tuple[Any, ...]:
-        """`moving` x `moving` as an index."""
-        return np.ix_(self.moving, self.moving)
 
 
 def build_products(design: Design, extra: FloatArray | None = None) -> Products:
@@ -75,20 +53,16 @@ def build_products(design: Design, extra: FloatArray | None = None) -> Products:
     root = None if design.weights is None else np.sqrt(design.weights)
     columns = design.effects if extra is None else np.concatenate([design.effects, extra])
     columns = columns if root is None else columns * root
-    same = _same_columns(design)
-    moving = tuple(j for j in range(design.p + 1) if j not in same)
+    outcomes = [*design.x, design.y]
     basis = _orthogonalise(columns, starts, counts)
-    coef, rest = np.empty((len(columns), len(moving), len(starts))), np.empty((len(moving), design.n))
-    for place, j in enumerate(moving):
-        column = design.x[j] if j < design.p else design.y
-        coef[:, place], rest[place] = _split(column if root is None else column * root, basis, starts, counts)
+    coef, rest = np.empty((len(columns), len(outcomes), len(starts))), np.empty((len(outcomes), design.n))
+    for j, column in enumerate(outcomes):
+        coef[:, j], rest[j] = _split(column if root is None else column * root, basis, starts, counts)
     gram = np.einsum("bim,bm,bjm->ijm", basis.upper, basis.pivots, basis.upper)
     return Products(
         basis=basis,
         gram=gram,
         det=np.prod(basis.pivots, axis=0),
-        same=tuple(same.items()),
-        moving=moving,
         coef=coef,
         rest=rest,
         total=rest @ rest.T,
@@ -105,23 +79,6 @@ def with_outcome(products: Products, design: Design) -> Products:
     coef, rest = products.coef.copy(), products.rest.copy()
     coef[:, -1], rest[-1] = _split(y, products.basis, products.starts, products.counts)
     return replace(products, coef=coef, rest=rest, total=rest @ rest.T)
-
-
-def _same_columns(design: Design) -> dict[int, int]:
-    """Fixed columns that are random-effect columns too: nothing is left of them within a group."""
-    same = {}
-    for j, name in enumerate(design.names):
-        if name in design.effect_names:
-            i = design.effect_names.index(name)
-            if design.x_map[j, j] == design.effect_map[i, i] and _shift(design.x_map, j) == _shift(
-                design.effect_map, i
-            ):
-                same[j] = i
-    return same
-
-
-def _shift(back: FloatArray, j: int) -> float:
-    return float(back[:, j].sum() - back[j, j])
 
 
 def _orthogonalise(columns: FloatArray, starts: IntArray, counts: IntArray) -> Basis:
