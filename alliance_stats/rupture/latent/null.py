@@ -7,7 +7,7 @@ import numpy as np
 from alliance_stats.rupture.latent.courses import Courses, Floats
 from alliance_stats.rupture.latent.model import courses_of_patients, mean_course, width
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.posterior import Posterior
+from alliance_stats.rupture.latent.posterior import Posterior, posterior
 
 LEAST_SERIES = 4000
 """Null series behind a threshold: 5 % of them are 200, so that the rate realised is within .3 points of the nominal."""
@@ -52,6 +52,22 @@ def _noise(noise_df: float, shape: tuple[int, int], rng: np.random.Generator) ->
     if np.isinf(noise_df):
         return rng.standard_normal(shape)
     return np.asarray(rng.standard_t(noise_df, shape) * np.sqrt((noise_df - 2) / noise_df))
+
+
+def null_series(
+    parameters: LatentParameters, like: Courses, observed: Posterior, seed: int
+) -> tuple[Posterior, Courses, float]:
+    """Series without ruptures, what the model says of them, and the tails that make their noise that of `like`."""
+    ratio, noise_df, wanted = tail_ratio(observed, like), np.inf, 1.0
+    for _ in range(3):
+        courses = null_courses(parameters, like, noise_df=noise_df, rng=np.random.default_rng([seed, 7]))
+        found = posterior(parameters, courses)
+        wanted *= ratio / tail_ratio(found, courses)
+        heavier = noise_tails(wanted)
+        if not heavier < 0.9 * noise_df:
+            break
+        noise_df = heavier
+    return found, courses, noise_df
 
 
 def tail_ratio(found: Posterior, series: Courses) -> float:

@@ -113,6 +113,25 @@ class LatentParameters:
         """The depths the scan averages over, in points, with weights ``DEPTH_WEIGHTS``."""
         return np.asarray(self.depth * np.exp(np.sqrt(np.log1p(self.depth_cv**2)) * DEPTH_NODES))
 
+    def in_words(self, *, ruptures: bool) -> list[str]:
+        """Lines of an account: of ruptures (if asked for), of the spread of scores, and of bounds."""
+        lines = []
+        if ruptures:
+            lines += [
+                f"  onset {self.onset_rate:.3f} per session without rupture, mean length {self.mean_length:.1f} "
+                "sessions",
+                f"  depth {self.depth:.2f} points = {self.depth / self.within_sd:.1f} within-patient SD",
+            ]
+        lines += [
+            f"  within-patient SD {self.within_sd:.2f} points, between {self.level_sd:.2f}; autocorrelation of the "
+            f"true fluctuation {self.autocorrelation:.2f}, its share of the within-patient variance "
+            f"{self.state_share:.2f}"
+        ]
+        for bound, word in ((self.floor, "lower"), (self.ceiling, "higher")):
+            if np.isfinite(bound):
+                lines += [f"  scores of {bound:g} were read as 'this or {word}'"]
+        return lines
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the parameters to a small JSON file; :func:`read_parameters` reads it back to the last digit.
 

@@ -11,9 +11,9 @@ import pandas as pd
 from alliance_stats.rupture.latent.courses import Courses, Ints
 from alliance_stats.rupture.latent.endings import rupture_endings
 from alliance_stats.rupture.latent.flagging import statistic
-from alliance_stats.rupture.latent.null import noise_tails, null_courses, tail_ratio
+from alliance_stats.rupture.latent.null import null_series
 from alliance_stats.rupture.latent.parameters import PARAMETER_WORDS, LatentParameters
-from alliance_stats.rupture.latent.posterior import Posterior, posterior
+from alliance_stats.rupture.latent.posterior import Posterior
 from alliance_stats.rupture.latent.tables import events_table, pattern_table, recovery_table, states_table
 from alliance_stats.rupture.latent.verdict import EMPTY, SUPPORTED, VERDICTS
 from alliance_stats.tables.rendering import as_html
@@ -160,18 +160,7 @@ class LatentRuptures:
     @cached_property
     def _null(self) -> tuple[Posterior, Courses, float]:
         """Series without ruptures, what the model says of them, and the tails of their noise."""
-        observed = tail_ratio(self._posterior, self._courses)
-        noise_df, wanted = np.inf, 1.0
-        for _ in range(3):
-            rng = np.random.default_rng([self._seed, 7])
-            courses = null_courses(self.parameters, self._courses, noise_df=noise_df, rng=rng)
-            found = posterior(self.parameters, courses)
-            wanted *= observed / tail_ratio(found, courses)
-            heavier = noise_tails(wanted)
-            if not heavier < 0.9 * noise_df:
-                break
-            noise_df = heavier
-        return found, courses, noise_df
+        return null_series(self.parameters, self._courses, self._posterior, self._seed)
 
     def states(self, version: str = "filtered") -> pd.DataFrame:
         """What is known of ruptures at each session, as probabilities: STATES for models and figures.
@@ -314,26 +303,10 @@ class LatentRuptures:
 
     def summary(self) -> str:
         """A short account in words and numbers."""
-        p = self.parameters
-        n = int((self._courses.n_rated > p.min_ratings).sum())
-        ratings = int(self._courses.n_rated.sum())
-        lines = [
-            f"Latent ruptures in {self.score!r}: {n} patients, {ratings} ratings",
-            f"  {VERDICTS[self.verdict]}",
-        ]
-        if self.verdict not in EMPTY:
-            lines += [
-                f"  onset {p.onset_rate:.3f} per session without rupture, mean length {p.mean_length:.1f} sessions",
-                f"  depth {p.depth:.2f} points = {p.depth / p.within_sd:.1f} within-patient SD",
-            ]
-        lines += [
-            f"  within-patient SD {p.within_sd:.2f} points, between {p.level_sd:.2f}; autocorrelation of the true "
-            f"fluctuation {p.autocorrelation:.2f}, its share of the within-patient variance {p.state_share:.2f}"
-        ]
-        for bound, word in ((p.floor, "lower"), (p.ceiling, "higher")):
-            if np.isfinite(bound):
-                lines += [f"  scores of {bound:g} were read as 'this or {word}'"]
-        return "\n".join(lines)
+        patients = int((self._courses.n_rated > self.parameters.min_ratings).sum())
+        title = f"Latent ruptures in {self.score!r}: {patients} patients, {int(self._courses.n_rated.sum())} ratings"
+        words = self.parameters.in_words(ruptures=self.verdict not in EMPTY)
+        return "\n".join([title, f"  {self.verdict_words}", *words])
 
     def __str__(self) -> str:
         return self.summary()
