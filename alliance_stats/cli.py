@@ -150,14 +150,18 @@ def _power(options: argparse.Namespace) -> int:
     from alliance_stats.power.design import Design
     from alliance_stats.power.parts import write_part
     from alliance_stats.power.simulated import run_design
-    from alliance_stats.report.study import load_study, mistakes_in, options_of
+    from alliance_stats.report.study import StudyFile, load_study, mistakes_in, options_of
     from alliance_stats.simulate.simulated import simulate_study
 
     file, world = load_study(options.design), options_of(simulate_study, without=("seed",))
     keys = {"power": options_of(Design, without=("vary", "world")), "vary": world, "world": world}
+    file = file if file.has("power") else StudyFile(file.path, {**file.settings, "power": {}})
     for mistake in mistakes_in(file, keys, required={"power": ("analysis", "seed")}):
         raise mistake
-    design = Design(**file.section("power"), vary=file.section("vary"), world=file.section("world"))
+    try:
+        design = Design(**file.section("power"), vary=file.section("vary"), world=file.section("world"))
+    except TypeError as error:
+        return _fail(f"{options.design}: {error}", UNUSABLE)
     if options.part is None:
         return _write_power(design, run_design(design, n_jobs=options.jobs), options.out)
     part, _, of = options.part.partition("/")
@@ -187,7 +191,10 @@ def _write_power(design: Design, table: pd.DataFrame, out: Path) -> int:
         smallest = smallest_study(table, wanted=design.wanted, size=size)
         write_table(smallest, out / "smallest.csv")
         print(smallest.round(3).to_string(index=False))
-        save_figure(plot_power(table, x=size, wanted=design.wanted), out / "power")
+        try:
+            save_figure(plot_power(table, x=size, wanted=design.wanted), out / "power")
+        except ValueError as error:  # too many sizes for one picture
+            print(f"No figure: {error}", file=sys.stderr)
     return OK
 
 

@@ -53,6 +53,8 @@ class Design:
             require_choice(self.analysis, list(ANALYSES), name="analysis")
         if callable(self.analysis) and not self.term:
             raise ValueError("An analysis of your own needs term=: the row of its TERMS in question.")
+        if not isinstance(self.seed, np.random.Generator):
+            require_whole(self.seed, name="seed", low=0)
         require_whole(self.n_studies, name="n_studies", low=1)
         for name, value in (("alpha", self.alpha), ("wanted", self.wanted)):
             if not isinstance(value, float) or not 0 < value < 1:

@@ -29,7 +29,7 @@ def write_part(
     Parameters
     ----------
     design : Design
-        With a named analysis and rule, and a number as seed: the file has to say what was run.
+        With a named analysis and rule, and a number as seed: the file says what was run.
     part, of : int
         1 to `of`. An earlier file of the same part is replaced.
     folder : Path
@@ -46,9 +46,11 @@ def write_part(
     require_whole(part, name="part", low=1)
     if part > of:
         raise ValueError(f"There is no part {part} of {of}.")
-    named = isinstance(design.analysis, str) and isinstance(design.rule, str | None) and isinstance(design.seed, int)
-    if not named:
-        raise ValueError("A part needs an analysis and a rule by name, and a number as seed.")
+    try:
+        json.dumps(asdict(design))
+    except TypeError as error:
+        problem = "A part must say what it is of: an analysis and a rule by name, numbers and text"
+        raise ValueError(f"{problem}. {error}.") from error
     pieces = design.pieces()[part - 1 :: of]
     with bar("Simulating studies", len(pieces), show=progress):
         answers = run_pieces(design.answer, pieces, n_jobs=n_jobs)

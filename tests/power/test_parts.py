@@ -97,6 +97,12 @@ def test_a_folder_without_parts(tmp_path):
         ("n_therapists = 4", "n_patients = 4", "n_patients is in both"),
         ("-3.0", '"x"', "alliance_effect"),
         ("wanted = 0.3", "wanted = 3", "wanted=3"),
+        ("[power]", "[powr]", "no section called [powr]"),
+        ("[power]", "[world.codes]\nx = 1\n[power]", "cannot be simulated"),
+        ("seed = 1", 'seed = "one"', "seed='one'"),
+        ("n_studies = 3", "n_studies = 2.5", "n_studies=2.5"),
+        ('"next_session"', "3", "analysis=3"),
+        ('"alliance_within"', "3", "term=3"),
     ],
 )
 def test_a_wrong_design_is_one_line_before_anything_is_simulated(design, tmp_path, capsys, old, new, message):
@@ -105,6 +111,13 @@ def test_a_wrong_design_is_one_line_before_anything_is_simulated(design, tmp_pat
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+    assert not (tmp_path / "parts").exists()
+
+
+def test_a_part_of_what_a_file_cannot_say(tmp_path):
+    design = als.power.Design(analysis=lambda study, events: events, term="x", seed=1)
+    with pytest.raises(ValueError, match="must say what it is of"):
+        als.power.write_part(design, 1, 2, tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
 
 
