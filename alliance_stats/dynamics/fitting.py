@@ -42,7 +42,7 @@ class SeriesFit:
 
     def at(self, x: FloatArray) -> tuple[list[Matrices], FloatArray]:
         """The matrices of each group and the regression coefficients, in the caller's units."""
-        q = len(self.layout.names)
+        q = self.layout.size
         matrices = [self.units.matrices(inner, self.layout) for inner in self.layout.matrices(x[:q])]
         return matrices, self.units.coefficients(x[q:])
 
@@ -124,9 +124,7 @@ class SeriesFit:
         return replace(self.layout, held={**self.layout.held, (group, row, column): inside})
 
 
-def fit_series(
-    panel: Panel, *, slopes: bool = False, stationary: bool = False, error: Any = None, held: Any = None
-) -> SeriesFit:
+def fit_series(panel: Panel, *, slopes: bool = False, stationary: bool = False, error: Any = None) -> SeriesFit:
     """Fit a panel by maximum likelihood.
 
     Parameters
@@ -139,8 +137,6 @@ def fit_series(
         The deviations start in the distribution they keep, else in one of their own.
     error : (k,) sequence of float, optional
         Known error variances in the caller's units, 0 for none, NaN for one to be estimated. By default none.
-    held : dict, optional
-        Lagged coefficients (group, row, column) fixed at values.
 
     Raises
     ------
@@ -158,7 +154,6 @@ def fit_series(
         error=tuple(known / units.sd**2),
         n_groups=panel.n_groups,
         half=max(panel.times - 1, 1) / 2,
-        held={(g, i, j): value * units.sd[j] / units.sd[i] for (g, i, j), value in (held or {}).items()},
     )
     return _fit(panel, layout, units, None)
 

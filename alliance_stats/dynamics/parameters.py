@@ -44,17 +44,11 @@ class Layout:
     half: float = 1.0
     # Lagged coefficients (group, row, column) that are not parameters, and their values
     held: dict[tuple[int, int, int], float] = field(default_factory=dict)
-    names: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        tri = [f"{i}{j}" for i in range(self.k) for j in range(i + 1)]
-        r = self.effects
-        names = [f"lagged[{g},{i},{j}]" for g, i, j in self.free_lagged]
-        names += [f"shock[{ij}]" for ij in tri]
-        names += [] if self.stationary else [f"start[{ij}]" for ij in tri]
-        names += [f"between[{i}{j}]" for i in range(r) for j in range(i + 1)]
-        names += [f"error[{i}]" for i in self.free_errors]
-        object.__setattr__(self, "names", tuple(names))
+    @property
+    def size(self) -> int:
+        """How many parameters there are."""
+        return max(part.stop for part in self.blocks.values())
 
     @property
     def effects(self) -> int:
@@ -166,7 +160,7 @@ class Layout:
         D = L L' gives -2 G[i, i'] for two elements of one column of L, G the gradient in D. It is zero at an optimum
         inside; at a boundary it is all the curvature there is. Only its positive part is returned.
         """
-        q = len(self.names)
+        q = self.size
         result = np.zeros((q, q))
         for name, part in self.blocks.items():
             if name == "error":

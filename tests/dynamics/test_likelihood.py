@@ -89,7 +89,7 @@ def test_likelihood_and_scores_of_the_filter_are_those_of_the_dense_normal(name)
     panel = panel_with_holes(k, **data)
     layout = Layout(**{"k": k, **options}, n_groups=panel.n_groups, half=1.0)
     random = np.random.default_rng(5)
-    theta = random.normal(size=len(layout.names)) * 0.4 + 0.1
+    theta = random.normal(size=layout.size) * 0.4 + 0.1
     theta[: len(layout.free_lagged)] *= 0.4
     likelihood = Likelihood(layout, make_batches(panel))
     beta = random.normal(size=panel.coefficients)
@@ -117,7 +117,7 @@ def test_parameter_vectors_side_by_side_are_each_alone(name):
     options, data = CASES[name]
     panel = panel_with_holes(options.get("k", 2), **data)
     layout = Layout(**{"k": 2, **options}, n_groups=panel.n_groups, half=1.0)
-    thetas = np.random.default_rng(6).normal(size=(3, len(layout.names))) * 0.4 + 0.1
+    thetas = np.random.default_rng(6).normal(size=(3, layout.size)) * 0.4 + 0.1
     thetas[:, : len(layout.free_lagged)] *= 0.4
     likelihood = Likelihood(layout, make_batches(panel))
     gradients, betas = likelihood.gradients(thetas)
@@ -130,7 +130,7 @@ def test_parameter_vectors_side_by_side_are_each_alone(name):
 def test_profiled_coefficients_are_generalised_least_squares():
     panel = panel_with_holes(own=True)
     layout = Layout(2, half=1.0)
-    point = Likelihood(layout, make_batches(panel)).at(np.full(len(layout.names), 0.3))
+    point = Likelihood(layout, make_batches(panel)).at(np.full(layout.size, 0.3))
     xx, xy = 0.0, 0.0
     for i, y in enumerate(panel.y):
         x = np.concatenate([panel.shared, panel.own[i]], axis=2).reshape(12, -1)

@@ -62,8 +62,6 @@ def whiten(products: Products, pairs: Pairs | None, rho: float) -> tuple[Whitene
 
 def _powers(gaps: FloatArray, rho: float) -> tuple[FloatArray, FloatArray]:
     """rho^gap and its derivative."""
-    if len(gaps) == 1 and gaps[0] == 1:
-        return np.array([rho]), np.ones(1)
     if rho == 0:
         return np.zeros(len(gaps)), (gaps == 1).astype(np.float64)
     s = np.power(rho, gaps)
