@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from alliance_stats.instruments.key_files import read_toml
 from alliance_stats.tables.schema import DataError, suggest
 
 BOOKS = Path(__file__).parent / "books"
@@ -49,9 +49,7 @@ class CodeBook:
         return {marker: kind for kind, markers in self.types.items() for marker in markers}
 
 
-_KEYS = {
-    "name", "title", "source", "verified", "types", "strategies", "causes", "initiators", "significance", "resolution",
-}  # fmt: skip
+_KEYS = {item.name for item in fields(CodeBook)}
 
 
 def as_code_book(book: str | Path | CodeBook) -> CodeBook:
@@ -84,12 +82,7 @@ def _shipped(path: Path) -> CodeBook:
 
 
 def _read(path: Path) -> CodeBook:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as a code book: {error}.", remedy="It is a TOML file in UTF-8."
-        ) from error
+    content = read_toml(path, "code book")
     unknown = [key for key in content if key not in _KEYS]
     if unknown:
         raise DataError(f"{path}: unknown key {unknown[0]!r}.", remedy=suggest(unknown[0], sorted(_KEYS)))

@@ -52,15 +52,19 @@ def read_instrument(path: str | Path) -> Instrument:
         work = [5, 6, 7, 8]
     """
     path = Path(path)
+    return instrument_from(read_toml(path, "instrument"), where=path.name)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a TOML file that is to hold an instrument or a code book."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise DataError(f"There is no instrument file {str(path)!r}.", remedy="Check the path.") from error
+        raise DataError(f"There is no {what} file {str(path)!r}.", remedy="Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} cannot be read: {error}.", remedy="Save it as UTF-8 text.") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter: nested too deeply
         raise DataError(f"{path.name} is not TOML: {error}.", remedy="Correct the place named.") from error
-    return instrument_from(content, where=path.name)
 
 
 def instrument_from(content: Mapping[str, Any], *, where: str = "the instrument") -> Instrument:

@@ -111,7 +111,7 @@ def test_the_place_is_named_and_all_problems_are_listed(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name = ", "cannot be read as a code book"),
+        ("name = ", "is not TOML"),
         ('name = "x"\n', "needs types"),
         ('name = "x"\ntypes = ["a"]\nmarkers = 3\n', "unknown key 'markers'"),
         ('name = "x"\n[types]\na = ["m"]\nb = ["m"]\n', "in two types"),
