@@ -39,7 +39,10 @@ def plot_monitor(table: pd.DataFrame, *, score: str, threshold: float, label: st
         above, below = panels[:, 0]
         rated = table[table[score].notna()]
         above.plot(session, table["expected"], "--", color=COLOURS["blue"], linewidth=1.0, label="expected, no rupture")
-        above.plot(rated[SESSION], rated[score], "-o", color=COLOURS["ink"], markersize=3.5, label="rated")
+        every = np.arange(session.min(), session.max() + 1)
+        unbroken = rated.set_index(SESSION)[score].reindex(every)
+        above.plot(rated[SESSION], rated[score], ":", color=COLOURS["grey"], linewidth=0.9)  # across a missing rating
+        above.plot(every, unbroken, "-o", color=COLOURS["ink"], markersize=3.5, label="rated")
         alarms = rated[rated["alarm"]]
         above.plot(
             alarms[SESSION], alarms[score], "o", color=COLOURS["vermillion"], markersize=8, fillstyle="none",
