@@ -70,7 +70,7 @@ FUNCTIONS = {
         als.events_from_codes,
         als.coding.repair_intervals,
     ),
-    "multiverse": (als.multiverse.joint_test,),
+    "multiverse": (als.fit_multiverse, als.multiverse.joint_test),
 }
 """What each section calls; what its keys mean is read from there."""
 OWN_KEYS = {
