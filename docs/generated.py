@@ -70,7 +70,7 @@ FUNCTIONS = {
         als.events_from_codes,
         als.coding.repair_intervals,
     ),
-    "multiverse": (als.fit_multiverse, als.multiverse.joint_test),
+    "multiverse": (als.multiverse.joint_test, als.fit_multiverse),
 }
 """What each section calls; what its keys mean is read from there."""
 OWN_KEYS = {
