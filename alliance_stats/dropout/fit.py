@@ -27,7 +27,16 @@ from alliance_stats.tables.flow import Steps, record, with_step
 from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, DataError, require_choice, require_columns
 from alliance_stats.tables.states import PROBABILITIES, distrust
 
-FRAILTIES = ("gamma", "lognormal")
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "model": ("discrete", "cox"),
+    "link": LINKS,
+    "baseline": tuple(BASELINES),
+    "ties": TIES,
+    "adjust": (None, *ADJUSTMENTS),
+    "frailty": ("gamma", "lognormal"),
+    "method": ("reml", "ml"),
+    "penalty": (None, "firth"),
+}
 
 
 def fit_dropout(
@@ -136,11 +145,10 @@ def fit_dropout(
     0     Intercept   -1.0986     1.1547
     1  rupture_open    1.0986     1.5275
     """
-    require_choice(penalty, (None, "firth"), name="penalty")
-    require_choice(method, ("reml", "ml"), name="method")
-    if penalty is not None and (cluster is not None or random is not None):
-        raise ValueError("penalty='firth' takes patients as independent: leave cluster= and random= out.")
-    _check_choices(model, link, baseline, ties, adjust, frailty, random, cluster, strata)
+    given = locals()
+    for name, allowed in _CHOICES.items():
+        require_choice(given[name], allowed, name=name)
+    _check_together(given)
     needed = [PATIENT, "start", "stop", *(name for name in (cluster, random, strata) if name is not None)]
     require_columns(intervals, [*needed, ENDING], table_name="intervals")
     if baseline in ("linear", "spline", "dummies"):
@@ -200,28 +208,16 @@ def _with_attenuation(fit: HazardFit, states: Any) -> HazardFit:
     )
 
 
-def _check_choices(
-    model: str,
-    link: str,
-    baseline: str | None,
-    ties: str,
-    adjust: str | None,
-    frailty: str,
-    random: str | None,
-    cluster: str | None,
-    strata: str | None,
-) -> None:
-    require_choice(model, ("discrete", "cox"), name="model")
-    require_choice(link, LINKS, name="link")
-    require_choice(baseline, tuple(BASELINES), name="baseline")
-    require_choice(ties, TIES, name="ties")
-    require_choice(adjust, (None, *ADJUSTMENTS), name="adjust")
-    require_choice(frailty, FRAILTIES, name="frailty")
+def _check_together(given: dict[str, Any]) -> None:
+    """Raise ``ValueError`` for options of `fit_dropout` that do not go together."""
+    discrete, cluster, random = given["model"] == "discrete", given["cluster"], given["random"]
+    if given["penalty"] is not None and (cluster is not None or random is not None):
+        raise ValueError("penalty='firth' takes patients as independent: leave cluster= and random= out.")
     if random is not None and cluster is not None:
         raise ValueError("Choose one: cluster= (errors robust to therapists) or random= (a therapist effect).")
-    if model == "cox" and baseline is not None:
+    if not discrete and given["baseline"] is not None:
         raise ValueError("A Cox model leaves its baseline free: baseline= belongs to model='discrete'.")
-    if model == "discrete" and strata is not None:
+    if discrete and given["strata"] is not None:
         raise ValueError("strata= belongs to model='cox'; in a discrete model add C(stratum) to the formula.")
 
 

@@ -48,7 +48,7 @@ class Layout:
     @property
     def size(self) -> int:
         """How many parameters there are."""
-        return max(part.stop for part in self.blocks.values())
+        return int(max(part.stop for part in self.blocks.values()))
 
     @property
     def effects(self) -> int:
