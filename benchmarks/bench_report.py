@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 import alliance_stats as als
+from alliance_stats.figures.style import styled_figure
 
 SIZES = (1_000, 5_000, 20_000, 50_000)
 MINUTES, GIGABYTES = 3.0, 4.0
@@ -75,23 +76,23 @@ def measured(patients: int) -> dict[str, Any]:
 
 
 def draw(table: pd.DataFrame) -> None:
-    """Time and memory over the number of patients, both logarithmic, beside a straight line of slope 1."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+    """Time and memory over the number of patients; the dotted lines are the bars."""
+    thousands = table["patients"] / 1000
     parts = [name for name in table if name not in ("patients", "total", "clock", "gigabytes")]
-    for name in parts:
-        axes[0].plot(table["patients"], table[name], marker=".", linewidth=0.9, label=name)
-    axes[0].plot(table["patients"], table["total"], color="black", marker="o", label="the whole report")
-    last = table.iloc[-1]
-    axes[0].plot(
-        table["patients"], last["total"] * table["patients"] / last["patients"], ":", color="grey", label="linear"
-    )
-    axes[0].set(xscale="log", yscale="log", xlabel="Patients of 12 sessions", ylabel="Seconds of processor time")
-    axes[0].legend(fontsize=6.5, frameon=False)
-    axes[1].plot(table["patients"], table["gigabytes"], color="black", marker="o")
-    axes[1].axhline(GIGABYTES, linestyle=":", color="grey")
-    axes[1].set(xlabel="Patients of 12 sessions", ylabel="Peak memory, GB", ylim=(0, None))
+    parts = [name for name in parts if table[name].max() > 0.02 * table["total"].max()]
+    with styled_figure(1, 2, figsize=(8, 3.4)) as (figure, axes):
+        time_axis, memory_axis = axes[0]
+        time_axis.plot(thousands, table["total"], color="black", marker="o", label="the whole report")
+        for name in parts:
+            time_axis.plot(thousands, table[name], marker=".", linewidth=0.9, label=name)
+        time_axis.axhline(60 * MINUTES, linestyle=":", color="grey")
+        time_axis.set(ylabel="Seconds of processor time", ylim=(0, 65 * MINUTES))
+        time_axis.legend(loc="upper left", bbox_to_anchor=(0, 0.95))
+        memory_axis.plot(thousands, table["gigabytes"], color="black", marker="o")
+        memory_axis.axhline(GIGABYTES, linestyle=":", color="grey")
+        memory_axis.set(ylabel="Peak memory, GB", ylim=(0, 1.1 * GIGABYTES))
+        for ax in (time_axis, memory_axis):
+            ax.set(xlabel="Thousand patients of 12 sessions", xticks=thousands)
     als.save_figure(figure, FIGURE)
 
 
