@@ -141,6 +141,25 @@ def test_few_events_are_said_before_the_numbers_and_in_the_text(report):
     assert "few events: do not rest a conclusion on it" in methods(report)
 
 
+def test_every_rule_at_once_and_how_ruptures_end_are_said(report):
+    text = methods(report)
+    joint = pd.read_csv(report / "tables/multiverse_next_session_joint.csv", index_col="name")
+    assert f"joint p = {joint.loc['open rupture, mean z', 'p_value']:.3f}".replace("0.", ".") in text
+    shares = pd.read_csv(report / "tables/recovery_shares.csv")
+    assert shares["share"].sum() == pytest.approx(1)
+    assert f"past the level before in {100 * shares['share'][0]:.1f}%" in text
+    assert pd.read_csv(report / "tables/rupture_endings.csv")["estimate"].sum() == pytest.approx(1)
+    assert "Of all ruptures, found or not" in text
+
+
+def test_terms_are_words_and_numbers_have_the_decimals_of_their_interval(report):
+    text = html.unescape((report / "report.html").read_text(encoding="utf-8")).split("The study file's settings")[0]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", text)
+    assert not [cell for cell in cells if re.fullmatch(r"[a-z]+_\w+(:\w+)?", cell)]
+    intervals = [re.fullmatch(r"\[(−?[\d,]*\.\d+), (−?[\d,]*\.\d+)\]", cell) for cell in cells]
+    assert all(len(one[1].split(".")[1]) == len(one[2].split(".")[1]) for one in intervals if one)
+
+
 def test_ids_stay_out_unless_asked_for(report):
     for name, content in files(report).items():
         if name.endswith((".csv", ".html", ".svg")):
