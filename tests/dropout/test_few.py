@@ -88,3 +88,16 @@ def test_refusals(trial):
         fit_dropout("repaired_before", trial, penalty="firth", cluster="therapist")
     with pytest.raises(ValueError, match="penalty='fith'"):
         fit_dropout("repaired_before", trial, penalty="fith")
+
+
+def test_a_state_without_an_event_is_named_whether_known_or_probable(trial):
+    """Nobody drops out after a repair: the same words for 0/1 and for probabilities; Firth answers for both terms."""
+    none = trial.assign(ending=trial["ending"].where(trial["repaired_before"] == 0, ""))
+    for on in (1.0, 0.8):
+        rows = none.assign(repaired_before=on * none["repaired_before"])
+        with pytest.raises(DataError, match="infinite: 'repaired_before' separate"):
+            fit_dropout("repaired_before + x", rows, cluster="therapist")
+        terms = fit_dropout("repaired_before + x", rows, penalty="firth").tidy().set_index("term")
+        assert np.isfinite(terms[["estimate", "ci_high"]]).all(axis=None)
+        plain = fit_dropout("x", rows, cluster="therapist").tidy().set_index("term")
+        assert terms.loc["x", "estimate"] == pytest.approx(plain.loc["x", "estimate"], abs=0.1)
