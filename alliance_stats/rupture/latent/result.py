@@ -249,6 +249,7 @@ class LatentRuptures:
 
         Notes
         -----
+        Of single ruptures; for the share repaired see :meth:`endings`: those found, and ended, are no random sample.
         Given which sessions the ruptures took; scores at a bound enter as they were recorded, so that at a ceiling a
         rise past the level before may not show.
         """
