@@ -29,18 +29,20 @@ VERDICTS = {
     "p-value is given.",
 }
 WHY_BRIEF = "More ratings lie deep below the patient's usual level, with no low rating beside them, than noise gives"
+NEAR = " {share:.0%} of the ratings lie within one SD of the highest score: p-values near .05 are too small there."
 WHY_CEILING = "{share:.0%} of the ratings lie within one SD of the highest score, which skews courses downwards"
 DRAWS = 120
 """Draws that the data are compared with."""
 FAR = 3.5
 """Standard deviations of the draws from which on a feature does not fit; ten features are looked at."""
-BRIEF = 2.1
-"""Standard deviations from which on deep ratings that do not last are more than the null gives."""
+BRIEF = 1.65
+"""Standard deviations from which on deep ratings that do not last are more than the null gives (one-sided 5 %)."""
 DEEP, LASTS = 2.25, 0.6
 """Robust SD below the patient's centre from which on a rating counts as deep; the share of its depth that the rating
 beside it has where a rupture lasts."""
-CROWDED = 0.25
-"""Share of the ratings within one robust SD of the highest score from which on ruptures and its skew look alike."""
+DENSE, CROWDED = 0.15, 0.25
+"""Shares of the ratings within one robust SD of the highest score from which on p-values are a little too small, and
+from which on ruptures and the skew of the scores look alike."""
 PHASES, LEVELS = ("early", "middle", "late"), ("low", "middle", "high")
 CHECKED = (
     *(f"mean change in {phase} sessions" for phase in PHASES),
@@ -111,10 +113,11 @@ def check_fit(frame: Frame, fit: NullFit, rng: np.random.Generator) -> tuple[pd.
         return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_CEILING.format(share=crowded))
     if z[-1] > BRIEF:
         return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_BRIEF)
+    near = NEAR.format(share=crowded) if crowded > DENSE else ""
     if bad.any():
         where = [f"{name} {'above' if z[k] > 0 else 'below'} what it gives" for k, name in enumerate(CHECKED) if bad[k]]
-        return table, MISFIT, VERDICTS[MISFIT].format(where=", ".join(where))
-    return table, FITS, VERDICTS[FITS]
+        return table, MISFIT, VERDICTS[MISFIT].format(where=", ".join(where)) + near
+    return table, FITS, VERDICTS[FITS] + near
 
 
 def _mean(values: FloatArray) -> FloatArray:

@@ -61,6 +61,10 @@ def test_near_a_ceiling_nothing_is_told_apart():
     near = np.mean(series.score >= 7 - frame_of(series, bounds=(1, 7), step=None).scale)
     assert f"{near:.0%} of the ratings lie within one SD of the highest score" in result.verdict_words
     assert result.table["p_value"].isna().all()
+    near = world(np.random.default_rng(1), patients=60, level=5.8)
+    result = chance_level(as_sessions(near), score="alliance", rule="previous_1point", draws=100, seed=1, bounds=(1, 7))
+    assert "p-values near .05 are too small there" in result.verdict_words
+    assert result.table["p_value"].notna().all()
 
 
 def test_what_does_not_fit_is_named():
@@ -78,11 +82,8 @@ def test_what_does_not_fit_is_named():
 
 @pytest.mark.slow
 def test_the_verdict_over_many_studies():
-    """In about 9 of 10 studies with skewed noise, and in at most 3 of 10 with symmetric noise.
-
-    Of 20 fresh studies of each kind 18, 18 and 17 with skewed noise got the verdict, and 4 with clear ruptures.
-    """
-    for worlds, low, high in ((SKEWED, 0.75, 1.0), (SYMMETRIC, 0.0, 0.3)):
+    """In 9 of 10 studies with skewed noise, and in at most 2 of 10 with symmetric noise."""
+    for worlds, low, high in ((SKEWED, 0.9, 1.0), (SYMMETRIC, 0.0, 0.2)):
         for name, options in worlds.items():
             share = np.mean([verdict_of(310 + seed, options)[1] == INSEPARABLE for seed in range(20)])
             print(f"{name}: {share:.2f}")
