@@ -106,7 +106,7 @@ def _rows_of(
     require_columns(data, needed, table_name="the new data")
     complete = np.flatnonzero(data[needed].notna().all(axis=1).to_numpy()) if needed else np.arange(len(data))
     table = data[needed].iloc[complete]
-    x = _internal(_fixed_columns(fit, table), design.x_map)
+    x = design.x_map.T @ _fixed_columns(fit, table)
     a = len(design.effects)
     raw = np.zeros((a, len(table)))
     if with_effects and len(table):
@@ -118,7 +118,7 @@ def _rows_of(
         labels, places = effects.levels_of(fit, name)
         own = _levels(table, group, name, labels, new_groups)
         codes[design.factors.index(name)] = np.where(own < 0, own, own + (places.start or 0))
-    return data.index, complete, _NewRows(x, _internal(raw, design.effect_map), codes[0], codes[1:])
+    return data.index, complete, _NewRows(x, design.effect_map.T @ raw, codes[0], codes[1:])
 
 
 def _fixed_columns(fit: Fitted, table: pd.DataFrame) -> FloatArray:
@@ -128,10 +128,6 @@ def _fixed_columns(fit: Fitted, table: pd.DataFrame) -> FloatArray:
         return np.empty((design.p, 0))
     made = dict(zip(plan.names, columns_of(plan, table)))
     return np.array([made[name] for name in design.names]).reshape(design.p, len(table))
-
-
-def _internal(columns: FloatArray, back: FloatArray) -> FloatArray:
-    return back.T @ columns
 
 
 def _levels(table: pd.DataFrame, group: tuple[str, ...], factor: str, labels: Any, new_groups: str) -> IntArray:
