@@ -18,7 +18,7 @@ WORLD = {"alliance_effect": -1.0, "sessions_sd": 4}
 
 def simulate() -> None:
     table = als.simulate_power(
-        analysis="next_session", term="alliance_within", vary=SIZES, world=WORLD, n_studies=200, seed=1, n_jobs=-1
+        analysis="next_session", term="alliance_within", vary=SIZES, world=WORLD, n_studies=100, seed=1, n_jobs=-1
     )
     table.to_csv(TABLE, index=False, lineterminator="\n")
 

@@ -58,7 +58,7 @@ def plot_power(table: pd.DataFrame, *, x: str = "n_patients", wanted: float = 0.
             ax.set(ylim=(-0.02, 1.02), xlabel=WORDS.get(x, x).capitalize(), xticks=sorted(rows[x].unique()))
             if panels:
                 ax.set_title(f"{value!s} {WORDS.get(panels, panels)}")
-        axes[0, 0].set_ylabel("Power (95 % Monte Carlo interval)")
+        axes[0, 0].set_ylabel("Power (95% Monte Carlo interval)")
         if lines:
             axes[0, 0].legend(loc="best")
     return figure
