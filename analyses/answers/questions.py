@@ -17,6 +17,7 @@ from answers.worlds import VERSIONS, WORLDS
 import alliance_stats as als
 from alliance_stats.simulate.study import Study
 from alliance_stats.tables.shares import wilson
+from alliance_stats.tables.states import distrust
 
 SCORE, SYMPTOM = "alliance", "phq9"
 CHANCE_RULE = "running_mean_2pooled"
@@ -123,8 +124,7 @@ def by_report(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Calla
         yield DIRECTION, lambda: _both_directions(study, error)
     if NEXT in asked:  # the versions without this question ask for no state at all
         latent = als.detect_latent(study.sessions, score=SCORE)
-        doubt = "" if latent.supported else latent.verdict
-        yield from _models(study, latent, asked, said=doubt, error=error)
+        yield from _models(study, latent, asked, error=error)
 
 
 def _implied_error(study: Study) -> float | None:
@@ -161,18 +161,23 @@ def _models(
     ruptures: Any,
     asked: tuple[str, ...],
     *,
-    said: str = "",
     error: float | None = None,
     centre: str = "so_far",
     **options: Any,
 ) -> Iterator[Any]:
-    """The answers that need a rupture state: next session, dropout and the share repaired."""
+    """The answers that need a rupture state: next session, dropout and the share repaired.
+
+    What the detector says against its numbers, or against their use in a model, goes with them.
+    """
+    known = isinstance(ruptures, pd.DataFrame) or ruptures.supported
+    said = "" if known else ruptures.verdict
+    warned = "" if isinstance(ruptures, pd.DataFrame) else " ".join(distrust(ruptures.states("filtered").attrs))
 
     def next_session() -> Answer:
         fit = als.fit_next_session(
             study.sessions, ruptures, symptom=SYMPTOM, alliance=SCORE, centre=centre, error=error, **options
         )
-        return _term(fit, "rupture_open") | {"said": said}
+        return _term(fit, "rupture_open") | {"said": warned}
 
     if NEXT in asked:
         yield NEXT, next_session
@@ -182,7 +187,7 @@ def _models(
         if not hazard:
             intervals = als.dropout_intervals(study.sessions, ruptures, endings=study.endings, **options)
             hazard["fit"] = als.fit_dropout(HAZARD, intervals, cluster="therapist")
-        return _term(hazard["fit"], term) | {"said": said}
+        return _term(hazard["fit"], term) | {"said": warned}
 
     if DROPOUT in asked:
         yield DROPOUT, lambda: dropout("rupture_open")
