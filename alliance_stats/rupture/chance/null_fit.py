@@ -26,6 +26,8 @@ ROUNDS = 3
 """Rounds, at most, after which the statistics get new weights: how much they vary where the last search ended."""
 MARGIN = 3.0
 """By how much the search that starts with many ruptures must end better than the one that starts with none."""
+BELOW = 0.5
+"""Standard errors below its estimate at which the rate of ruptures in the data is taken: size before power."""
 SHRUNKEN = 0.3
 """Share by which correlations of the statistics are drawn towards 0."""
 SCATTER = 1.5
@@ -40,7 +42,7 @@ class NullFit(NamedTuple):
     """Estimated parameters (16,), a root (16, 16) of their covariance, and what to be wary of.
 
     `estimator` (16, k) turns the statistics of a draw, less `mean`, into what the estimates would have been; `rate` is
-    the rate of ruptures that the null leaves out, one standard error below its estimate.
+    the rate of ruptures that the null leaves out (:data:`BELOW`).
     """
 
     parameters: FloatArray
@@ -155,9 +157,9 @@ def fit_null(frame: Frame, rng: np.random.Generator) -> NullFit:
     _, guess = stormy if stormy[0] < calm[0] - MARGIN else calm
     matching = replace(unweighted, weight=_weigher(frame, FINE, rng)(guess))
     guess, jacobian, _ = _search(_simulator(frame, FINE, rng), matching, guess, None)
-    # no more ruptures than the data insist on: the rate a standard error lower, and the rest as it is given that rate
+    # no more ruptures than the data insist on: a rate below the estimate, and the rest as it is given that rate
     covariance = np.linalg.pinv(matching.information(jacobian))
-    sure = max(guess[N] - np.sqrt(covariance[N, N]), 0.0)
+    sure = max(guess[N] - BELOW * np.sqrt(covariance[N, N]), 0.0)
     guess = np.clip(guess + covariance[:, N] / covariance[N, N] * (sure - guess[N]), LOW, HIGH)
     jacobian, matching = jacobian[:, :N], replace(matching, usual=usual[:N], loose=loose[:N], steps=steps[:N])
     # the draws that the data were matched with have an error of their own
