@@ -29,7 +29,7 @@ VERDICTS = {
     "p-value is given.",
 }
 WHY_BRIEF = "More ratings lie deep below the patient's usual level, with no low rating beside them, than noise gives"
-NEAR = " {share:.0%} of the ratings lie within one SD of the highest score: p-values near .05 are too small there."
+NEAR = " Many ratings lie within one SD of the highest score: p-values at the edge of significance are too small there."
 WHY_CEILING = "{share:.0%} of the ratings lie within one SD of the highest score, which skews courses downwards"
 DRAWS = 120
 """Draws that the data are compared with."""
@@ -113,7 +113,7 @@ def check_fit(frame: Frame, fit: NullFit, rng: np.random.Generator) -> tuple[pd.
         return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_CEILING.format(share=crowded))
     if z[-1] > BRIEF:
         return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_BRIEF)
-    near = NEAR.format(share=crowded) if crowded > DENSE else ""
+    near = NEAR if crowded > DENSE else ""
     if bad.any():
         where = [f"{name} {'above' if z[k] > 0 else 'below'} what it gives" for k, name in enumerate(CHECKED) if bad[k]]
         return table, MISFIT, VERDICTS[MISFIT].format(where=", ".join(where)) + near

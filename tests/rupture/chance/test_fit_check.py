@@ -63,7 +63,7 @@ def test_near_a_ceiling_nothing_is_told_apart():
     assert result.table["p_value"].isna().all()
     near = world(np.random.default_rng(1), patients=60, level=5.8)
     result = chance_level(as_sessions(near), score="alliance", rule="previous_1point", draws=100, seed=1, bounds=(1, 7))
-    assert "p-values near .05 are too small there" in result.verdict_words
+    assert "at the edge of significance are too small there" in result.verdict_words
     assert result.table["p_value"].notna().all()
 
 
