@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from answers.summary import HOLDS, MISSES, UNKNOWN, UNSETTLED
@@ -19,16 +21,17 @@ def plot_answers(table: pd.DataFrame) -> Axes:
 
     Each half shows the bias in per cent of the truth and below it the coverage of the 95 % interval.
     """
+    table = table[table["way"].isin(WAYS)]
     worlds, questions = table["world"].unique(), table["question"].unique()
     with axes_to_draw_on(None, size=(10.5, 0.42 * len(worlds) + 1.6)) as ax:
-        for row in table[table["way"].isin(WAYS)].to_dict("records"):
+        for row in table.to_dict("records"):
             x = int(np.flatnonzero(questions == row["question"])[0]) + 0.48 * WAYS.index(row["way"]) + 0.02
             y = int(np.flatnonzero(worlds == row["world"])[0])
             colour = COLOURS[row["judgement"]]
             ax.add_patch(Rectangle((x, y + 0.05), 0.46, 0.9, facecolor=colour, alpha=0.55, edgecolor="none"))
             ax.text(x + 0.23, y + 0.5, _words(row), ha="center", va="center", fontsize=6.5)
         ax.set(xlim=(0, len(questions)), ylim=(len(worlds), 0))
-        ax.set_xticks(np.arange(len(questions)) + 0.5, [question.replace(" to ", "\nto ") for question in questions])
+        ax.set_xticks(np.arange(len(questions)) + 0.5, [fill(question, 14) for question in questions])
         ax.set_yticks(np.arange(len(worlds)) + 0.5, worlds)
         ax.xaxis.tick_top()
         ax.tick_params(length=0)

@@ -107,7 +107,7 @@ def share_repaired(study: Study) -> float:
 def _whether_repaired(study: Study, events: pd.DataFrame) -> pd.Series:
     """0 or 1 for each rupture that begins before the patient's last rating: whether it was repaired in therapy."""
     last = study.sessions.dropna(subset=[SCORE]).groupby("patient")["session"].max()
-    begun = events["onset"] < events["patient"].map(last)
+    begun = events["onset"] < events["patient"].map(last).astype(float)
     return (events.loc[begun, "status"] == "repaired").astype(float)
 
 
@@ -204,6 +204,8 @@ def _repaired(study: Study, ruptures: Any) -> Answer:
         row = ruptures.endings().set_index("ending").loc["repaired"]
         return {name: float(row[name]) for name in ("estimate", "ci_low", "ci_high")}
     repaired = _whether_repaired(study, ruptures)
+    if repaired.empty:
+        return {"said": "no rupture found"}
     low, high = wilson(repaired.mean(), len(repaired), level=0.95)
     return {"estimate": float(repaired.mean()), "ci_low": float(low), "ci_high": float(high)}
 
