@@ -91,6 +91,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one or two levels.
 
+    Columns of W that are columns of A (`products.same`) have B = I and E = 0: their part of w is one of G.
+
     Parameters
     ----------
     whitened : (Whitened, Change or None)
@@ -105,19 +107,29 @@ def evaluate(
         The variance parameters.
     """
     white, change = whitened
-    a, coef = len(cov), products.coef
+    a, same, coef = len(cov), products.same, products.coef
     size, gram = posterior(white.gram, white.det, cov)
+    cross = np.empty((products.k, products.k))
+    w = np.empty((len(gram), products.k, gram.shape[-1]))
+    for j, effect in same:
+        w[:, j] = gram[:, effect]
     if white.cross is None:
-        w = times(gram, coef)
-        cross = white.total + paired(coef, w)
+        seen = times(gram, coef)
+        left = white.total + paired(coef, seen)
     else:
         pulled = coef.copy()
         pulled[:a] -= apply(cov, white.cross[:a])
-        w = times(gram, pulled)
-        w += white.cross
+        seen = times(gram, pulled)
+        seen += white.cross
         reach = coef.copy()
-        reach[:a] -= apply(cov, w[:a])
-        cross = white.total + paired(coef, w) + paired(white.cross, reach)
+        reach[:a] -= apply(cov, seen[:a])
+        left = white.total + paired(coef, seen) + paired(white.cross, reach)
+    w[:, products.moving_columns] = seen
+    cross[products.moving_block] = left
+    if same:
+        sums = w.sum(axis=-1)
+        for j, effect in same:
+            cross[j] = cross[:, j] = sums[effect]
     log_det = white.log_det + float(np.log(size).sum())
     level: Nested | Crossed | None = None
     if spec is not None and outer_cov is not None:
@@ -132,7 +144,7 @@ def evaluate(
 
 def _curvature(directions: Directions, change: Change | None, products: Products, groups: _Groups) -> Curvature:
     """D log|V| = tr(A'V^-1 A dD) and d W'V^-1 W = -W'V^-1 A dD A'V^-1 W, likewise over T; then the residual's."""
-    k, a, count, level = groups.w.shape[1], len(groups.cov), len(directions.keys), groups.level
+    k, a, count, level = products.k, len(groups.cov), len(directions.keys), groups.level
     log_det, cross = np.zeros(count), np.zeros((count, k, k))
     full = groups.gram if level is None else level.condition(groups.gram)
     steer = _information(directions, full[:a, :a], level)
@@ -174,18 +186,23 @@ def _residual_score(change: Change, products: Products, groups: _Groups) -> tupl
     a = len(cov)
     spread = apply(cov, times(groups.lever().transpose(1, 0, 2), change.gram[:a, :a]))  # Psi A'dR^-1 A
     log_det = change.log_det + sum(float(spread[i, i].sum()) for i in range(a))
-    reach = products.coef.copy()  # c
-    reach[:a] -= apply(cov, w[:a])
+    reach = np.zeros((len(groups.gram), *w.shape[1:]))  # c
+    reach[:a] = -apply(cov, w[:a])
+    for j, effect in products.same:
+        reach[effect, j] += 1.0
+    reach[:, products.moving_columns] += products.coef
     if level is not None:
         level.take_modes(reach)
         further = np.zeros_like(groups.gram)
         level.add_spread(further, cov)
         log_det += float(np.vdot(further, change.gram))
     cross = paired(reach, times(change.gram, reach))
-    cross += change.total
+    moving = products.moving_columns
+    cross[products.moving_block] += change.total
     if change.cross is not None:
         mixed = paired(reach, change.cross)
-        cross += mixed + mixed.T
+        cross[:, moving] += mixed
+        cross[moving] += mixed.T
     return log_det, cross
 
 

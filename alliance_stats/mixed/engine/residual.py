@@ -27,8 +27,8 @@ class Whitened:
 
     gram: FloatArray  # (a, a, m): A'R^-1 A
     det: FloatArray  # (m,): its determinant
-    cross: FloatArray | None  # (a, k, m) or None: A'R^-1 E; None where it is zero (independent residuals)
-    total: FloatArray  # (k, k): E'R^-1 E
+    cross: FloatArray | None  # (a, moving, m) or None: A'R^-1 E; None where it is zero (independent residuals)
+    total: FloatArray  # (moving, moving): E'R^-1 E
     log_det: float  # log|R|
 
 
@@ -72,13 +72,17 @@ def _combine(
     products: Products, pairs: Pairs, own: FloatArray, lagged: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Sum own * (kk' + pp') - lagged * (kp' + pk') by group, for each row of weights: A'.A, A'.E and E'.E."""
-    a, k, m = products.coef.shape
+    a, moving, m = products.coef.shape
     several, triangle = len(own), a * (a + 1) // 2
-    sums = np.zeros((several, len(pairs.own), m))
-    for out, mine, other in zip(sums, own, lagged):
-        entries = pairs.own * mine[pairs.gap_of_entry] - pairs.lagged * other[pairs.gap_of_entry]
-        out[:, pairs.groups] = segment_sum(entries, pairs.entry_starts)
+    sums = np.concatenate([own[:, pairs.common], -lagged[:, pairs.common]], axis=1) @ pairs.dense
+    sums = sums.reshape(several, len(pairs.own), m)
+    if len(pairs.gap_of_entry):
+        for out, mine, other in zip(sums, own, lagged):
+            rare = pairs.own * mine[pairs.gap_of_entry] - pairs.lagged * other[pairs.gap_of_entry]
+            if len(pairs.entry_starts) < rare.shape[1]:
+                rare = segment_sum(rare, pairs.entry_starts)
+            out[:, pairs.groups] += rare
     gram = sums[:, triangle_places(a)]
-    cross = sums[:, triangle:].reshape(several, a, k, m)
+    cross = sums[:, triangle:].reshape(several, a, moving, m)
     totals = np.tensordot(own, pairs.total_own, 1) - np.tensordot(lagged, pairs.total_lagged, 1)
     return gram, cross, totals

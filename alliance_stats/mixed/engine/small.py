@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,16 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 def segment_sum(values: FloatArray, starts: IntArray) -> FloatArray:
     """Sums over the consecutive segments that begin at `starts`, along the last axis."""
     return np.asarray(np.add.reduceat(values, starts, axis=-1))
+
+
+def group_blocks(starts: IntArray, n: int, *, rows: int = 32_768) -> Iterator[tuple[slice, slice]]:
+    """Consecutive blocks of whole groups of about `rows` rows, to keep intermediate arrays small: groups and rows."""
+    first = 0
+    while first < len(starts):
+        last = int(np.searchsorted(starts, starts[first] + rows)) if n - starts[first] > rows else len(starts)
+        last = max(last, first + 1)
+        yield slice(first, last), slice(int(starts[first]), int(starts[last]) if last < len(starts) else n)
+        first = last
 
 
 def times(left: FloatArray, right: FloatArray) -> FloatArray:
