@@ -37,7 +37,7 @@ def write_study(folder: Path, patients: int) -> Path:
     sessions.to_csv(folder / "simulated_sessions.csv", index=False)
     study.endings.to_csv(folder / "simulated_endings.csv", index=False)
     shipped = (Path(__file__).parents[1] / "data" / "simulated_study.toml").read_text()
-    (folder / "study.toml").write_text(re.sub(r"(?ms)^\[codes\].*?(?=^\[|\Z)", "", shipped))  # nobody coded so many
+    (folder / "study.toml").write_text(re.sub(r"(?ms)^\[codes\].*?(?=^\[|\Z)", "", shipped))  # too many to code
     return folder / "study.toml"
 
 

@@ -215,7 +215,7 @@ def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], mark
 
 
 def _thin(fit: HazardFit, events: int = MIN_EVENTS) -> set[str]:
-    """The terms that rest on few events: fewer than so many, or events in too few clusters."""
+    """The terms that rest on few events: fewer than `events`, or in too few clusters."""
     few = thin_states(fit.diagnostics["events_by_state"], events=events)
     if (few["state"] == "all").any():
         return set(fit.terms)

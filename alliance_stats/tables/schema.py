@@ -177,7 +177,7 @@ def refuse(
 ) -> None:
     """Raise ``DataError`` at the first row where the mask `bad` holds, with its patient, session and cell of `column`.
 
-    Nothing happens where it holds nowhere. ``row=False``: the labels of `table` are not those of the user's data.
+    Without such a row nothing happens. ``row=False``: the labels of `table` are not those of the user's data.
 
     >>> refuse(pd.DataFrame({"patient": ["p3"], "x": [-9]}, index=[7]), [True], "x is low.", remedy="Look.", column="x")
     Traceback (most recent call last):

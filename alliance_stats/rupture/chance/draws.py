@@ -21,11 +21,11 @@ from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.cores import run_pieces
 
 Draw = Callable[[int, np.random.Generator], FloatArray]
-"""Scores (n, draws) of so many simulated studies, from a stream of random numbers."""
+"""From a number of simulated studies and a stream of random numbers to their scores, (n, draws)."""
 Answer = TypeVar("Answer")
 
 BLOCK_RATINGS = 300_000
-"""Draws go through the rule in blocks of about so many ratings, small enough for the processor's cache."""
+"""Draws go through the rule in blocks of about this many ratings, small enough for the processor's cache."""
 QUANTITIES = (
     "patients with a rupture",
     "ruptures",

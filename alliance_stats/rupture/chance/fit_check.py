@@ -42,7 +42,7 @@ DEEP, LASTS = 2.25, 0.6
 beside it has where a rupture lasts."""
 DENSE, CROWDED = 0.15, 0.25
 """Shares of the ratings within one robust SD of the highest score from which on p-values are a little too small, and
-from which on ruptures and the skew of the scores look alike."""
+from which on ruptures cannot be told from the skew of the scores."""
 PHASES, LEVELS = ("early", "middle", "late"), ("low", "middle", "high")
 CHECKED = (
     *(f"mean change in {phase} sessions" for phase in PHASES),

@@ -15,7 +15,7 @@ MIN_PAIRS = 20
 CURVED = 5.99
 """The 5 % point of chi-squared with 2 df."""
 PART_RATINGS = 16_000
-"""Larger studies are judged on a random part of their patients with about so many ratings."""
+"""Studies with more ratings are judged on a random part of their patients that has about this many."""
 
 
 @dataclass(frozen=True)

@@ -59,23 +59,24 @@ class _Likelihood:
         closed, still = (1 - never) * ends[:, ~is_open], ((1 - never) * ends + never * lasts)[:, is_open]
         return closed[self.found.of], still[self.found.of]
 
-    def weights(self, point: Floats) -> tuple[Floats, Floats]:
-        """Weights of the closed windows, (3, n, closed), and of the open ones against no rupture."""
-        closed, still = self.prior(point)
+    def weights(self, point: Floats, prior: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+        """Weights of the closed windows, (3, n, closed), and of the open ones, from their `prior`."""
+        closed, still = prior
         kinds = _kinds(point)[:, None, None]
         return kinds * self.closed * closed, still * self.still
 
     def loss(self, point: Floats) -> float:
         """Minus the penalised log-likelihood."""
-        closed, still = self.weights(point)
+        odds = self.prior(point)
+        closed, still = self.weights(point, odds)
         weight = closed.sum(axis=(0, 2)) + still.sum(axis=1)
-        prior = np.add(*(odds.sum(axis=1) for odds in self.prior(point)))
+        prior = odds[0].sum(axis=1) + odds[1].sum(axis=1)
         penalty = 0.5 * (((point - PENALTY[:, 0]) / PENALTY[:, 1]) ** 2).sum()
         return float(penalty - (np.log1p(weight) - np.log1p(prior)).sum())
 
     def numbers(self, point: Floats) -> Floats:
         """Expected numbers of ruptures repaired, short and open, given the scores; onsets before the last rating."""
-        closed, still = self.weights(point)
+        closed, still = self.weights(point, self.prior(point))
         ended = closed.sum(axis=2)
         total = 1.0 + ended.sum(axis=0) + still.sum(axis=1)
         past, at, short = (ended / total).sum(axis=1)

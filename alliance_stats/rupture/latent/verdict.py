@@ -29,7 +29,7 @@ EMPTY = (ABSENT, TOO_FEW)
 """Verdicts with which no events are given unless asked for."""
 
 FEWEST_VALUES, NEARLY_ALL, LARGEST_STEP = 4, 0.98, 2.0
-"""It must take so many values to hold this share of the scores, in steps of at most so many within-patient SD."""
+"""Scores are too coarse if fewer values hold this share of them, or a step is larger than this (within-patient SD)."""
 HALF_NORMAL, FURTHEST = 1.545, 4.0
 """E(x^2) / E(x)^2 of upward errors if noise is normal (the model's own, simulated); errors are cut at the second."""
 SKEWED_BELOW, SKEWED_IF_BRIEF, BRIEF = -2.5, -1.5, 2.0
