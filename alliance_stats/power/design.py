@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.simulate.codes import Coding
-from alliance_stats.simulate.simulated import simulate_study
+from alliance_stats.simulate.simulated import NOT_OF_WORLD, simulate_study
 from alliance_stats.simulate.study import Study
 from alliance_stats.simulate.world import World
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice, require_whole
@@ -131,6 +131,6 @@ def _check_world(world: Mapping[str, Any]) -> None:
     whole = {name: parameter.default for name, parameter in arguments.items()} | dict(world)
     try:
         _coding(world)
-        World(**{item.name: whole[item.name] for item in fields(World)})
+        World(**{name: value for name, value in whole.items() if name not in NOT_OF_WORLD})
     except TypeError as error:
         raise ValueError(f"The world {dict(world)} cannot be simulated: {error}.") from error

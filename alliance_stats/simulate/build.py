@@ -10,23 +10,32 @@ import pandas as pd
 
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.simulate.alliance import (
+from alliance_stats.simulate.courses import (
+    HIGHEST,
     NEVER,
     PAST,
     SHORT,
     TO,
-    Array,
     Course,
-    IntArray,
     autoregression,
+    draw_lines,
     draw_ruptures,
+    draw_symptoms,
 )
-from alliance_stats.simulate.endings import draw_endings, dropout_hazard, planned_sessions
 from alliance_stats.simulate.measurement import Scale, fit_scale
-from alliance_stats.simulate.observation import draw_attendance, draw_dates, draw_forms, draw_therapists
+from alliance_stats.simulate.observation import (
+    draw_attendance,
+    draw_dates,
+    draw_endings,
+    draw_forms,
+    draw_therapists,
+    dropout_hazard,
+    planned_sessions,
+)
 from alliance_stats.simulate.study import Study, Truth
-from alliance_stats.simulate.symptoms import HIGHEST, draw_lines, draw_symptoms
 from alliance_stats.simulate.world import POINTS_SPAN, RESOLUTIONS, World
+from alliance_stats.tables.arrays import FloatArray as Array
+from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.schema import (
     ATTENDED,
     CENSORED,
@@ -88,17 +97,20 @@ def build_study(world: World, *, instrument: str, item_name: str, rng: np.random
     hazard, intercept = dropout_hazard(world, course, standing, therapists[2][therapist], planned)
     last, ending = draw_endings(world, hazard, planned, streams["endings"])
 
-    rows = _rows(last, shape[1])
-    names = _Names(world)
+    patient, column = np.nonzero(since < last[:, None])
+    rows = _Rows(patient, column, column + 1)
+    names = _Names(_padded("p", world.n_patients), _padded("t", world.n_therapists))
     own, theirs = _both_raters(world, course, scale, sizes, rows, streams)
-    sessions, forms = _observed(world, course, rows, names, therapist, symptom, streams)
+    sessions, forms = _observed(world, course, rows, names, therapist, streams)
+    reported = symptom[rows.patient, rows.column]
+    reported = np.clip(np.rint(reported), 0, HIGHEST) if world.bounded else reported
     sessions = sessions.assign(
         alliance=np.where(forms[0], own.answers.mean(axis=1), np.nan),
         alliance_therapist=np.where(forms[1], theirs.answers.mean(axis=1), np.nan),
-        phq9=np.where(forms[2], _reported(world, symptom[rows.patient, rows.column]), np.nan),
+        phq9=np.where(forms[2], reported, np.nan),
     )
     parameters = {
-        **world.as_dict(),
+        **vars(world),
         "instrument": key.name,
         "rupture_unit": sizes.unit,
         "state_sd": sizes.state,
@@ -175,22 +187,17 @@ def _spread(world: World, since: IntArray) -> Array:
     return np.asarray(world.narrowing + (1 - world.narrowing) * np.exp(-since / 4))
 
 
-class _Names:
-    """Ids of patients and therapists, padded so that their order as text is their order."""
+class _Names(NamedTuple):
+    """Ids of patients and therapists."""
 
-    def __init__(self, world: World) -> None:
-        self.patients = _padded("p", world.n_patients)
-        self.therapists = _padded("t", world.n_therapists)
+    patients: pd.Index
+    therapists: pd.Index
 
 
 def _padded(letter: str, n: int) -> pd.Index:
+    """Ids whose order as text is their order."""
     width = max(len(str(n)), 2)
     return pd.Index([f"{letter}{number:0{width}d}" for number in range(1, n + 1)])
-
-
-def _rows(last: IntArray, n_sessions: int) -> _Rows:
-    patient, column = np.nonzero(np.arange(n_sessions) < last[:, None])
-    return _Rows(patient, column, column + 1)
 
 
 class _Rating(NamedTuple):
@@ -227,7 +234,6 @@ def _observed(
     rows: _Rows,
     names: _Names,
     therapist: IntArray,
-    symptom: Array,
     streams: dict[str, np.random.Generator],
 ) -> tuple[pd.DataFrame, tuple[Any, Any, Any]]:
     """SESSIONS without its measures, and which of the three forms are there."""
@@ -246,10 +252,6 @@ def _observed(
         }
     )
     return sessions, forms
-
-
-def _reported(world: World, symptom: Array) -> Array:
-    return np.clip(np.rint(symptom), 0, HIGHEST) if world.bounded else symptom
 
 
 def _items(key: Instrument, item_name: str, sessions: pd.DataFrame, answers: Array, answered: Any) -> pd.DataFrame:

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.instruments.codebook import CodeBook, as_code_book
-from alliance_stats.simulate.alliance import Array, BoolArray, IntArray
 from alliance_stats.simulate.study import Study
+from alliance_stats.tables.arrays import BoolArray, IntArray
+from alliance_stats.tables.arrays import FloatArray as Array
 from alliance_stats.tables.schema import ATTENDANCE, ATTENDED, CANCELLED, LATE, PATIENT, SESSION
 
 TYPES = ("withdrawal", "confrontation")
@@ -67,23 +68,17 @@ class Coding:
 
 
 class _Ruptures(NamedTuple):
-    """True ruptures, one entry each; rows are those of the study's sessions.
+    """True ruptures, one entry each."""
 
-    ``row`` of the onset; ``span``: sessions from the onset to the repair or, where ``repaired`` is False, to the
-    patient's last; ``depth`` in within-patient SD.
-    """
-
-    row: IntArray
-    span: IntArray
+    row: IntArray  # of the onset, in the study's sessions
+    span: IntArray  # sessions from the onset to the repair or, where not repaired, to the patient's last
     repaired: BoolArray
-    depth: Array
+    depth: Array  # in within-patient SD
 
 
 def with_codes(study: Study, coding: Coding, rng: np.random.Generator) -> Study:
     """The study with ``codes``, and with self-reports and who missed a session in its sessions; nothing else changes.
 
-    Notes
-    -----
     When ruptures are repaired is decided before: the use of strategies is drawn from its distribution *given* the
     session of the repair, under ``logit h(t) = b(t) + expressive_effect * used(t) + noticed_effect * noticed``, with
     b(t) such that ruptures are repaired as they are (`_paths`). The effects are therefore those stated, conditional on

@@ -8,6 +8,9 @@ from alliance_stats.simulate.study import Study
 from alliance_stats.simulate.world import World
 from alliance_stats.tables.schema import Seed, generator
 
+NOT_OF_WORLD = ("seed", "instrument", "item_name", "codes")
+"""Arguments that say how the world is drawn and written down, not what it is like."""
+
 
 def simulate_study(
     *,
@@ -219,11 +222,9 @@ def simulate_study(
     >>> list(study.sessions)
     ['patient', 'therapist', 'session', 'date', 'attendance', 'alliance', 'alliance_therapist', 'phq9']
     """
-    arguments = dict(locals())
-    rng = generator(arguments.pop("seed"))
-    instrument, item_name = arguments.pop("instrument"), arguments.pop("item_name")
-    coding = arguments.pop("codes")
-    study = build_study(World(**arguments), instrument=instrument, item_name=item_name, rng=rng)
-    if coding is False:
+    world = World(**{name: value for name, value in locals().items() if name not in NOT_OF_WORLD})
+    rng = generator(seed)
+    study = build_study(world, instrument=instrument, item_name=item_name, rng=rng)
+    if codes is False:
         return study
-    return with_codes(study, Coding() if coding is True else coding, rng.spawn(1)[0])
+    return with_codes(study, Coding() if codes is True else codes, rng.spawn(1)[0])

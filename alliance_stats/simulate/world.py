@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from types import SimpleNamespace
 from typing import Any
 
 RESOLUTIONS = ("past", "to", "short", "never")
@@ -12,70 +12,11 @@ POINTS_SPAN = 4.0
 """Alliance parameters are in points of a 1-to-5 item; another instrument's range is stretched to this span."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class World:
+class World(SimpleNamespace):
     """The parameters of :func:`alliance_stats.simulate_study`, which documents them; raises where one is impossible."""
 
-    n_patients: int
-    n_therapists: int
-    n_sessions: float
-    sessions_sd: float
-    max_sessions: int
-    alliance_mean: float
-    alliance_sd: float
-    within_share: float
-    therapist_share: float
-    growth: float
-    growth_sd: float
-    early_growth: float
-    early_growth_sd: float
-    narrowing: float
-    autocorrelation: float
-    tails: float | None
-    skew: float
-    reliability: float
-    halo: float
-    subscale_sd: float
-    bounded: bool
-    rater_agreement: float
-    rater_gap: float
-    rupture_rate: float
-    rupture_prone: float
-    rupture_depth: float
-    rupture_depth_sd: float
-    rupture_length: float
-    fall_sessions: int
-    repair: tuple[float, float, float, float]
-    repair_gain: float
-    partial_recovery: float
-    symptom_start: float
-    symptom_sd: float
-    symptom_slope: float
-    symptom_slope_sd: float
-    symptom_noise: float
-    symptom_carry: float
-    symptom_therapist_sd: float
-    alliance_effect: float
-    level_effect: float
-    rupture_effect: float
-    repair_effect: float
-    symptom_feedback: float
-    dropout: float
-    dropout_rupture: float
-    dropout_repair: float
-    dropout_level: float
-    dropout_therapist_sd: float
-    dropout_lag: int
-    transferred: float
-    ongoing: float
-    therapist_change: float
-    missed: float
-    missed_rupture: float
-    late: float
-    missing: float
-    missing_rupture: float
-
-    def __post_init__(self) -> None:
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(**parameters)
         for name in ("n_patients", "n_therapists", "max_sessions", "fall_sessions"):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("within_share", "therapist_share", "halo", "rupture_prone", "partial_recovery", "rupture_rate"):
@@ -84,8 +25,7 @@ class World:
             _require(self, name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
         for name in ("missed_rupture", "missing_rupture"):
             _require(self, name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        deviations = [item.name for item in fields(self) if item.name.endswith("_sd")]
-        for name in (*deviations, "symptom_noise"):
+        for name in (*(name for name in parameters if name.endswith("_sd")), "symptom_noise"):
             _require(self, name, getattr(self, name) >= 0, "at least 0")
         _require(self, "n_sessions", 1 <= self.n_sessions <= self.max_sessions, f"from 1 to {self.max_sessions}")
         _require(self, "alliance_sd", self.alliance_sd > 0, "above 0")
@@ -106,10 +46,6 @@ class World:
         within = self.alliance_sd * (self.within_share > 0 or self.reliability < 1)
         has_unit = self.rupture_rate == 0 or within > 0
         _require(self, "rupture_rate", has_unit, "0 where scores never vary within a patient (depth has no unit)")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every parameter by its name."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 def _require(world: World, name: str, holds: bool, allowed: str) -> None:
