@@ -49,6 +49,10 @@ def split_within_between(
 ) -> pd.DataFrame:
     """Split time-varying measures into a part within and a part between patients.
 
+    Entered together, the two coefficients are the within- and between-patient effects (Curran & Bauer, 2011). The
+    patient's mean knows the whole course, later sessions included: right for describing, and for a next-session model
+    under strict exogeneity; for strict prediction use ``centre="so_far"``.
+
     Parameters
     ----------
     sessions : DataFrame
@@ -75,19 +79,6 @@ def split_within_between(
         SESSIONS, sorted by patient and session, with ``<column>_within`` and ``<column>_between`` for each measure.
         The between part is filled in every row of a rated patient, also where this session was not rated.
         ``attrs["within_between"]`` states the choices and counts the rows left without a within part.
-
-    Raises
-    ------
-    DataError
-        For a missing column or one that holds text.
-    ValueError
-        For `detrend` or `therapist` together with ``centre="so_far"``.
-
-    Notes
-    -----
-    Entered together, the two coefficients are the within- and between-patient effects (Curran & Bauer, 2011). The
-    patient's mean knows the whole course, later sessions included: right for describing, and for a next-session model
-    under strict exogeneity; for strict prediction use ``centre="so_far"``.
 
     Examples
     --------
@@ -138,19 +129,14 @@ def lag(
     Parameters
     ----------
     sessions : DataFrame
-        SESSIONS.
+        SESSIONS; they come back sorted, with the new columns, whose names end in ``_lag1`` or ``_lead1``.
     columns : str or iterable of str
         Any columns, numbers or not.
     by : int
-        How many sessions earlier; negative for later ones (a lead). New columns end in ``_lag1`` or ``_lead1``.
+        How many sessions earlier; negative for later ones (a lead).
     across_gaps : bool
         False: the value of exactly the session that many numbers before, missing where that session has no row or no
         value. True: the value of the `by`-th session before that has one, however long ago.
-
-    Returns
-    -------
-    DataFrame
-        SESSIONS, sorted by patient and session, with the new columns.
 
     Examples
     --------

@@ -16,12 +16,8 @@ from alliance_stats.tables.progress import advance
 def next_state(fit: SeriesFit) -> tuple[FloatArray, FloatArray, IntArray]:
     """The deviation of each series from the mean course one time after the last at which it was observed.
 
-    Returns
-    -------
-    (N, k) and (N, k, k) arrays
-        Mean and covariance matrix given all that was observed, without measurement error, in the caller's units.
-    (N,) array
-        The last time at which each series was observed.
+    Mean (N, k) and covariance matrix (N, k, k) given all that was observed, without measurement error, in the caller's
+    units; and (N,) that last time.
     """
     k, point, sd = fit.layout.k, fit.optimum.point, fit.units.sd
     n = len(fit.panel.y)

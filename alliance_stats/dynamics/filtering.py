@@ -52,10 +52,7 @@ class Filtered:
 def run(batch: Batch, system: System) -> Filtered:
     """Filter values and regressors of a batch.
 
-    Raises
-    ------
-    FloatingPointError
-        If an innovation has no positive variance: the parameters do not make a covariance matrix.
+    Raises ``FloatingPointError`` if an innovation has no positive variance: the parameters make no covariance matrix.
     """
     steps, k, p, _ = batch.design.shape
     n_patterns, n = len(batch.counts), batch.y.shape[2]

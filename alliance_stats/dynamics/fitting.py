@@ -82,13 +82,7 @@ class SeriesFit:
         return np.block([[theta, across], [across.T, beta]])
 
     def robust(self, clusters: Any = None) -> FloatArray:
-        """The sandwich covariance matrix of ``x``, with scores summed over clusters (series, if not given).
-
-        Parameters
-        ----------
-        clusters : (series,) array, optional
-            Integers.
-        """
+        """The sandwich covariance matrix of ``x``, with scores summed over `clusters` (integers) or over series."""
         point = self.optimum.point
         scores = np.concatenate([point.scores()[0], point.coefficient_scores()], axis=1)
         if clusters is not None:
@@ -125,25 +119,12 @@ class SeriesFit:
 
 
 def fit_series(panel: Panel, *, slopes: bool = False, stationary: bool = False, error: Any = None) -> SeriesFit:
-    """Fit a panel by maximum likelihood.
+    """Fit a panel, with an observed cell in every series, by maximum likelihood.
 
-    Parameters
-    ----------
-    panel : Panel
-        With an observed cell in every series.
-    slopes : bool
-        Random slopes over time beside the random levels.
-    stationary : bool
-        The deviations start in the distribution they keep, else in one of their own.
-    error : (k,) sequence of float, optional
-        Known error variances in the caller's units, 0 for none, NaN for one to be estimated. By default none.
-
-    Raises
-    ------
-    FloatingPointError
-        If the likelihood cannot be computed where the search begins.
-    numpy.linalg.LinAlgError
-        If the regressors are combinations of each other.
+    `slopes`: random slopes over time beside the random levels. `stationary`: the deviations start in the distribution
+    they keep, else in one of their own. `error` (k,): known error variances in the caller's units, 0 for none, NaN for
+    one to be estimated. Raises ``FloatingPointError`` if the likelihood cannot be computed where the search begins,
+    ``LinAlgError`` if the regressors are combinations of each other.
     """
     units = units_of(panel)
     known = np.zeros(panel.k) if error is None else np.asarray(error, dtype=np.float64)

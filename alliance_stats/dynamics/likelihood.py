@@ -43,18 +43,9 @@ class Likelihood:
         return int(sum((batch.seen.sum(axis=(0, 1)) * batch.counts).sum() for batch in self.batches))
 
     def at(self, theta: FloatArray, *, beta: FloatArray | None = None) -> Point:
-        """The log-likelihood at theta, with the best regression coefficients unless they are given.
+        """The log-likelihood at one or several theta (..., q), with the best regression coefficients if none are given.
 
-        Parameters
-        ----------
-        theta : (..., q) array
-            One parameter vector, or several side by side.
-        beta : (p,) array, optional
-
-        Raises
-        ------
-        FloatingPointError
-            Where theta makes no model.
+        Raises ``FloatingPointError`` where theta makes no model.
         """
         groups = self.layout.matrices(theta)
         systems = [self.layout.system(matrices) for matrices in groups]
@@ -97,12 +88,7 @@ class Point:
     def scores(self) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Derivatives of the log-likelihood at one theta.
 
-        Returns
-        -------
-        (series, q) array
-            Of each series, with respect to theta.
-        dict
-            Of all, with respect to the model's covariance matrices and error variances.
+        Of each series (series, q) by theta, and of all by the model's covariance matrices and error variances (a dict).
         """
         layout = self.likelihood.layout
         each = np.empty((self.likelihood.n_series, len(self.theta)))

@@ -82,10 +82,7 @@ class Layout:
     def matrices(self, theta: FloatArray) -> list[Matrices]:
         """The matrices of each group, of one or several parameter vectors (..., q).
 
-        Raises
-        ------
-        FloatingPointError
-            For a stationary start where no stationary distribution exists.
+        Raises ``FloatingPointError`` for a stationary start where no stationary distribution exists.
         """
         sets = theta.shape[:-1]
         lagged = np.zeros((self.n_groups, *sets, self.k, self.k))
@@ -184,10 +181,7 @@ class Layout:
 def stationary(lagged: FloatArray, shock: FloatArray) -> FloatArray:
     """The covariance matrix S with S = Phi S Phi' + Psi, of (..., k, k) arrays.
 
-    Raises
-    ------
-    FloatingPointError
-        If Phi has an eigenvalue of 1 or more.
+    Raises ``FloatingPointError`` if Phi has an eigenvalue of 1 or more.
     """
     if np.abs(np.linalg.eigvals(lagged)).max() >= 1 - 1e-9:
         raise FloatingPointError("no stationary distribution")

@@ -22,15 +22,8 @@ DRAWS = 200
 class Answers:
     """A study's sessions, and what the detectors say about them.
 
-    Parameters
-    ----------
-    sessions : DataFrame
-        SESSIONS with the column `score`.
-    score : str
-    show_ids : bool
-        Otherwise patients get pseudonyms, numbered in a random order by `seed`.
-    seed : int
-        Of the pseudonyms, the draws of the chance level, and the latent detector.
+    Unless `show_ids`, patients get pseudonyms, numbered in a random order by `seed`, which also is that of the draws of
+    the chance level and of the latent detector.
     """
 
     def __init__(self, sessions: pd.DataFrame, *, score: str, show_ids: bool, seed: int) -> None:

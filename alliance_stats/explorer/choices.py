@@ -15,23 +15,11 @@ NOT_SETTINGS = ("citation", "fidelity")
 
 
 def chosen_rule(start: str, **choices: Any) -> Rule:
-    """The rule `start` with the choices that differ from it; unchanged it keeps its name.
+    """The rule `start`, a name in RULES, with the choices that differ from it; unchanged it keeps its name.
 
-    Parameters
-    ----------
-    start : str
-        A name in RULES.
-    **choices
-        ``reference``, ``unit``, ``size``, ``repair``, ``repair_amount``, ``window``; an amount that the repair target
-        does not take is left out.
+    An amount that the repair target does not take is left out. Raises ``ValueError``, in the words of Rule, if the
+    choices do not go together.
 
-    Raises
-    ------
-    ValueError
-        If the choices do not go together, in the words of Rule.
-
-    Examples
-    --------
     >>> chosen_rule("own_mean_2sd", size=2.0).name, chosen_rule("own_mean_2sd", size=1.5).name
     ('own_mean_2sd', 'own_mean_2sd, changed')
     """

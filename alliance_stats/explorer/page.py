@@ -56,8 +56,6 @@ def explore(sessions: pd.DataFrame, *, score: str, show_ids: bool = False, seed:
     ------
     ImportError
         If Panel is not installed.
-    DataError
-        If the sessions are not as SESSIONS must be.
     """
     panel = _panel()
     answers = Answers(sessions, score=score, show_ids=show_ids, seed=seed)
@@ -67,17 +65,9 @@ def explore(sessions: pd.DataFrame, *, score: str, show_ids: bool = False, seed:
 
 
 def serve(sessions: pd.DataFrame, *, score: str, port: int = 0, show: bool = True) -> None:
-    """The page in a browser, on this machine only (127.0.0.1), until it is stopped with Ctrl-C.
+    """The page in a browser, on this machine only (127.0.0.1), until it is stopped with Ctrl-C; port 0 takes a free one.
 
-    Parameters
-    ----------
-    sessions : DataFrame
-        SESSIONS as they may be shown: ids are not replaced here.
-    score : str
-    port : int
-        0 takes a free one.
-    show : bool
-        Open the browser.
+    `sessions` are shown as they are: ids are not replaced here.
     """
     panel = _panel()
     answers = Answers(sessions, score=score, show_ids=True, seed=1)

@@ -74,27 +74,10 @@ def fit_binary(
 ) -> BinaryFit:
     """Maximum likelihood by Fisher scoring with step halving (Newton's method for the logit link).
 
-    Parameters
-    ----------
-    y : (n,) array of 0 and 1
-    design : (n, p) array
-        Has its own column of ones if there is to be an intercept.
-    link : {"logit", "cloglog"}
-    names : sequence of str, optional
-        Names of the columns, for messages.
-    weights : (n,) array, optional
-        How often each row counts.
-    start : (p,) array, optional
-        First guess; otherwise, with many rows, the fit of every k-th row.
-    offset : (n,) array, optional
-        Added to the linear predictor.
-
-    Raises
-    ------
-    ValueError
-        For no events, only events, or an aliased column.
-    Separated
-        For an infinite estimate, naming the terms.
+    `y` (n,) is 0 or 1; `design` (n, p) has its own column of ones if there is to be an intercept; `names` of its
+    columns are for messages; `weights` (n,) say how often each row counts; without `start` (p,) the search begins, with
+    many rows, at the fit of every k-th row; `offset` (n,) is added to the linear predictor. Raises ``ValueError`` for
+    no events, only events, or an aliased column, and ``Separated`` for an infinite estimate.
     """
     require_choice(link, LINKS, name="link")
     names = [f"x{j}" for j in range(design.shape[1])] if names is None else names

@@ -47,22 +47,10 @@ def information_by(design: FloatArray, weight: FloatArray, group: IntArray, n_gr
 def sandwich(bread: FloatArray, scores: FloatArray, cluster: IntArray, *, adjust: str) -> Clustered:
     """``bread (sum over clusters of u u') bread``, with u the cluster's score, times a small-sample factor.
 
-    Parameters
-    ----------
-    bread : (p, p) array
-        Inverse information.
-    scores : (n, p) array
-        Each row's contribution to the score.
-    cluster : (n,) int array
-        The cluster of each row, numbered 0, 1, ...
-    adjust : {"groups", "groups and terms", "none"}
-        G / (G - 1) (R's ``vcovCL`` for a glm, Stata); the same times (n - 1) / (n - p) (statsmodels); 1 (R's
-        ``coxph(cluster=)``).
-
-    Raises
-    ------
-    ValueError
-        With fewer than two clusters: their spread cannot be seen.
+    `bread` (p, p) is the inverse information, `scores` (n, p) each row's contribution to the score, `cluster` (n,)
+    numbers the clusters 0, 1, ... The factor `adjust` is ``"groups"``, G / (G - 1) (R's ``vcovCL`` for a glm, Stata);
+    ``"groups and terms"``, the same times (n - 1) / (n - p) (statsmodels); or ``"none"`` (R's ``coxph(cluster=)``).
+    Raises ``ValueError`` with fewer than two clusters: their spread cannot be seen.
     """
     require_choice(adjust, ADJUSTMENTS[1:], name="adjust")
     n_rows, n_terms = scores.shape
@@ -80,14 +68,9 @@ def sandwich(bread: FloatArray, scores: FloatArray, cluster: IntArray, *, adjust
 def jackknife(bread: FloatArray, score: FloatArray, information: FloatArray) -> Clustered:
     """(G - 1) / G times the sum over clusters of (b without it - b)(b without it - b)', each b by one Newton step.
 
-    For a binary regression this is CR3 (Bell & McCaffrey 2002; R's ``clubSandwich``) times (G - 1) / G.
-
-    Parameters
-    ----------
-    bread : (p, p) array
-        Inverse information of all rows.
-    score, information : (G, p) and (G, p, p) arrays
-        At the estimate from all rows, without each cluster in turn.
+    For a binary regression this is CR3 (Bell & McCaffrey 2002; R's ``clubSandwich``) times (G - 1) / G. `bread` is that
+    of all rows; `score` (G, p) and `information` (G, p, p) are at the estimate from all rows, without each cluster in
+    turn.
     """
     n_clusters = len(score)
     # With bread = L L' the information left is diag(left) in the directions L Q, as a share of that of all rows.

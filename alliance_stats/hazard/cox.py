@@ -151,20 +151,10 @@ def fit_cox(
     start: FloatArray | None = None,
     check: bool = True,
 ) -> CoxFit:
-    """Maximum partial likelihood by Newton's method with step halving.
+    """Maximum partial likelihood by Newton's method with step halving; `design` (n, p) has no intercept.
 
-    Parameters
-    ----------
-    design : (n, p) array
-        Without an intercept.
-    ties : {"efron", "breslow"}
-
-    Raises
-    ------
-    ValueError
-        For an aliased or constant column.
-    Separated
-        For an infinite estimate, naming the terms.
+    `ties` is ``"efron"`` or ``"breslow"``. Raises ``ValueError`` for an aliased or constant column, ``Separated`` for
+    an infinite estimate.
     """
     require_choice(ties, TIES, name="ties")
     names = [f"x{j}" for j in range(design.shape[1])] if names is None else names

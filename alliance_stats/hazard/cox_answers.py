@@ -72,22 +72,10 @@ def score_residuals(beta: FloatArray, design: FloatArray, sets: RiskSets, *, tie
 def proportionality_score(
     beta: FloatArray, design: FloatArray, sets: RiskSets, clock: FloatArray, *, ties: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Score and information of coefficients that change as ``beta + theta g(t)``, at theta = 0.
+    """Score (2p,) and information of coefficients that change as ``beta + theta g(t)``, at theta = 0.
 
-    Parameters
-    ----------
-    clock : (k,) array
-        g at each event time.
-
-    Returns
-    -------
-    score : (2p,) array
-        Of (beta, theta); the first half is zero at the estimate.
-    information : (2p, 2p) array
-
-    Notes
-    -----
-    Grambsch & Therneau (1994) in its exact score form, as R's ``cox.zph`` from survival 3.0 on.
+    `clock` (k,) is g at each event time; the first half of the score is zero at the estimate. Grambsch & Therneau
+    (1994) in its exact score form, as R's ``cox.zph`` from survival 3.0 on.
     """
     centred = design - design.mean(axis=0)
     _, sums = evaluate(beta, centred, sets, ties, None)

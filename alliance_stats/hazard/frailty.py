@@ -82,13 +82,9 @@ def fit_frailty(
 ) -> FrailtyFit:
     """Fit with a frailty for each of the groups 0, 1, ...; `distribution` is ``gamma`` or ``lognormal``.
 
-    The variance of a log-normal frailty solves the REML-type equation, or is that of the highest likelihood
-    (`method` ``ml``). The log-likelihood given is the highest one, which a test of no variance needs.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two groups; otherwise as `fit_cox`.
+    The variance of a log-normal frailty solves the REML-type equation, or is that of the highest likelihood (`method`
+    ``ml``). The log-likelihood given is the highest one, which a test of no variance needs. Raises ``ValueError`` with
+    fewer than two groups; otherwise as `fit_cox`.
     """
     n_groups = int(group.max()) + 1
     if n_groups < 2:

@@ -37,22 +37,11 @@ def state_occupation(
 ) -> Occupation:
     """The Aalen-Johansen estimator (Aalen & Johansen 1978), with delayed entry.
 
-    Parameters
-    ----------
-    start, stop : (n,) arrays
-        Each row is at risk in state `origin` at the times t with ``start < t <= stop``.
-    origin, target : (n,) int arrays
-        The state during the row, and the state moved to at ``stop`` (-1: no move).
-    cluster : (n,) int array
-        Independent units 0, 1, ... (patients, or therapists).
-    initial : (states,) array, optional
-        Where everybody starts; default the distribution of `origin` over the rows of the earliest start. A given
-        distribution is taken as known.
-
-    Notes
-    -----
-    The standard error is the root of the sum over clusters of squared influence, the derivative of the estimate in
-    the cluster's weight (R's ``survfit`` for several states, ``cluster=``).
+    Each row (n,) is at risk in state `origin` at the times t with ``start < t <= stop`` and moves to `target` at
+    ``stop`` (-1: no move); `cluster` numbers independent units 0, 1, ... `initial` (states,) says where everybody
+    starts, and is then taken as known; default the distribution of `origin` over the rows of the earliest start. The
+    standard error is the root of the sum over clusters of squared influence, the derivative of the estimate in the
+    cluster's weight (R's ``survfit`` for several states, ``cluster=``).
     """
     moving = target >= 0
     time = np.unique(stop[moving])

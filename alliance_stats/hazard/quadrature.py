@@ -84,10 +84,7 @@ def fit_mixed_binary(
 ) -> MixedBinaryFit:
     """Maximum likelihood with a normal intercept for each of the groups 0, 1, ...
 
-    Raises
-    ------
-    ValueError
-        With fewer than two groups or without nodes; otherwise as `fit_binary`.
+    Raises ``ValueError`` with fewer than two groups or without nodes; otherwise as `fit_binary`.
     """
     if int(group.max()) < 1:
         raise ValueError("A random intercept needs at least two groups; there is one.")

@@ -45,10 +45,7 @@ class RiskSets(NamedTuple):
 def risk_sets(start: FloatArray, stop: FloatArray, event: FloatArray, stratum: IntArray | None = None) -> RiskSets:
     """Reduce start-stop rows to positions on the line of event times.
 
-    Raises
-    ------
-    ValueError
-        For a row that does not end after it starts, or no event at all.
+    Raises ``ValueError`` for a row that does not end after it starts, or no event at all.
     """
     start, stop = np.asarray(start, dtype=np.float64), np.asarray(stop, dtype=np.float64)
     if (stop <= start).any():

@@ -15,13 +15,6 @@ INSTRUMENTS: dict[str, Instrument] = shipped()
 def as_instrument(instrument: str | Path | Instrument) -> Instrument:
     """An instrument from its name, from the path of a TOML file, or as it is.
 
-    Raises
-    ------
-    DataError
-        If the name is not known (naming the nearest one) or the file cannot be used.
-
-    Examples
-    --------
     >>> as_instrument("wai-sr").name
     'WAI-SR'
     """

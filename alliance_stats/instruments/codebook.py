@@ -55,13 +55,6 @@ _KEYS = {item.name for item in fields(CodeBook)}
 def as_code_book(book: str | Path | CodeBook) -> CodeBook:
     """A code book from the name of a shipped one, from the path of a TOML file, or as it is.
 
-    Raises
-    ------
-    DataError
-        If there is no such book, or the file cannot be used.
-
-    Examples
-    --------
     >>> as_code_book("3RS").type_of["defends self"]
     'confrontation'
     """

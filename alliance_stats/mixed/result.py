@@ -46,18 +46,13 @@ class MixedFit(Shown, Fitted):
         return inference(self).df(np.eye(self.design.p) if contrasts is None else contrast_rows(self, contrasts))
 
     def test(self, contrasts: Any, *, df: str = "satterthwaite") -> pd.DataFrame:
-        """F test that every row of `contrasts` times the coefficients is zero.
+        """F test that every row of `contrasts` times the coefficients is zero; df2 as ``lmerTest::contestMD``.
 
         Parameters
         ----------
         contrasts : (rows, p) array, or a list of coefficient names tested jointly
         df : str
             As in :meth:`tidy`.
-
-        Returns
-        -------
-        DataFrame
-            ``df1, df2, statistic, p_value``; df2 by Satterthwaite's method as ``lmerTest::contestMD``.
         """
         return joint_table(inference(self, df), independent(contrast_rows(self, contrasts)))
 
@@ -72,15 +67,11 @@ class MixedFit(Shown, Fitted):
         return residuals.fitted(self, level)
 
     def residuals(self, *, kind: str = "raw", level: str | None = None) -> pd.Series:
-        """Residuals of the rows used.
+        """Residuals of the rows used, at a `level` as in :meth:`fitted`.
 
-        Parameters
-        ----------
-        kind : {"raw", "standardised", "normalised"}
-            Raw; divided by the residual SD of the row; or whitened as well by the serial correlation, so that they are
-            independent of each other if the model holds (nlme's "normalized").
-        level : str, optional
-            As in :meth:`fitted`.
+        `kind` is ``"raw"``; ``"standardised"``, divided by the residual SD of the row; or ``"normalised"``, whitened as
+        well by the serial correlation, so that they are independent of each other if the model holds (nlme's
+        "normalized").
         """
         return residuals.residuals(self, kind, level)
 
@@ -104,7 +95,8 @@ class MixedFit(Shown, Fitted):
             ``"population"`` (fixed part only) or a grouping factor: its effects and those of the factor above it.
         interval : {None, "confidence", "prediction"}
             For the mean at that level, or for a new observation (which adds the residual, and at the population level
-            the random effects of a new group).
+            the random effects of a new group). Satterthwaite df at the population level, the normal distribution
+            otherwise.
         coverage : float
         new_groups : {"error", "population"}
             A group that the fit has not seen raises, or is given the population's effect of zero (its variance enters
@@ -113,9 +105,8 @@ class MixedFit(Shown, Fitted):
         Returns
         -------
         DataFrame
-            ``prediction``, and with an interval ``std_error, ci_low, ci_high``; the index of `data`. Serial
-            correlation is not carried forward. Intervals use Satterthwaite df at the population level, the normal
-            distribution otherwise.
+            ``prediction``, and with an interval ``std_error, ci_low, ci_high``; the index of `data`. Serial correlation
+            is not carried forward.
         """
         return predict.predict(self, data, level=level, interval=interval, coverage=coverage, new_groups=new_groups)
 

@@ -42,11 +42,6 @@ def alarm_record(
         to the first alarm of those seen), ``n_alarms`` that began, ``n_false`` of them at a session with no open
         rupture, ``false_per_100`` rated sessions without an open rupture, ``therapies_false`` (share of therapies
         without a rupture that had an alarm, to set beside `false_alarm`), ``threshold``.
-
-    Raises
-    ------
-    DataError
-        If events name a patient that `sessions` does not have, or there is no score.
     """
     table = check_sessions(sessions, [score])
     if threshold is None:

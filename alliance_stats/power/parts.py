@@ -33,14 +33,9 @@ def write_part(
     part, of : int
         1 to `of`. An earlier file of the same part is replaced.
     folder : Path
-        Made if need be. The file is written whole or not at all.
+        Made if need be. The file, such as ``part-003-of-100.json``, is written whole or not at all.
     n_jobs : int, optional
         As in :func:`alliance_stats.simulate_power`.
-
-    Returns
-    -------
-    Path
-        ``part-003-of-100.json``.
     """
     require_whole(of, name="of", low=1)
     require_whole(part, name="part", low=1)

@@ -72,6 +72,10 @@ def clinical_change(
 ) -> pd.DataFrame:
     """Reliable and clinically significant change of every patient.
 
+    With r the reliability and s the SD: Jacobson & Truax (1991) ``(post - pre) / (s sqrt(2 (1 - r)))``; Gulliksen,
+    Lord & Novick (Hsu 1989) ``(post - m - r (pre - m)) / (s sqrt(1 - r^2))``; Edwards & Nunnally (Speer 1992)
+    ``(post - m - r (pre - m)) / (s sqrt(1 - r))``. Speer rounds the critical value to 2; here it is that of `level`.
+
     Parameters
     ----------
     patients : DataFrame
@@ -99,12 +103,6 @@ def clinical_change(
         mean, in standard errors), ``reliable`` (``improved``, ``deteriorated``, ``none``) and ``clinical_change``
         (``recovered``: improved and over the cut-off; ``improved``; ``unchanged``; ``deteriorated``); missing where a
         score is missing. ``attrs["clinical_change"]`` holds the settings and counts.
-
-    Notes
-    -----
-    With r the reliability and s the SD: Jacobson & Truax (1991) ``(post - pre) / (s sqrt(2 (1 - r)))``; Gulliksen,
-    Lord & Novick (Hsu 1989) ``(post - m - r (pre - m)) / (s sqrt(1 - r^2))``; Edwards & Nunnally (Speer 1992)
-    ``(post - m - r (pre - m)) / (s sqrt(1 - r))``. Speer rounds the critical value to 2; here it is that of `level`.
 
     Examples
     --------

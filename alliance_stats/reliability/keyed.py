@@ -29,12 +29,8 @@ def keyed_answers(
 ) -> Keyed:
     """The answers to `items` (a pattern such as ``wai_{item}`` or column names), in the key's direction.
 
-    Without an instrument the columns are taken as they are: reverse-keyed items must be reversed already.
-
-    Raises
-    ------
-    DataError
-        If columns are missing, fewer than two items are found, or fewer than three rows are complete.
+    Without an instrument the columns are taken as they are: reverse-keyed items must be reversed already. Raises
+    ``DataError`` if columns are missing, fewer than two items are found, or fewer than three rows are complete.
     """
     if isinstance(items, str):
         columns = list(naming.numbered(table.columns, items).values())

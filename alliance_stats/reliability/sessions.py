@@ -24,6 +24,8 @@ def session_components(
 ) -> pd.DataFrame:
     """Variance components of single answers: patients, sessions, items, and their combinations.
 
+    Estimates are those of the analysis of variance (unbiased; for unequal numbers of sessions with the usual n0).
+
     Parameters
     ----------
     sessions : DataFrame
@@ -48,10 +50,6 @@ def session_components(
     ------
     DataError
         With fewer than two patients with two sessions, or `crossed` and incomplete data.
-
-    Notes
-    -----
-    Estimates are those of the analysis of variance (unbiased; for unequal numbers of sessions with the usual n0).
     """
     table = check_sessions(sessions)
     answers = keyed_answers(table, items, instrument)

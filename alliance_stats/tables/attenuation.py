@@ -23,23 +23,11 @@ def expected_attenuation(
 ) -> dict[str, float]:
     """For each rupture state among the terms of a model, its coefficient in a regression of the probability on them.
 
-    A model with the state X* in place of the state X has the coefficient beta times that of X* in the regression of
-    P(X = 1 | scores) on X* and the model's other covariates, if P is calibrated and X* says nothing of the outcome
-    beyond X (Carroll, Ruppert, Stefanski & Crainiceanu, 2006, section 2.2); in a model of the hazard to first order,
-    with the weights of that model.
-
-    Parameters
-    ----------
-    data : DataFrame
-        The rows of the model.
-    matrix : (n, p) array
-        Its design, with the names `terms`.
-    states : DataFrame or detector's result
-        STATES; of a detector's result those of the whole course.
-    lag : int
-        How many sessions before the row's session the state of the model is known.
-    weight : (n,) array, optional
-        Of the rows.
+    A model with the state X* in place of the state X has the coefficient beta times that of X* in the regression of P(X
+    = 1 | scores) on X* and the model's other covariates, if P is calibrated and X* says nothing of the outcome beyond X
+    (Carroll, Ruppert, Stefanski & Crainiceanu, 2006, section 2.2); in a model of the hazard to first order, with the
+    weights of that model. `data` and `matrix` are rows and design of the model, `terms` the names of its columns; its
+    state is known `lag` sessions before the row's.
     """
     found = events_or_states(states, so_far=False)
     if not are_states(found):
@@ -59,16 +47,7 @@ def calibrated(data: pd.DataFrame, terms: Sequence[str], states: Any) -> dict[st
     A probability given the ratings so far is right on average for each of its values, but not for each value of it
     *and* of the other covariates: a patient whose later ratings speak of ruptures had more of them before, too. What
     the model needs is the probability given all its covariates (Carroll et al., 2006, chapter 4): the prediction, by
-    least squares, of the probability given the whole course.
-
-    Parameters
-    ----------
-    data : DataFrame
-        The rows of the model.
-    terms : sequence of str
-        Its columns, numbers or categories.
-    states : DataFrame
-        STATES given the whole course.
+    least squares, of the probability given the whole course, which `states` hold.
     """
     rows = data[[PATIENT, SESSION]].reset_index(drop=True)
     whole = rupture_states(rows, states[states[PATIENT].isin(rows[PATIENT])])

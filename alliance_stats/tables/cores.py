@@ -26,15 +26,9 @@ def run_pieces(
 ) -> list[Result]:
     """`work` of every piece, in their order; the open bar moves by `steps` with each.
 
-    Parameters
-    ----------
-    work : function
-        Of one piece; for several processes it must be importable (a function of a module, or a ``partial`` of one).
-    n_jobs : int or None
-        Workers: 2, or -1 for all cores; None is one, unless ``joblib.parallel_config`` says otherwise.
+    For several processes `work` must be importable (a function of a module, or a ``partial`` of one). `n_jobs` is 2, or
+    -1 for all cores; None is one, unless ``joblib.parallel_config`` says otherwise.
 
-    Examples
-    --------
     >>> run_pieces(abs, [-1, 2], n_jobs=None)
     [1, 2]
     """

@@ -39,21 +39,10 @@ class Endings(NamedTuple):
 
 
 def check_endings(endings: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
-    """ENDINGS as every step trusts them: one row for each of `patients`, in their order.
+    """ENDINGS as every step trusts them: one row for each of `patients`, in their order, with the labels they had.
 
-    Returns
-    -------
-    DataFrame
-        The rows of `endings`, reordered; they keep their labels.
+    Raises ``DataError`` at the first unknown or missing ending, patient with two rows or none, or unknown patient.
 
-    Raises
-    ------
-    DataError
-        For an unknown or missing ending, a patient with two rows, a patient without a row, or a patient that
-        `patients` does not have; names the first bad row.
-
-    Examples
-    --------
     >>> table = pd.DataFrame({"patient": ["b", "a"], "ending": ["dropout", "completed"]})
     >>> check_endings(table, pd.Index(["a", "b"]))["ending"].tolist()
     ['completed', 'dropout']

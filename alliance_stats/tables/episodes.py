@@ -25,19 +25,10 @@ class EpisodeStates(NamedTuple):
 
 
 def episode_states(series: Any, time: Any, *, episode_series: Any, start: Any, end: Any) -> EpisodeStates:
-    """The state of every series at the times asked about.
+    """The state of every series at the times asked about (n,), in any order.
 
-    Parameters
-    ----------
-    series, time : (n,) arrays of int
-        The series (0, 1, ...) and the time of each query, in any order.
-    episode_series, start : (m,) arrays of int
-        The series each episode belongs to and when it begins.
-    end : (m,) array of float
-        When it ends; NaN if never observed.
+    Each of the m episodes belongs to a series 0, 1, ..., begins at `start` and ends at `end` (NaN if never observed).
 
-    Examples
-    --------
     >>> states = episode_states([0] * 5, [1, 2, 3, 4, 5], episode_series=[0], start=[2], end=[4.0])
     >>> states.is_open.tolist(), states.n_closed.tolist()
     ([False, True, True, False, False], [0, 0, 0, 1, 1])

@@ -69,20 +69,10 @@ def with_step(
     lost: Mapping[str, int] | None = None,
     unit: str | None = None,
 ) -> Steps:
-    """A new record with one step more.
+    """A new record with one step more, such as ``"used by the growth model"``; None where a count cannot be told.
 
-    Parameters
-    ----------
-    steps : list of dict
-        The record so far.
-    words : str
-        The step, such as ``"used by the growth model"``.
-    patients, sessions : int or None
-        What is left after it; None where it cannot be told.
-    lost : mapping, optional
-        Reason to how many were lost for it, each counted under the first reason that holds.
-    unit : str, optional
-        What `sessions` counts, where it is something else, such as ``"intervals"``.
+    `lost` says how many were lost for each reason, counted under the first that holds; `unit` what `sessions` counts,
+    where it is something else, such as ``"intervals"``.
     """
     more = {"lost": {str(reason): int(n) for reason, n in lost.items() if n}} if lost else {}
     return [*steps, _step(words, patients, sessions) | more | ({"unit": unit} if unit else {})]
@@ -101,8 +91,6 @@ def carried(table: pd.DataFrame) -> dict[str, Any]:
 def in_words(steps: Steps) -> str:
     """The record in one sentence; steps in between that changed nothing are passed over.
 
-    Examples
-    --------
     >>> steps = with_step([], "in the file", patients=3, sessions=20)
     >>> steps = with_step(steps, "used by the model", patients=2, sessions=15, lost={"no phq9": 5})
     >>> in_words(steps)

@@ -30,13 +30,6 @@ def one_sided(side: str) -> Any:
 
     ``^`` is a power, as in R (in Python it is a bitwise operation that integers would pass through without a word).
 
-    Raises
-    ------
-    DataError
-        For what cannot be read, and for what a formula may not hold.
-
-    Examples
-    --------
     >>> [str(term) for term in one_sided("session + I(session^2)")]
     ['1', 'session', 'I(session ** 2)']
     >>> one_sided("open('/etc/passwd')")
@@ -103,20 +96,9 @@ def variables_of(side: str) -> tuple[str, ...]:
 
 
 def model_matrix(formula: Any, data: pd.DataFrame, *, columns: tuple[str, ...], output: str = "pandas") -> Any:
-    """The columns of a formula (or of the spec of an earlier one) over the rows of `data`.
+    """The columns of a formula (or of the ``model_spec`` of an earlier one) over the rows of `data`, with none missing.
 
-    Parameters
-    ----------
-    formula : what :func:`one_sided` returned, or the ``model_spec`` of an earlier matrix
-    data : DataFrame
-        Without missing values in `columns`.
-    columns : tuple of str
-        The data columns the formula needs.
-
-    Raises
-    ------
-    DataError
-        For a value that the formula cannot take, and for a level of a factor that an earlier fit has not seen.
+    Raises ``DataError`` for a value that the formula cannot take, and for a level that an earlier fit has not seen.
     """
     from formulaic.errors import DataMismatchWarning, FormulaicError
 

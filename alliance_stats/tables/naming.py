@@ -30,13 +30,7 @@ def is_pattern(text: str) -> bool:
 
 
 def matcher(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a pattern; each field is a named group.
-
-    Raises
-    ------
-    ValueError
-        If a field is named twice.
-    """
+    """The regular expression of a pattern; each field is a named group, and may be named once."""
     names = fields(pattern)
     if len(set(names)) != len(names):
         raise ValueError(f"pattern {pattern!r} names a field twice.")
@@ -51,17 +45,8 @@ def matcher(pattern: str) -> re.Pattern[str]:
 
 
 def numbered(columns: Iterable[object], pattern: str, *, field: str = "item") -> dict[int, str]:
-    """The columns that fit a pattern, by the number each carries.
+    """The columns that fit a pattern, by the number each carries; ``DataError`` if two carry the same.
 
-    Raises
-    ------
-    ValueError
-        If the pattern lacks the field.
-    DataError
-        If two columns carry the same number.
-
-    Examples
-    --------
     >>> numbered(["id", "wai_01", "wai_2", "wai_total"], "wai_{item}")
     {1: 'wai_01', 2: 'wai_2'}
     """

@@ -25,8 +25,6 @@ class Split(NamedTuple):
 def rows_at(series: IntArray, time: IntArray, which: IntArray, when: IntArray) -> IntArray:
     """The row of series `which` at the time `when`, for each of them; -1 where there is none.
 
-    Examples
-    --------
     >>> rows_at(np.array([0, 0, 1]), np.array([1, 2, 1]), np.array([0, 1, 1]), np.array([2, 1, 2])).tolist()
     [1, 2, -1]
     """
@@ -41,8 +39,6 @@ def rows_until(series: IntArray, time: IntArray, which: IntArray, when: IntArray
 
     Rows ``first:rows_until(...)`` of a series that begins at row `first` are its rows at or before the time.
 
-    Examples
-    --------
     >>> rows_until(np.array([0, 0, 1]), np.array([1, 3, 2]), np.array([0, 1, 1]), np.array([2, 1, 9])).tolist()
     [1, 2, 3]
     """
@@ -57,8 +53,6 @@ def rows_until(series: IntArray, time: IntArray, which: IntArray, when: IntArray
 def lagged_rows(series: IntArray, time: IntArray, by: int) -> IntArray:
     """The row of the same series `by` time units earlier (negative: later), -1 where there is none.
 
-    Examples
-    --------
     >>> lagged_rows(np.array([0, 0, 0, 1]), np.array([1, 2, 4, 1]), 1).tolist()
     [-1, 0, -1, -1]
     """
@@ -68,8 +62,6 @@ def lagged_rows(series: IntArray, time: IntArray, by: int) -> IntArray:
 def earlier_rated(series: IntArray, rated: BoolArray, by: int) -> IntArray:
     """The row of the `by`-th rated entry before each row (negative: after), however long ago; -1 where there is none.
 
-    Examples
-    --------
     >>> earlier_rated(np.array([0, 0, 0, 0]), np.array([True, False, True, True]), 1).tolist()
     [-1, 0, 0, 2]
     """

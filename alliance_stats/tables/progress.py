@@ -25,8 +25,6 @@ _MOVE: ContextVar[Callable[[int, str], Any] | None] = ContextVar("bar", default=
 def bar(what: str, total: int, *, show: bool) -> Iterator[None]:
     """A bar of `total` steps for as long as the block lasts, if `show` and if somebody can see it.
 
-    Examples
-    --------
     >>> with bar("Drawing studies", 3, show=True):   # the output of a doctest is no terminal
     ...     for _ in range(3):
     ...         advance()

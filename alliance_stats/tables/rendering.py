@@ -39,21 +39,10 @@ class Shown:
 
 
 def as_text(head: Sequence[str], tables: Tables, notes: Sequence[str] = (), *, level: float = 0.95) -> str:
-    """A result as text: what it is, its tables, and what to beware of.
+    """A result as text: its title and the lines below it, its tables by heading, and what to beware of.
 
-    Parameters
-    ----------
-    head : sequence of str
-        The title and the lines below it.
-    tables : mapping of str to DataFrame
-        By heading. TERMS get the headings and the form of numbers that the field prints.
-    notes : sequence of str
-        Remarks that must not be overlooked.
-    level : float
-        The confidence level of the intervals in the tables.
+    TERMS get the headings and the form of numbers that the field prints; `level` is that of their intervals.
 
-    Examples
-    --------
     >>> table = pd.DataFrame({"term": ["session"], "estimate": [-0.3121], "p_value": [0.0004], "n": [1200]})
     >>> print(as_text(["Linear model"], {"Coefficients": table}, ["Few patients."]))
     Linear model

@@ -17,8 +17,6 @@ def is_linear_function(values: Any, of: Any) -> bool:
 
     False with fewer than three such pairs, or where one of them never changes.
 
-    Examples
-    --------
     >>> is_linear_function([20.0, 5.0, np.nan, 11.0], [7.0, 22.0, 3.0, 16.0])
     True
     >>> is_linear_function([20.0, 5.0, 9.0, 11.0], [7.0, 22.0, 3.0, 16.0])

@@ -139,15 +139,7 @@ def suggest(name: object, known: Iterable[Hashable]) -> str:
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str], *, table_name: str = "the table") -> None:
-    """Raise unless `table` is a DataFrame that has every one of `columns`, each of them once.
-
-    Raises
-    ------
-    DataError
-        Naming the first missing column and the nearest one there is.
-    TypeError
-        If `table` is not a DataFrame.
-    """
+    """Raise unless `table` is a DataFrame that has every one of `columns`, each of them once."""
     if not isinstance(table, pd.DataFrame):
         raise TypeError(f"{table_name} must be a pandas DataFrame, not {type(table).__name__}.")
     for column in columns:
@@ -214,23 +206,10 @@ def require_allowed(table: pd.DataFrame, column: str, allowed: Sequence[str]) ->
 def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.DataFrame:
     """SESSIONS as every step trusts it: sorted by patient and session, one row for each, numbers as numbers.
 
-    Parameters
-    ----------
-    sessions : DataFrame
-        One row per patient and session with at least ``patient`` and ``session``; any index, any row order.
-    measures : iterable of str
-        Columns that must be numeric; they come back as float64 with NaN for missing.
-
-    Returns
-    -------
-    DataFrame
-        A new frame with a plain RangeIndex; ``session`` is int64; every other column rides along.
-
-    Raises
-    ------
-    DataError
-        For a missing column, no rows, a missing patient, a session that is missing or not a whole number, a
-        duplicate patient-session row, or a measure that holds text or infinity; names the first bad row.
+    `sessions` may have any index and any row order; the new frame has a RangeIndex, ``session`` as int64 and `measures`
+    as float64 with NaN for missing; every other column rides along. Raises ``DataError`` at the first bad row: a
+    missing patient, a session that is missing or not a whole number, a duplicate, a measure that holds text or
+    infinity.
     """
     return check_runs(sessions, measures)[0]
 

@@ -51,27 +51,14 @@ def wilson(share: Any, n: Any, *, level: float) -> tuple[Any, Any]:
 
 
 def clustered_share(part: Any, whole: Any, *, level: float, information: float = 1.0) -> tuple[float, float, float]:
-    """The share sum(part) / sum(whole) over patients, with an interval that allows for patients differing.
+    """The share sum(part) / sum(whole) over patients with its bounds, which allow for patients differing; NaN of nothing.
 
     The linearised variance of the ratio over patients gives an effective number of units, never more than
-    sum(whole), that enters Wilson's interval (Korn & Graubard 1998).
+    sum(whole), that enters Wilson's interval (Korn & Graubard 1998). Where `part` sums probabilities, `information` is
+    Var(p) / (mean (1 - mean)), the share of the information on what they are probabilities of. They vary less than that
+    does: the variance of the ratio is divided by its square, which for patients gives the information on the share of a
+    mixture whose components are known.
 
-    Parameters
-    ----------
-    part, whole : (p,) arrays
-        Per patient the count of interest, and what it is counted in.
-    information : float
-        Where `part` sums probabilities: Var(p) / (mean (1 - mean)), the share of the information on what they are
-        probabilities of. They vary less than that does: the variance of the ratio is divided by its square, which for
-        patients gives the information on the share of a mixture whose components are known.
-
-    Returns
-    -------
-    (float, float, float)
-        Share, lower and upper bound; NaN where there is nothing to count.
-
-    Examples
-    --------
     Half of ten units, first of ten patients, then of two patients who differ as much as they can:
 
     >>> [round(value, 2) for value in clustered_share([1] * 5 + [0] * 5, [1] * 10, level=0.95)]

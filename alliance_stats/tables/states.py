@@ -34,13 +34,7 @@ AT_BOUND = 0.05
 
 
 def events_or_states(ruptures: Any, *, so_far: bool) -> pd.DataFrame:
-    """EVENTS or STATES as they are; of a detector's result its STATES: known so far, or given the whole course.
-
-    Raises
-    ------
-    TypeError
-        If `ruptures` is neither a table nor has a method ``states``.
-    """
+    """EVENTS or STATES as they are; of a detector's result its STATES: known so far, or given the whole course."""
     if isinstance(ruptures, pd.DataFrame):
         return ruptures
     if not hasattr(ruptures, "states"):
@@ -57,10 +51,8 @@ def are_states(ruptures: pd.DataFrame) -> bool:
 def check_states(states: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
     """STATES sorted by patient and session, with those of ``PROBABILITIES`` that they have as numbers.
 
-    Raises
-    ------
-    DataError
-        For duplicate rows, a missing value or one outside [0, 1], or patients that differ from `patients`.
+    Raises ``DataError`` for duplicate rows, a value that is missing or outside [0, 1], or patients other than
+    `patients`.
     """
     columns = [name for name in PROBABILITIES if name in states]
     table = check_sessions(states, columns)
@@ -88,16 +80,8 @@ def rupture_states(table: pd.DataFrame, ruptures: pd.DataFrame, *, lag: int = 0)
 def states_at(patients: pd.Index, owner: IntArray, when: IntArray, ruptures: pd.DataFrame) -> dict[str, Any]:
     """The state of patient ``patients[owner]`` as known at session number `when`, one entry for each of them.
 
-    Returns
-    -------
-    dict of str to (n,) arrays
-        From EVENTS: the columns of ``STATE_COLUMNS``. From STATES: their ``PROBABILITIES``, at a session without a row
-        those of the last one before, and 0 before the first.
-
-    Raises
-    ------
-    DataError
-        If EVENTS mix rules, name an unknown patient, or lack an onset; if STATES are not probabilities.
+    From EVENTS: the columns of ``STATE_COLUMNS``. From STATES: their ``PROBABILITIES``, at a session without a row
+    those of the last one before, and 0 before the first.
     """
     if are_states(ruptures):
         states = check_states(ruptures, patients)
@@ -129,10 +113,7 @@ def state_columns(states: EpisodeStates) -> dict[str, Any]:
 def event_arrays(events: pd.DataFrame, patients: pd.Index) -> tuple[Any, Any, Any]:
     """Of each rupture: the place of its patient in `patients`, its onset, and its repair (NaN if none).
 
-    Raises
-    ------
-    DataError
-        If `events` names a patient `patients` does not have, has a missing onset, or a repair before its onset.
+    Raises ``DataError`` for an unknown patient, a missing onset, or a repair before its onset.
     """
     whose = patients.get_indexer(pd.Index(events[PATIENT]))
     remedy = "Detect ruptures in the same sessions, with ids of the same type."
@@ -162,13 +143,7 @@ def check_one_rule(ruptures: pd.DataFrame) -> str | None:
 
 
 def require_prospective(ruptures: pd.DataFrame, *, allow_lookahead: bool) -> bool | None:
-    """Whether EVENTS or STATES use no later ratings; raises where they do, or do not tell, unless allowed.
-
-    Raises
-    ------
-    DataError
-        Naming the rule and what to do.
-    """
+    """Whether EVENTS or STATES use no later ratings; ``DataError`` where they do, or do not tell, unless allowed."""
     rule, prospective = check_one_rule(ruptures), ruptures.attrs.get("prospective")
     if allow_lookahead or prospective or (prospective is None and ruptures.empty):
         return None if prospective is None else bool(prospective)

@@ -106,21 +106,10 @@ def f_test(df1: int, df2: float, statistic: float) -> pd.DataFrame:
 
 
 def terms_table(terms: Iterable[str], estimate: Any, std_error: Any, df: Any, *, level: float) -> pd.DataFrame:
-    """TERMS of estimates, their standard errors and degrees of freedom.
+    """TERMS of estimates and their standard errors (k,); a standard error of 0 has no statistic and no p value.
 
-    Parameters
-    ----------
-    terms : iterable of str
-        k names.
-    estimate, std_error : (k,) arrays
-        A standard error of 0 has no statistic and no p value.
-    df : float or (k,) array
-        Degrees of freedom of t; infinite for the normal distribution.
-    level : float
-        Coverage of the intervals.
+    `df` are degrees of freedom of t, infinite for the normal distribution.
 
-    Examples
-    --------
     >>> terms_table(["session"], np.array([1.2]), np.array([0.4]), 10, level=0.95).round(3)
           term  estimate  std_error    df  statistic  p_value  ci_low  ci_high
     0  session       1.2        0.4  10.0        3.0    0.013   0.309    2.091

@@ -36,17 +36,8 @@ _ENDINGS = (
 
 
 def term_in_words(term: str, words: Mapping[str, str] | None = None) -> str:
-    """A term of a model in words; what is not known stays as it is.
+    """A term of a model in words, those of `words` first; what is not known stays as it is.
 
-    Parameters
-    ----------
-    term : str
-        As in TERMS.
-    words : mapping, optional
-        Words for terms that go before those of this module.
-
-    Examples
-    --------
     >>> term_in_words("sessions_since_first:pattern_repaired"), term_in_words("C(arm)[T.B]")
     ('sessions since the first × pattern repaired', 'arm: B')
     >>> term_in_words("alliance_within"), term_in_words("phq9:session", {"phq9": "symptoms"})

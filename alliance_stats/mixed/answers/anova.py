@@ -23,7 +23,10 @@ from alliance_stats.tables.schema import DataError
 
 
 def anova(fit: Fitted, *, df: str | Inference = "satterthwaite") -> pd.DataFrame:
-    """F tests of the terms of the fixed part (type III).
+    """F tests of the terms of the fixed part (type III), as ``lmerTest::anova(type = 3)``.
+
+    With a covariate in an interaction the main effect of the factor is tested where the covariate is zero: centre it if
+    zero means nothing.
 
     Parameters
     ----------
@@ -37,11 +40,6 @@ def anova(fit: Fitted, *, df: str | Inference = "satterthwaite") -> pd.DataFrame
         One row per term: ``term, df1, df2, statistic, p_value, estimable``. Where cells of the design are empty and a
         part of the hypothesis cannot be estimated, the rest is tested, with fewer `df1`, and ``estimable`` is False
         (as ``emmeans::joint_tests``).
-
-    Notes
-    -----
-    As ``lmerTest::anova(type = 3)``. With a covariate in an interaction the main effect of the factor is tested where
-    the covariate is zero: centre it if zero means nothing.
 
     Examples
     --------

@@ -13,13 +13,7 @@ from alliance_stats.tables.schema import Seed, generator
 
 
 def simulate_outcomes(fit: Fitted, *, draws: int, seed: Seed) -> Iterator[FloatArray]:
-    """Outcomes under the fitted model, one (n,) array a draw, in the order of ``fit.design.kept``.
-
-    Yields
-    ------
-    (n,) array
-        In the user's units; hand it to :meth:`Fitted.refit`.
-    """
+    """Yield outcomes (n,) under the fitted model, in the user's units, in the order of ``fit.design.kept``."""
     random = generator(seed)
     design = fit.design
     mean = fit.optimum.deviance.beta @ design.x * design.y_scale + design.y_centre

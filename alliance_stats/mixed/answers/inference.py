@@ -95,18 +95,10 @@ class _Normal:
 
 
 def inference(fit: Fitted, df: str | Inference = "satterthwaite") -> Inference:
-    """The method behind tests and intervals of the fixed effects.
+    """The method behind tests and intervals of the fixed effects, with ``covariance``, ``df(rows)`` and ``test(rows)``.
 
-    Parameters
-    ----------
-    df : str or Inference
-        ``"satterthwaite"``, ``"kenward-roger"`` (:func:`kenward_roger`), ``"robust"`` (:func:`cluster_robust`, CR2),
-        ``"normal"``, or an object of one of these functions, so that it is computed once.
-
-    Returns
-    -------
-    Inference
-        ``method``, ``covariance``, ``df(rows)``, ``test(rows)``.
+    `df` is ``"satterthwaite"``, ``"kenward-roger"`` (:func:`kenward_roger`), ``"robust"`` (:func:`cluster_robust`,
+    CR2), ``"normal"``, or an object of one of these functions, so that it is computed once.
     """
     if not isinstance(df, str):
         return df

@@ -31,20 +31,7 @@ _ZERO = 1e-10
 
 @dataclass(frozen=True)
 class KenwardRoger:
-    """What the method adds to a fit, in the user's units.
-
-    Attributes
-    ----------
-    covariance : (p, p) array
-        Phi_A, the corrected covariance of the fixed effects.
-    unadjusted : (p, p) array
-        Phi.
-    changes : (parameters, p, p) array
-        P_k.
-    weight : (parameters, parameters) array
-        W.
-    beta : (p,) array
-    """
+    """What the method adds to a fit, in the user's units: Phi_A, Phi, P_k, W and the coefficients."""
 
     covariance: FloatArray
     unadjusted: FloatArray
@@ -89,11 +76,9 @@ class KenwardRoger:
 
 
 def kenward_roger(fit: Fitted) -> KenwardRoger:
-    """Kenward-Roger covariance and degrees of freedom of a fit by REML.
+    """Covariance and degrees of freedom of Kenward & Roger (1997) for a fit by REML.
 
-    Parameters
-    ----------
-    fit : MixedFit
+    Fits without serial correlation agree with ``pbkrtest::vcovAdj`` and ``lmerTest(ddf = "Kenward-Roger")``.
 
     Returns
     -------
@@ -104,11 +89,6 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
     ------
     ValueError
         For a fit by maximum likelihood, and where a block of dependent rows is too large.
-
-    Notes
-    -----
-    Kenward, M. G. & Roger, J. H. (1997), Biometrics 53, 983-997. Fits without serial correlation agree with
-    ``pbkrtest::vcovAdj`` and ``lmerTest(ddf = "Kenward-Roger")``.
 
     Examples
     --------

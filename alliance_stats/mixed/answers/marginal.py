@@ -85,17 +85,9 @@ def marginal_blocks(fit: Fitted, *, derivatives: bool = False) -> Iterator[Margi
 def whitened_residuals(fit: Fitted, *, most_groups: int = 2000) -> list[FloatArray]:
     """L^-1 (y - X beta) of single groups of the inner factor, V_i = L L': independent standard normal in a true model.
 
-    Conditional residuals are not: what the random effects took up leaves them negatively correlated within a group.
-
-    Parameters
-    ----------
-    most_groups : int
-        Groups used, spread evenly over those there are.
-
-    Returns
-    -------
-    list of arrays
-        One per group, in the order of its rows (of time, with a serial correlation).
+    Conditional residuals are not: what the random effects took up leaves them negatively correlated within a group. One
+    array for each group, in the order of its rows (of time, with a serial correlation); at most `most_groups`, spread
+    evenly over those there are.
     """
     design, model, optimum = fit.design, fit.model, fit.optimum
     inner, outer, rho = model.matrices(optimum.theta)

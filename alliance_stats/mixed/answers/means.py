@@ -34,14 +34,8 @@ _ADJUSTMENTS = ("none", "bonferroni", "holm")
 class MarginalEffects:
     """Marginal means or slopes: a table, and contrasts of its rows.
 
-    Attributes
-    ----------
-    fit : Fitted
-    cells : DataFrame
-        What each row is about: one column per factor or covariate named in ``by``.
-    rows : (cells, columns) array
-        Each row as a combination of the columns of the formula, those left out as aliased included.
-    df : str or Inference
+    ``cells`` says what each row is about (a column for each factor or covariate named in ``by``); ``rows`` (cells,
+    columns) is each as a combination of the columns of the formula, those left out as aliased included.
     """
 
     fit: Fitted
@@ -65,7 +59,7 @@ class MarginalEffects:
     def contrasts(
         self, how: str = "pairwise", *, reference: object = None, adjust: str = "none", level: float = 0.95
     ) -> pd.DataFrame:
-        """Differences between the cells.
+        """Differences between the cells: TERMS, and ``estimable``.
 
         Parameters
         ----------
@@ -75,12 +69,6 @@ class MarginalEffects:
             The cell as ``term`` of other contrasts names it; by default the first.
         adjust : {"none", "bonferroni", "holm"}
             Adjustment of the p values for their number; intervals stay those of single contrasts.
-        level : float
-
-        Returns
-        -------
-        DataFrame
-            TERMS, and ``estimable``.
         """
         require_choice(how, ("pairwise", "reference"), name="how")
         require_choice(adjust, _ADJUSTMENTS, name="adjust")

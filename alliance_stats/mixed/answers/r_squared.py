@@ -104,17 +104,14 @@ def _shares(fit: Fitted) -> pd.DataFrame:
 def r_squared(fit: Fitted) -> pd.DataFrame:
     """How much of the variance the fixed part explains, and how much with the random effects.
 
+    Nakagawa & Schielzeth (2013), Methods Ecol Evol 4, 133-142; with random slopes the variance of a level is averaged
+    over the rows used (Johnson 2014). The variance of the fixed part has the divisor n - 1, as in R's ``MuMIn``.
+
     Returns
     -------
     DataFrame
         One row: ``marginal`` (fixed part), ``conditional`` (fixed and random), and the variances they are made of:
         ``fixed``, one column per grouping factor, ``residual``.
-
-    Notes
-    -----
-    Nakagawa, S. & Schielzeth, H. (2013), Methods Ecol Evol 4, 133-142; with random slopes the variance of a level is
-    averaged over the rows used (Johnson 2014, Methods Ecol Evol 5, 944-946). The variance of the fixed part has the
-    divisor n - 1, as in R's ``MuMIn``.
 
     Examples
     --------

@@ -28,16 +28,7 @@ from alliance_stats.tables.terms import f_test
 
 @dataclass(frozen=True)
 class ClusterRobust:
-    """A cluster-robust covariance with its degrees of freedom, in the user's units.
-
-    Attributes
-    ----------
-    covariance : (p, p) array
-    cluster : str
-        The clustering factor: the top level of the model.
-    n_clusters : int
-    kind : {"CR2", "CR1", "CR0"}
-    """
+    """A cluster-robust covariance with its degrees of freedom, in the user's units; clusters are of the top level."""
 
     covariance: FloatArray
     cluster: str
@@ -95,6 +86,8 @@ class ClusterRobust:
 def cluster_robust(fit: Fitted, *, kind: str = "CR2") -> ClusterRobust:
     """Cluster-robust covariance of the fixed effects, clustered by the model's top level.
 
+    Agrees with ``clubSandwich::vcovCR``, ``coef_test(test = "Satterthwaite")`` and ``Wald_test(test = "HTZ")``.
+
     Parameters
     ----------
     fit : MixedFit
@@ -111,10 +104,6 @@ def cluster_robust(fit: Fitted, *, kind: str = "CR2") -> ClusterRobust:
     ------
     ValueError
         For crossed factors, which leave no independent clusters.
-
-    Notes
-    -----
-    Agrees with ``clubSandwich::vcovCR``, ``coef_test(test = "Satterthwaite")`` and ``Wald_test(test = "HTZ")``.
 
     Examples
     --------

@@ -37,11 +37,8 @@ def build_design(
 ) -> Design:
     """Read the columns the model needs, leave out incomplete rows, group, centre and scale.
 
-    Raises
-    ------
-    DataError
-        For an unknown column, no complete rows, a constant outcome, an aliased fixed term, a factor with one level,
-        or as many random effects as rows.
+    Raises ``DataError`` for an unknown column, no complete rows, a constant outcome, an aliased fixed term, a factor
+    with one level, or as many random effects as rows.
     """
     if not isinstance(data, pd.DataFrame):
         raise TypeError(f"data must be a pandas DataFrame, not {type(data).__name__}.")

@@ -34,24 +34,10 @@ class ColumnPlan:
 
 
 def plan_columns(side: str, data: pd.DataFrame) -> tuple[ColumnPlan, list[FloatArray]]:
-    """The columns of `side` over the rows of `data` (which has no missing values), and the plan to repeat them.
+    """The columns of the one-sided formula `side` over the rows of `data`, and the plan to repeat them.
 
-    Parameters
-    ----------
-    side : str
-        A one-sided formula.
-    data : DataFrame
-
-    Returns
-    -------
-    plan : ColumnPlan
-    columns : list of (n,) float arrays
-        One per name; the intercept is a column of ones.
-
-    Raises
-    ------
-    DataError
-        If a column is not finite everywhere, or the formula has no columns.
+    `data` has no missing values. Returns the plan and one (n,) array for each name; the intercept is a column of ones.
+    Raises ``DataError`` if a column is not finite everywhere, or the formula has no columns.
     """
     formula = one_sided(side)
     if all(_plain_number(data, factor) for term in formula for factor in term.factors):

@@ -96,13 +96,7 @@ def is_nested(inner: Factor, outer: Factor) -> bool:
 
 
 def group_rows(inner: Factor, outer: Sequence[Factor] = (), *, time: FloatArray | None = None) -> Grouping:
-    """Sort rows by the outer level that nests all others (if one does), inner level and time.
-
-    Parameters
-    ----------
-    time : (n,) float array, optional
-        Orders the rows within each inner level (serially correlated residuals).
-    """
+    """Sort rows by the outer level that nests all others (if one does), inner level and `time` (n,), if given."""
     n = len(inner.codes)
     top = next((one for one in outer if all(is_nested(other, one) for other in (inner, *outer))), None)
     keys = [None if top is None else top.codes, inner.codes, time]

@@ -50,13 +50,8 @@ def without_aliased(
 ) -> tuple[tuple[str, ...], list[FloatArray], tuple[str, ...], FloatArray]:
     """Find fixed columns that are combinations of those before them; drop or refuse them.
 
-    Returns
-    -------
-    names, columns : of those kept
-    aliased : tuple of str
-        Those left out.
-    weights : (kept, aliased) array
-        Each column left out as a combination of those kept.
+    Returns names and columns of those kept, the names of those left out, and (kept, aliased) each column left out as a
+    combination of those kept.
     """
     kept: list[int] = []
     aliased: list[int] = []

@@ -141,13 +141,7 @@ class Fitted:
         return satterthwaite.variance_curvature(self.model, self.optimum)
 
     def refit(self, y: Any) -> Self:
-        """The same model fitted to another outcome, design and sufficient statistics of X reused.
-
-        Parameters
-        ----------
-        y : (n,) array
-            The new outcome in the user's units, one value per row used, in the order of ``design.kept``.
-        """
+        """The same model fitted to another outcome `y` (n,), in the user's units and the order of ``design.kept``."""
         values = np.asarray(y, dtype=np.float64)
         if values.shape != (self.design.n,) or not np.isfinite(values).all():
             raise ValueError(f"y must hold {self.design.n} finite numbers, one per row used.")

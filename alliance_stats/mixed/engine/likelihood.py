@@ -91,20 +91,10 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate one or two levels.
 
-    Columns of W that are columns of A (`products.same`) have B = I and E = 0: their part of w is one of G.
-
-    Parameters
-    ----------
-    whitened : (Whitened, Change or None)
-        The residual's structure, and its derivative by the residual parameter if there is one.
-    products : Products
-        B; with a crossed outer factor A has that factor's slots as further columns.
-    cov, outer_cov : (a, a), (r, r) arrays
-        D (zero rows for effects of the outer factor only) and T.
-    spec : NestedSpec, CrossedSpec or None
-        The outer level.
-    directions : Directions
-        The variance parameters.
+    Columns of W that are columns of A (`products.same`) have B = I and E = 0: their part of w is one of G. `whitened`
+    is the residual's structure and its derivative by the residual parameter; `products` holds B (with a crossed outer
+    factor A has that factor's slots as further columns); `cov` (a, a) is D, with zero rows for effects of the outer
+    factor only, and `outer_cov` (r, r) is T.
     """
     white, change = whitened
     a, same, coef = len(cov), products.same, products.coef

@@ -43,13 +43,7 @@ class Optimum:
 
 
 def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
-    """Fit the variance parameters of `model`.
-
-    Parameters
-    ----------
-    start : (parameters,) array, optional
-        Where to begin; by default :func:`start_values`.
-    """
+    """Fit the variance parameters of `model`, beginning at `start` or at :func:`start_values`."""
     search = _Search(model, start_values(model) if start is None else np.array(start, dtype=np.float64))
     search.scoring()
     for _ in range(10):

@@ -48,10 +48,7 @@ class Pairs:
 def build_pairs(products: Products, time: FloatArray, *, continuous: bool) -> Pairs:
     """Sum the neighbours' cross-products by group and gap; rows are sorted by time within groups, no time twice.
 
-    Raises
-    ------
-    DataError
-        If no group has two rows, or AR(1) meets a time that is no whole number.
+    Raises ``DataError`` if no group has two rows, or AR(1) meets a time that is no whole number.
     """
     step = _steps(products, time, continuous=continuous)
     unit = float(np.quantile(step[step > 0], 0.1, method="lower")) if continuous else 1.0

@@ -26,10 +26,7 @@ def user_vector(fit: Fitted) -> tuple[list[tuple[str, str, str]], FloatArray]:
 def user_deviance(fit: Fitted, values: Any) -> tuple[float, FloatArray]:
     """-2 log-likelihood (restricted, if fitted so) and its gradient at `values`, ordered as :func:`user_vector`.
 
-    Raises
-    ------
-    numpy.linalg.LinAlgError
-        Where the covariance matrix of the data is not positive definite.
+    Raises ``LinAlgError`` where the covariance matrix of the data is not positive definite.
     """
     model = fit.model
     values = np.asarray(values, dtype=np.float64)
