@@ -65,7 +65,7 @@ def explore(sessions: pd.DataFrame, *, score: str, show_ids: bool = False, seed:
 
 
 def serve(sessions: pd.DataFrame, *, score: str, port: int = 0, show: bool = True) -> None:
-    """The page in a browser, on this machine only (127.0.0.1), until it is stopped with Ctrl-C; port 0 takes a free one.
+    """The page in a browser, on this machine only (127.0.0.1), until it is stopped with Ctrl-C; port 0: a free one.
 
     `sessions` are shown as they are: ids are not replaced here.
     """

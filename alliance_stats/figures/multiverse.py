@@ -31,11 +31,6 @@ def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None
         The label of the axis, with units; the term by default.
     ax : Axes, optional
         Where to draw; a new figure by default.
-
-    Raises
-    ------
-    ValueError
-        If no rule estimated `term`; names the nearest there is.
     """
     require_columns(table, ["rule", "target", "term", "estimate", "ci_low", "ci_high"], table_name="table")
     require_choice(term, [name for name in dict.fromkeys(table["term"]) if name], name="term")

@@ -70,11 +70,6 @@ def plot_patient(
         The title instead of the patient's id, for instance a pseudonym.
     ax : Axes, optional
         Where to draw; a new figure by default.
-
-    Raises
-    ------
-    DataError
-        If there is no such patient or column.
     """
     course = _courses(sessions, events, states, [patient], score)[0]
     with axes_to_draw_on(ax) as ax:
@@ -113,10 +108,6 @@ def plot_patients(
         A title for each patient instead of the id.
     axes : sequence of Axes, optional
         Where to draw, one for each patient; a new figure of three columns by default.
-
-    Returns
-    -------
-    array of Axes, one per patient
     """
     courses = _courses(sessions, events, states, patients, score)
     if not courses:

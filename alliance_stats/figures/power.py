@@ -22,16 +22,11 @@ def plot_power(table: pd.DataFrame, *, x: str = "n_patients", wanted: float = 0.
     Parameters
     ----------
     table : DataFrame
-        From `simulate_power`, with one to three varied parameters.
+        From `simulate_power`, with one to three varied parameters and up to five values of a line.
     x : str
         The parameter on the axis; of the others, the first gives the lines and the second the panels.
     wanted : float
         Where to draw a line across.
-
-    Raises
-    ------
-    ValueError
-        If `x` was not varied, or more than three parameters, or more than five values of a line, were.
     """
     require_columns(table, ["n_studies", "power", "ci_low", "ci_high"], table_name="table")
     varied = list(table.columns[: list(table.columns).index("n_studies")])

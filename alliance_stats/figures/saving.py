@@ -32,7 +32,7 @@ def save_figure(
     formats: Sequence[str] = ("png", "svg"),
     dpi: int = 200,
 ) -> list[Path]:
-    """Write `figure` beside `path` in each of `formats`; the same figure gives the same bytes.
+    """Write `figure` beside `path` in each of `formats`; the same figure gives the same bytes. Returns the files.
 
     Parameters
     ----------
@@ -45,16 +45,6 @@ def save_figure(
         The kinds of file.
     dpi : int
         Resolution of the PNG, dots per inch.
-
-    Returns
-    -------
-    list of Path
-        The files written, one per format.
-
-    Raises
-    ------
-    ValueError
-        For an unknown format.
     """
     for name in formats:
         require_choice(name, list(_METADATA), name="formats")

@@ -35,10 +35,7 @@ _COLUMNS = {
 def check_study(path: Path) -> pd.DataFrame:
     """FINDINGS of a study: all that `report` would refuse or could not do, except what only a fit can tell.
 
-    Raises
-    ------
-    StudyError
-        If the study file cannot be read at all.
+    Raises ``StudyError`` if the study file cannot be read at all.
     """
     written = load_study(path)
     found = Findings(written)

@@ -19,14 +19,7 @@ PER_COEFFICIENT = 10
 
 
 def doubts(fit: Any, row: dict[str, Any]) -> Iterator[str]:
-    """Sentences about one model.
-
-    Parameters
-    ----------
-    fit : fitted model
-    row : dict
-        Its row of the table ``models``.
-    """
+    """Sentences about one model, of which `row` is that of the table ``models``."""
     if not row["converged"]:
         yield "it did not converge: do not interpret its numbers."
     if row["therapists"] is not None and row["therapists"] < FEW_CLUSTERS:

@@ -20,17 +20,11 @@ MANIFEST = "manifest.json"
 def whole_folder(target: Path, *, force: bool = False) -> Iterator[Path]:
     """A new folder beside `target` to write into; it becomes `target` when the block ends without an error.
 
-    A run that fails leaves nothing; one that is killed outright leaves `target` as it was (and a hidden folder that
-    the next run removes). An earlier report at `target` is replaced, but only if everything in it is listed in its
-    own manifest and, unless `force`, as it was written: a file that somebody else put there is never lost. A link is
-    followed: the folder it leads to is replaced, and the link stays.
-
-    Raises
-    ------
-    StudyError
-        If `target` is a file, a mount point, or a folder with files that no report wrote or that were changed since.
-    OSError
-        If the folder cannot be written.
+    A run that fails leaves nothing; one that is killed outright leaves `target` as it was (and a hidden folder that the
+    next run removes). An earlier report at `target` is replaced, but only if everything in it is listed in its own
+    manifest and, unless `force`, as it was written: a file that somebody else put there is never lost. A link is
+    followed: the folder it leads to is replaced, and the link stays. Raises ``StudyError`` if `target` is a file, a
+    mount point, or a folder with files that no report wrote or that were changed since.
     """
     target = target.resolve()
     refuse_unsafe(target, force=force)

@@ -58,22 +58,7 @@ class Proposal:
 
 
 def propose(path: Path, *, sheet: str | int | None = None, beside: Path | None = None) -> Proposal:
-    """A study file for a data file, of any kind that ``read_sessions`` reads.
-
-    Parameters
-    ----------
-    path : Path
-        The data file.
-    sheet : str or int, optional
-        Of a workbook.
-    beside : Path, optional
-        The folder of the study file, from which the data file is named; default: the data file's own.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read.
-    """
+    """A study file for a data file of any kind that ``read_sessions`` reads, to be kept in the folder `beside`."""
     table = _table(path, sheet)
     made = Proposal()
     made.lines = [
@@ -292,13 +277,7 @@ def _attendance(made: Proposal, column: pd.Series, name: str) -> None:
 
 
 def write_proposal(path: Path, out: Path, *, sheet: str | int | None = None) -> Proposal:
-    """Write the proposed study file; an existing file is never replaced.
-
-    Raises
-    ------
-    DataError
-        If `out` exists already, or the data file cannot be read.
-    """
+    """Write the proposed study file; an existing file is never replaced."""
     if out.exists():
         raise DataError(f"{out} exists already.", remedy="Give another name with --out, or remove it.")
     made = propose(path, sheet=sheet, beside=out.resolve().parent)

@@ -35,50 +35,23 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """A run of a study, filled part by part.
-
-    Attributes
-    ----------
-    study : StudyFile
-    folder : Path
-        Where tables and figures are written.
-    sessions, events : DataFrame
-        SESSIONS with all scores, and EVENTS by the rule of ``[detect]``.
-    endings, patients : DataFrame
-        How therapies ended (or None), and PATIENTS.
-    latent : LatentRuptures or None
-        How probable ruptures are, where the scores allow an estimate.
-    tables : dict
-        Every result table by name; each is written as CSV, ids replaced.
-    sections : list of Section
-        The page, in order.
-    facts_by_part : dict
-        The sentences of the methods text, a paragraph for each part of the report; `state` adds to them.
-    headline : list of str
-        What to say first, on the command line too.
-    notes : list of str
-        What the reader must know: warnings and parts that could not be done.
-    models : list of dict
-        The facts of each fitted model, the rows of the table ``models``.
-    n_undone : int
-        Parts that the study file asks for and that could not be done.
-    """
+    """A run of a study, filled part by part."""
 
     study: StudyFile
     folder: Path
-    sessions: pd.DataFrame
-    events: pd.DataFrame
+    sessions: pd.DataFrame  # with all scores
+    events: pd.DataFrame  # by the rule of [detect]
     endings: pd.DataFrame | None = None
     patients: pd.DataFrame = field(default_factory=pd.DataFrame)
-    latent: LatentRuptures | None = None
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    latent: LatentRuptures | None = None  # where the scores allow an estimate
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)  # as written, ids replaced
     sections: list[Section] = field(default_factory=list)
-    facts_by_part: dict[str, list[str]] = field(default_factory=dict)
-    headline: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    facts_by_part: dict[str, list[str]] = field(default_factory=dict)  # the methods text, a paragraph for each part
+    headline: list[str] = field(default_factory=list)  # what to say first, on the command line too
+    notes: list[str] = field(default_factory=list)  # what the reader must know
     cited: list[dict[str, str]] = field(default_factory=list)
-    models: list[dict[str, Any]] = field(default_factory=list)
-    n_undone: int = 0
+    models: list[dict[str, Any]] = field(default_factory=list)  # the rows of the table ``models``
+    n_undone: int = 0  # parts that the study file asks for and that could not be done
     n_figures: int = 0
     _names: dict[str, Mapping[Any, str]] = field(default_factory=dict)
 

@@ -123,10 +123,7 @@ _TYPES: dict[str, dict[str, type]] = {
 def open_study(path: Path, *, needs: tuple[str, ...] = ()) -> StudyFile:
     """The study file at `path`, every section and key of it known, with the sections that a command needs.
 
-    Raises
-    ------
-    StudyError
-        At the first mistake; ``mistakes`` gives them all.
+    Raises ``StudyError`` at the first mistake; ``mistakes`` gives them all.
     """
     study = load_study(path)
     for error in mistakes(study, needs=needs):
@@ -183,11 +180,7 @@ def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[Study
 def well_formed(study: StudyFile) -> tuple[StudyFile, set[str]]:
     """What of a study file can be used: known keys of the right kind, in sections that have all they need.
 
-    Returns
-    -------
-    StudyFile
-    set of str
-        The scores that sections left out would have made; ``"*"`` where they would have joined a file.
+    Also the scores that sections left out would have made; ``"*"`` where they would have joined a file.
     """
     known, made, settings = known_sections(), set[str](), dict[str, Any]()
     study = as_meant(study, known)

@@ -38,13 +38,7 @@ def as_csv(table: pd.DataFrame) -> str:
 
 
 def write_table(table: pd.DataFrame, out: Path) -> None:
-    """Write a table as CSV, whole or not at all; a link is followed, a device or pipe is written to as it is.
-
-    Raises
-    ------
-    StudyError
-        If `out` is a folder.
-    """
+    """Write a table as CSV, whole or not at all; a link is followed, a device or pipe is written to as it is."""
     out = out.resolve()
     if out.is_dir():
         raise StudyError(f"{out} is a folder.", remedy="Give --out the name of a file.")

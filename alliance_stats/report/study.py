@@ -29,14 +29,9 @@ class StudyError(DataError):
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study file as read: its path and its settings, every section and key known.
+    """A study file as read: its path and its settings, section to keys as written.
 
-    Attributes
-    ----------
-    path : Path
-        The study file; the data files it names are looked for from its folder; they may be on another drive.
-    settings : mapping
-        Section to keys, as written.
+    The data files it names are looked for from its folder; they may be on another drive.
     """
 
     path: Path
@@ -86,13 +81,7 @@ class StudyFile:
 
 
 def load_study(path: Path) -> StudyFile:
-    """The study file at `path`, its sections and keys not yet looked at.
-
-    Raises
-    ------
-    StudyError
-        If the file cannot be read or is no TOML.
-    """
+    """The study file at `path`, its sections and keys not yet looked at."""
     try:
         return StudyFile(path, tomllib.loads(path.read_bytes().decode("utf-8-sig")))
     except OSError as error:
@@ -109,12 +98,7 @@ def mistakes_in(
 ) -> Iterator[StudyError]:
     """Unknown sections and keys, keys that are missing, and sections that are no sections, in the order of the file.
 
-    Parameters
-    ----------
-    sections : mapping
-        The keys each section may have.
-    required : mapping
-        The keys each section must have where it is there.
+    `sections` holds the keys each section may have, `required` those it must have where it is there.
     """
     path = study.path
     for name, content in study.settings.items():

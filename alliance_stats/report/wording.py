@@ -14,8 +14,6 @@ from alliance_stats.tables.words import names_in_words
 def rule_in_words(rule: Rule) -> str:
     """What counts as a rupture and as its repair, as a clause.
 
-    Examples
-    --------
     >>> rule_in_words(Rule(reference="previous", unit="points", size=1.0, window=3))
     'a score at least one point below the previous rated session begins a rupture, and the first later score
     strictly above the baseline within 3 sessions repairs it'
@@ -42,17 +40,8 @@ def remark(text: str) -> str:
 
 
 def in_keys(text: str, keys: frozenset[str]) -> str:
-    """A message of the package in the words of a study file: keys instead of arguments of Python.
+    """A message of the package in the words of a study file: its `keys` instead of arguments of Python.
 
-    Parameters
-    ----------
-    text : str
-        The message.
-    keys : frozenset of str
-        The keys of study files.
-
-    Examples
-    --------
     >>> keys = frozenset({"sheet", "missing_codes", "codes", "decimal", "already_reversed"})
     >>> in_keys("Name one with sheet=. Or: missing_codes={'wai 1': [-9], 'phq9': [99]}.", keys)
     'Name one with sheet = ... Or: missing_codes = { "wai 1" = [-9], phq9 = [99] }.'

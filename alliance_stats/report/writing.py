@@ -47,23 +47,13 @@ PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
 
 @dataclass(frozen=True)
 class Written:
-    """What a report came to.
-
-    Attributes
-    ----------
-    headline : tuple of str
-        The main findings, a sentence each.
-    notes : tuple of str
-        What to know before trusting them.
-    n_tables, n_figures, n_undone : int
-        Tables and figures written; parts that the study file asks for and that could not be done.
-    """
+    """What a report came to: its main findings and what to know before trusting them, a sentence each, and counts."""
 
     headline: tuple[str, ...]
     notes: tuple[str, ...]
     n_tables: int
     n_figures: int
-    n_undone: int
+    n_undone: int  # parts that the study file asks for and that could not be done
 
 
 def scored_study(path: Path) -> tuple[pd.DataFrame, str, Mapping[Any, str]]:

@@ -137,7 +137,7 @@ def score_items(
 def item_columns(
     sessions: pd.DataFrame, instrument: Instrument, items: str | Sequence[str] | Mapping[Any, str]
 ) -> list[str]:
-    """The column of each item, in the order of the instrument's items; ``DataError`` if an item or a column has none."""
+    """The column of each item, in the order of the instrument's items; each column must belong to one."""
     if isinstance(items, str):
         found = naming.numbered(sessions.columns, items)
     elif isinstance(items, Mapping):

@@ -51,7 +51,7 @@ def wilson(share: Any, n: Any, *, level: float) -> tuple[Any, Any]:
 
 
 def clustered_share(part: Any, whole: Any, *, level: float, information: float = 1.0) -> tuple[float, float, float]:
-    """The share sum(part) / sum(whole) over patients with its bounds, which allow for patients differing; NaN of nothing.
+    """The share sum(part) / sum(whole) over patients, NaN of nothing, with an interval that allows for their differing.
 
     The linearised variance of the ratio over patients gives an effective number of units, never more than
     sum(whole), that enters Wilson's interval (Korn & Graubard 1998). Where `part` sums probabilities, `information` is

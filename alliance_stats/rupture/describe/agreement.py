@@ -34,14 +34,8 @@ class Quantity(NamedTuple):
 class Agreement:
     """Two sources' marks in the same sessions: their pairs, and the pairs expected by chance.
 
-    Parameters
-    ----------
-    first, second : Marks
-        What each source marked.
-    looked : Marks
-        The sessions at which both sources looked, among them all marks.
-    possible : Marks
-        The sessions at which the second source could have set a mark.
+    `looked` are the sessions at which both sources looked, among them all marks; `possible` those at which the second
+    source could have set a mark.
     """
 
     def __init__(

@@ -178,10 +178,7 @@ def place_events(
 ) -> PlacedEvents:
     """Check that events belong to these sessions, and find their ratings.
 
-    Raises
-    ------
-    DataError
-        If an event's patient is not in the sessions, or its onset is not a rated session of the score.
+    Raises ``DataError`` if an event's patient is not in the sessions, or its onset is not a rated session of the score.
     """
     require_columns(events, [PATIENT, "onset", "repaired_at", "status"], table_name="events")
     score = source_of(events, score=score)

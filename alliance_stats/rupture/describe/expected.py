@@ -18,26 +18,13 @@ NOTE = "a sum of probabilities; those of detect_latent came out up to 20 % too l
 
 
 class Expected(NamedTuple):
-    """Probabilities at the rated sessions of a study.
+    """Probabilities at the rated sessions (n,) of a study."""
 
-    Attributes
-    ----------
-    owner : (n,) int array
-        The place of each rating's patient in `patients`.
-    session : (n,) int array
-    values : dict of str to (n,) arrays
-        The columns of STATES, and ``rupture_begins`` where they have it.
-    n_patients : int
-        With or without a rating.
-    patterns : DataFrame or None
-        ``patient``, ``p_pattern_none``, ... of the rated patients, where the detector gives them.
-    """
-
-    owner: IntArray
+    owner: IntArray  # the place of each rating's patient in the patients
     session: IntArray
-    values: dict[str, FloatArray]
-    n_patients: int
-    patterns: pd.DataFrame | None
+    values: dict[str, FloatArray]  # the columns of STATES, and ``rupture_begins`` where they have it
+    n_patients: int  # with or without a rating
+    patterns: pd.DataFrame | None  # of the rated patients, where the detector gives them
 
 
 def expected_states(sessions: pd.DataFrame, ruptures: Any, *, score: str | None) -> Expected:

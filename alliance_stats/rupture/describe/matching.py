@@ -14,36 +14,19 @@ _BLOCK_MARKS = 200_000
 
 
 class ChancePairs(NamedTuple):
-    """The pairs where the marks of b are moved at random.
+    """The pairs where the marks of b are moved at random."""
 
-    Attributes
-    ----------
-    side : (len(a), 3) array
-        How often each mark of a is paired with a mark of b at an earlier, the same and a later session.
-    hit : (len(b),) array
-        How often a mark of the same patient in b is paired, on average over the patient's marks.
-    totals : (draws, 3) array
-        The pairs of each random move, by side.
-    """
-
-    side: FloatArray
-    hit: FloatArray
-    totals: FloatArray
+    side: FloatArray  # (len(a), 3) how often each is paired with a mark at an earlier, the same and a later session
+    hit: FloatArray  # (len(b),) how often a mark of the same patient is paired, on average over the patient's
+    totals: FloatArray  # (draws, 3) the pairs of each random move, by side
 
 
 def match_within(owner_a: Any, time_a: Any, owner_b: Any, time_b: Any, *, margin: int) -> tuple[IntArray, IntArray]:
-    """Pairs (a, b) of one patient at most `margin` sessions apart, each mark in at most one pair.
+    """Places (k,) of pairs (a, b) of one patient at most `margin` sessions apart, each mark in at most one pair.
 
     There are as many pairs as possible; among such pairings the one with the smallest sum of distances is taken, so
     that a mark goes with its nearest partner; among equals the one with the earlier partners.
 
-    Returns
-    -------
-    (k,) int arrays
-        Positions of the paired marks in a and in b, by patient and time.
-
-    Examples
-    --------
     >>> a, b = match_within([0, 0], [3, 5], [0, 0, 0], [2, 4, 5], margin=1)
     >>> a.tolist(), b.tolist()
     ([0, 1], [0, 2])
@@ -93,16 +76,8 @@ def expected_pairs(
 
     The marks of each patient in b are moved together by a random number of sessions, from the last on to the first.
     Their number and the gaps between them stay: a new rupture cannot begin while one is open, and marks that keep apart
-    find more partners than marks thrown one by one.
-
-    Parameters
-    ----------
-    owner_a, time_a, owner_b, time_b : int arrays
-        The marks.
-    possible : (owner, time)
-        The sessions on which a mark of b may fall, sorted by owner and time; they include those where it did.
-    draws : int
-        Random moves.
+    find more partners than marks thrown one by one. `possible` (owner, time) are the sessions on which a mark of b may
+    fall, sorted; they include those where it did.
     """
     n = int(max(owner_a.max(initial=-1), owner_b.max(initial=-1), possible[0].max(initial=-1))) + 1
     n_b = np.bincount(owner_b, minlength=n)

@@ -18,23 +18,12 @@ RUN_LENGTHS = {"two_of_three": (2, 3, 2.0), "four_of_five": (4, 5, 1.0), "eight_
 
 
 class Judged:
-    """The fall criterion at every rated session.
+    """The fall criterion at every rated session (n,).
 
-    Attributes
-    ----------
-    baseline : (n,) array
-        The level each score is compared with; meaningless where not `known`.
-    known : (n,) bool array
-        Whether there is a reference level.
-    unit : (n,) array or scalar
-        The rule's unit, in points.
-    judgeable : (n,) bool array
-        Whether the rule can say anything there: there is a reference level and a unit, burn-in is over, and there are
-        enough ratings.
-    fires : (n,) bool array
-        Whether the fall criterion holds.
-    of_study : dict
-        What the unit takes from the whole study, by name, (studies,) or (1,) arrays; empty if it takes nothing.
+    ``baseline`` is the level each score is compared with, where there is one (``known``); ``unit`` the rule's unit in
+    points; ``judgeable`` says where the rule can say anything: there is a reference level and a unit, burn-in is over,
+    and there are enough ratings; ``fires`` where the fall criterion holds. ``of_study`` holds what the unit takes from
+    the whole study, by name, (studies,) or (1,); empty if it takes nothing.
     """
 
     def __init__(self, series: Series, rule: Rule, of_study: dict[str, FloatArray] | None = None) -> None:

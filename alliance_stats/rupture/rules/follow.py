@@ -15,25 +15,13 @@ from alliance_stats.tables.schema import CENSORED, REPAIRED, STATUSES, UNREPAIRE
 
 
 class Ruptures(NamedTuple):
-    """Ruptures in order of patient and onset; positions are those of the ratings in the series.
-
-    Attributes
-    ----------
-    onset, nadir : (m,) int arrays
-        The rating at which it began, and the lowest rating while it was open.
-    repaired : (m,) int array
-        The rating that repaired it; -1 if none did.
-    resumed : (m,) int array
-        The first rating that no longer belonged to it.
-    status : (m,) int array
-        How it ended: an index into :data:`alliance_stats.tables.schema.STATUSES`.
-    """
+    """Ruptures (m,) in order of patient and onset; positions are those of the ratings in the series."""
 
     onset: IntArray
-    nadir: IntArray
-    repaired: IntArray
-    resumed: IntArray
-    status: IntArray
+    nadir: IntArray  # the lowest rating while it was open
+    repaired: IntArray  # -1 if none did
+    resumed: IntArray  # the first rating that no longer belonged to it
+    status: IntArray  # an index into STATUSES
 
     @property
     def is_repaired(self) -> BoolArray:
@@ -43,15 +31,7 @@ class Ruptures(NamedTuple):
 
 
 def follow(judged: Judged, *, fires: BoolArray | None = None) -> Ruptures:
-    """The ruptures and repairs of all patients.
-
-    Parameters
-    ----------
-    judged : Judged
-        The criterion at every rated session.
-    fires : (n,) bool array, optional
-        Where the criterion holds, if not as the rule says (another size).
-    """
+    """The ruptures and repairs of all patients; `fires` (n,): where the criterion holds, if not as `judged` says."""
     series, rule = judged.series, judged.rule
     fires = judged.fires if fires is None else fires
     firing = np.flatnonzero(fires)

@@ -24,15 +24,7 @@ class Watched(NamedTuple):
 
 
 def watched(series: Series, onset: IntArray, repaired: IntArray, resumed: IntArray, window: int | None) -> Watched:
-    """How long each rupture was watched.
-
-    Parameters
-    ----------
-    onset, repaired, resumed : (m,) int arrays
-        Ratings: where it began, where it was repaired (-1: not), and the first that no longer belonged to it.
-    window : int or None
-        The rule's window.
-    """
+    """How long each rupture (m,) was watched: its onset, its repair (-1: none), and the first rating after it."""
     owner = series.owner[onset]
     is_repaired, last = repaired >= 0, series.stop[owner] - 1
     end = np.where(is_repaired, repaired, np.minimum(resumed, last))

@@ -42,30 +42,14 @@ class Earlier(NamedTuple):
 
 @dataclass(frozen=True)
 class Basis:
-    """What references and units are computed from; the sums they share are made once, where a rule needs them.
-
-    Attributes
-    ----------
-    series : Series
-        The ratings.
-    trend : bool
-        Whether the patient's own centre is a line over sessions, not a mean.
-    cumulative : bool
-        Whether a fall is measured from where the run of non-rising ratings began.
-    bridge : int or None
-        Missed sessions across which ratings are still neighbours; None: any number.
-    reliability : float or None
-        Of the score, for the reliable change index.
-    of_study : dict
-        Values of the whole study that a unit needs, by name: those given are used, others are computed and kept.
-    """
+    """What references and units are computed from; the sums they share are made once, where a rule needs them."""
 
     series: Series
-    trend: bool = False
-    cumulative: bool = False
-    bridge: int | None = None
-    reliability: float | None = None
-    of_study: dict[str, FloatArray] = field(default_factory=dict)
+    trend: bool = False  # the patient's own centre is a line over sessions, not a mean
+    cumulative: bool = False  # a fall is measured from where the run of non-rising ratings began
+    bridge: int | None = None  # missed sessions across which ratings are still neighbours; None: any number
+    reliability: float | None = None  # of the score, for the reliable change index
+    of_study: dict[str, FloatArray] = field(default_factory=dict)  # values given are used, others computed and kept
 
     def study_value(self, name: str, compute: Callable[[], FloatArray]) -> FloatArray:
         """A value of the whole study, (studies,): the one given in `of_study`, or computed and kept there."""

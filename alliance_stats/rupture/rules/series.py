@@ -17,22 +17,14 @@ from alliance_stats.tables.schema import PATIENT, SESSION, check_runs
 class Series:
     """Scores of p patients with n rated sessions altogether, sorted by patient and session.
 
-    Attributes
-    ----------
-    score, session : (n,) arrays
-        Score (no NaN) and session number of each rated session.
-    start, length : (p,) arrays
-        Where each patient's ratings begin, and how many there are (one at least).
-    study : (p,) array
-        The study each patient belongs to, 0 .. `n_studies` - 1: pooled quantities are taken within a study. Real data
-        are one study; simulated draws are many, side by side.
+    Pooled quantities are taken within a study. Real data are one study; simulated draws are many, side by side.
     """
 
-    score: FloatArray
-    session: IntArray
-    start: IntArray
-    length: IntArray
-    study: IntArray
+    score: FloatArray  # (n,) no NaN
+    session: IntArray  # (n,)
+    start: IntArray  # (p,) where each patient's ratings begin
+    length: IntArray  # (p,) one at least
+    study: IntArray  # (p,) the study each patient belongs to, 0 .. n_studies - 1
     n_studies: int = 1
 
     @property
@@ -136,24 +128,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Roll:
-    """Who the series belong to.
+    """Who the series belong to."""
 
-    Attributes
-    ----------
-    ids : Series of pandas
-        Every patient of the table, in its order, the unrated ones included.
-    n_rows : (P,) array
-        Rows of each patient.
-    rated : (p,) array
-        Positions in `ids` of the patients with a rating.
-    row : (n,) array
-        Row of the sorted table of each rating.
-    """
-
-    ids: pd.Series
-    n_rows: IntArray
-    rated: IntArray
-    row: IntArray
+    ids: pd.Series  # every patient of the table, in its order, the unrated ones included
+    n_rows: IntArray  # of each of them
+    rated: IntArray  # (p,) positions in `ids` of the patients with a rating
+    row: IntArray  # (n,) row of the sorted table of each rating
 
 
 def read_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
