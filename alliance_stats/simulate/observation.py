@@ -63,7 +63,9 @@ def draw_therapists(world: World, planned: IntArray, n_sessions: int, rng: np.ra
     when = 3 + np.floor(rng.random(world.n_patients) * np.maximum(planned - 2, 1)).astype(np.int64)
     other = (first + 1 + rng.integers(0, max(world.n_therapists - 1, 1), world.n_patients)) % world.n_therapists
     session = np.arange(1, n_sessions + 1)
-    return np.where(changes[:, None] & (session >= when[:, None]), other[:, None], first[:, None]).astype(np.int64)
+    return np.asarray(
+        np.where(changes[:, None] & (session >= when[:, None]), other[:, None], first[:, None]), dtype=np.int64
+    )
 
 
 def planned_sessions(world: World, rng: np.random.Generator) -> IntArray:
