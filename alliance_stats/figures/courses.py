@@ -13,8 +13,8 @@ from alliance_stats.tables.schema import require_columns
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DASHES = {"repaired": "-", "unrepaired": "--", "censored": ":"}
-_MARKERS = {"repaired": "o", "unrepaired": "s", "censored": "D"}
+_DASHES = {"repaired": "-", "unrepaired": "--", "censored": ":", "probable": "-."}
+_MARKERS = {"repaired": "o", "unrepaired": "s", "censored": "D", "probable": "^"}
 
 
 def plot_onset_aligned(

@@ -32,6 +32,7 @@ STATUS_COLOURS = {
     "repaired": COLOURS["green"],
     "unrepaired": COLOURS["vermillion"],
     "censored": COLOURS["grey"],
+    "probable": COLOURS["ink"],
 }
 """A rupture's status; the same colour means the same thing in every figure."""
 

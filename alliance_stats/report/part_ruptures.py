@@ -17,7 +17,7 @@ from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.chance.fit_check import MISFIT
 from alliance_stats.rupture.chance.repair import chance_of_repair
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
-from alliance_stats.rupture.describe.onset import onset_aligned
+from alliance_stats.rupture.describe.onset import PROBABLE, onset_aligned
 from alliance_stats.rupture.describe.repair import repair_times
 from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, STATUSES, UNREPAIRED
 
@@ -211,10 +211,13 @@ def _by_session(run: Run, section: Section, by_chance: pd.DataFrame | None) -> N
 
 def _courses(run: Run, section: Section) -> None:
     options = {key: value for key, value in run.study.section("figures").items() if key in ("before", "after")}
-    course = run.keep("onset_aligned", onset_aligned(run.sessions, run.events, score=run.score, **options))
+    course = onset_aligned(run.sessions, run.events, score=run.score, **options)
+    if run.latent is not None and run.latent.supported:
+        course = pd.concat([course, onset_aligned(run.sessions, run.latent, score=run.score, **options)])
+    run.keep("onset_aligned", course)
     of_status = run.events["status"].value_counts()
     enough = [status for status in of_status.index[of_status >= MIN_DRAWN] if status != CENSORED]
-    decided = course.loc[course["status"].isin(enough)]
+    decided = course.loc[course["status"].isin([*enough, PROBABLE])]
     if decided.empty:
         return
     axes = plot_onset_aligned(decided, score=run.score, ax=blank_axes(3.4))
@@ -222,7 +225,8 @@ def _courses(run: Run, section: Section) -> None:
         "Mean course around the onset, in points from the rupture's baseline, with 95% intervals (patients as "
         "clusters). The groups are formed by what came after the onset: the figure describes and does not compare "
         "effects. Scores fall at the onset because the rule selects sessions with a fall; regression to the mean alone "
-        "makes some of them rise again."
+        "makes some of them rise again. Where probabilities are known, the line 'probable' weighs every session by "
+        "that of a rupture beginning there, which selects less."
     )
     run.show_figure(section, "onset_aligned", axes, caption, alt="Mean alliance around the onset of ruptures.")
 

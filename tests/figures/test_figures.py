@@ -110,6 +110,30 @@ def test_onset_aligned_says_where_too_few_patients_are_left(ax):
     assert "repaired (n = 1, too few to show)" in [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def test_onset_aligned_with_certain_states_equals_that_of_events():
+    states = SESSIONS[["patient", "session"]].assign(rupture_open=0.0, rupture_begins=0.0, baseline=np.nan)
+    onsets = EVENTS.set_index(["patient", "onset"])["baseline"]
+    there = pd.MultiIndex.from_frame(states[["patient", "session"]])
+    states = states.assign(
+        rupture_begins=there.isin(onsets.index).astype(float), baseline=onsets.reindex(there).to_numpy()
+    )
+    by_events = als.rupture.onset_aligned(SESSIONS, EVENTS.assign(status="repaired"), score="alliance")
+    by_states = als.rupture.onset_aligned(SESSIONS, states, score="alliance")
+    assert set(by_states["status"]) == {"probable"}
+    pd.testing.assert_frame_equal(by_states.iloc[:, 1:], by_events.iloc[:, 1:], check_dtype=False)
+
+
+def test_onset_aligned_weighs_sessions_by_the_probability_that_a_rupture_begins_there():
+    sessions = pd.DataFrame({"patient": [1, 1, 2, 2], "session": [1, 2, 1, 2], "alliance": [4.0, 6.0, 1.0, 5.0]})
+    states = sessions.assign(rupture_open=0.5, rupture_begins=[0.5, 0.0, 0.25, 0.25], baseline=5.0)
+    course = als.rupture.onset_aligned(sessions, states, score="alliance", before=1, after=1).set_index("offset")
+    assert course["n_ruptures"].to_dict() == {-1: 0.25, 0: 1.0, 1: 0.75}
+    assert course["n_patients"].to_dict() == {-1: 0.25, 0: 1.0, 1: 0.75}
+    assert course["mean"].to_numpy() == pytest.approx([-4.0, 0.5 * -1 + 0.25 * -4, (0.5 * 1 + 0.25 * 0) / 0.75])
+    with pytest.raises(als.DataError, match="rupture_begins"):
+        als.rupture.onset_aligned(sessions, states.drop(columns="rupture_begins"), score="alliance")
+
+
 FEW = pd.DataFrame({"session": [9], "n_rated": [1], "n_at_risk": [1]})
 
 
