@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.arrays import BoolArray, FloatArray
+from alliance_stats.tables.arrays import BoolArray, FloatArray, changes
 
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+\Z")
 _WHOLE = re.compile(r"(0|-?[1-9][0-9]{0,17})\Z")
@@ -135,7 +135,9 @@ def _number(
 
 def distinct_cells(column: pd.Series) -> tuple[Any, list[Any]]:
     """The place of each cell among the distinct values (-1 for missing), and these values as Python objects."""
-    places, distinct = pd.factorize(column)
+    head = changes(column)
+    places, distinct = pd.factorize(column[head])
+    places = places[np.cumsum(head) - 1]
     return places, np.asarray(distinct, dtype=object).tolist()
 
 

@@ -94,6 +94,9 @@ def out_of_range(
 ) -> None:
     """Scores outside the declared range; undeclared, a usual missing code far from all other values is a warning."""
     if declared is not None:
+        low, high = extremes(values)
+        if declared[0] <= low and high <= declared[1]:
+            return
         bad = (values < declared[0]) | (values > declared[1])
         problem = f"{_hold(bad, name)} a value outside its range {declared[0]:g} to {declared[1]:g}."
         codes = [code for code in USUAL_CODES if (values[bad] == code).any()]
@@ -112,7 +115,7 @@ def lonely_codes(values: FloatArray) -> list[tuple[int, Any]]:
     """Usual missing codes that lie outside the other values by more than the whole spread of these."""
     low, high = extremes(values)
     present = [code for code in USUAL_CODES if low <= code <= high and (values == code).any()]
-    rest = values[~np.isin(values, present) & np.isfinite(values)]
+    rest = values[~np.isin(values, present) & np.isfinite(values)] if present else values[:0]
     if not len(rest):
         return []
     spread = max(float(rest.max() - rest.min()), 1.0)
@@ -258,12 +261,9 @@ def session_codes(table: pd.DataFrame, values: FloatArray, problems: Problems) -
 
 
 def attendance(table: pd.DataFrame, text: pd.Series, problems: Problems) -> None:
-    """Attendance must use the known words."""
+    """Attendance that is none of the known words."""
     bad = (text.notna() & ~text.isin(ATTENDANCES)).to_numpy(dtype=bool)
-    if bad.any():
-        known = ", ".join(ATTENDANCES)
-        remedy = f"Translate it: attendance_codes={{{str(text[bad].iloc[0])!r}: 'attended', ...}}; known are {known}."
-        problem = f"{_hold(bad, 'attendance')} an unknown word."
-        problems.add(
-            ERROR, "attendance", problem, remedy=remedy, table=table, bad=bad, column="attendance", values=text
-        )
+    known = ", ".join(ATTENDANCES)
+    remedy = f"Translate it: attendance_codes={{{str(text[bad].iloc[0])!r}: 'attended', ...}}; known are {known}."
+    problem = f"{_hold(bad, 'attendance')} an unknown word."
+    problems.add(ERROR, "attendance", problem, remedy=remedy, table=table, bad=bad, column="attendance", values=text)

@@ -30,17 +30,15 @@ def without_empty(table: pd.DataFrame, problems: Problems) -> pd.DataFrame:
         unnamed.remove("unnamed_1")
     for name in sorted(set(unnamed) - set(empty_columns)):
         problems.add(WARNING, "unnamed column", f"A column without a name is called {name!r}.", remedy="Name it.")
-    # Only where the first cell is blank can a whole row be.
-    candidates = np.flatnonzero(_blank(table.iloc[:, 0])) if table.shape[1] else np.array([], dtype=int)
-    if len(candidates):
-        part = table.iloc[candidates]
-        empty = np.logical_and.reduce([_blank(part[name]) for name in part.columns])
-        if empty.any():
-            bad = np.zeros(len(table), dtype=bool)
-            bad[candidates[empty]] = True
-            text = f"{int(empty.sum())} empty row(s) were left out."
-            problems.add(NOTE, "empty row", text, remedy="", table=table, bad=bad)
-            table = table.loc[~bad]
+    # Only where one cell is blank can the next one matter; numbers are looked at first, which is quick.
+    empty = np.arange(len(table))
+    for name in sorted(table.columns, key=lambda name: not is_plain_number(table[str(name)])):
+        empty = empty[_blank(table[name].iloc[empty])] if len(empty) else empty
+    if len(empty) and table.shape[1]:
+        bad = np.isin(np.arange(len(table)), empty)
+        text = f"{len(empty)} empty row(s) were left out."
+        problems.add(NOTE, "empty row", text, remedy="", table=table, bad=bad)
+        table = table.loc[~bad]
     if table.empty:
         raise DataError("The file has column names and no rows.", remedy="Export it again with its data.")
     return table

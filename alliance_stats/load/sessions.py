@@ -21,9 +21,10 @@ from alliance_stats.load.raw import Raw
 from alliance_stats.load.rows import only_wanted, without_empty, without_other_rows
 from alliance_stats.load.shape import wide_to_long
 from alliance_stats.tables import naming
-from alliance_stats.tables.flow import FLOW, Steps, counted
+from alliance_stats.tables.flow import FLOW, Steps, counted, with_step
 from alliance_stats.tables.schema import (
     ATTENDANCE,
+    ATTENDANCES,
     DATE,
     PATIENT,
     SESSION,
@@ -79,7 +80,7 @@ def shape_sessions(raw: Raw, file: str, layout: Layout, problems: Problems) -> p
     result, first = check_runs(table.reset_index(drop=True))
     suspicions.copies(result, first, measures, problems)
     result = result[[*(role for role in ROLES if role in result), *(name for name in result if name not in ROLES)]]
-    steps.append(counted("read", result))
+    steps = with_step(steps, "read", patients=len(first), sessions=len(result))
     how.pop("labels", None)
     result.attrs = {
         "report": {
@@ -240,12 +241,13 @@ def _attendance(table: pd.DataFrame, layout: Layout, problems: Problems) -> pd.D
     if layout.attendance is None:
         return table
     codes = {str(code): meaning for code, meaning in layout.attendance_codes.items()}
-    cells = as_ids(table[ATTENDANCE], layout.codes_for(ATTENDANCE), missing_text=layout.missing_text).values
-    places, distinct = distinct_cells(cells)
-    meant = np.array([*(codes.get(str(cell), str(cell)) for cell in distinct), np.nan], dtype=object)
-    text = pd.Series(meant[places], index=cells.index)
-    checks.attendance(table, text, problems)
-    return table.assign(**{ATTENDANCE: text.infer_objects()})
+    places, distinct = distinct_cells(table[ATTENDANCE])
+    words = as_ids(pd.Series(distinct), layout.codes_for(ATTENDANCE), missing_text=layout.missing_text).values
+    meant = [np.nan if pd.isna(word) else codes.get(str(word), str(word)) for word in words]
+    text = pd.Series([*meant, np.nan], dtype=object).infer_objects().iloc[places].set_axis(table.index)
+    if not {*meant} <= {*ATTENDANCES, np.nan}:
+        checks.attendance(table, text, problems)
+    return table.assign(**{ATTENDANCE: text})
 
 
 def _without_unheld(table: pd.DataFrame, measures: list[str], steps: Steps) -> pd.DataFrame:

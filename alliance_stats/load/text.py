@@ -10,6 +10,7 @@ import csv
 import io
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -75,10 +76,10 @@ def read_text(
     table.index = pd.Index(lines, name="row")
     ids = [label for label in labels if label in set(as_text)]
     written = [name for name in ids if table[name].dtype.kind in "fb"]  # 1.10 is not 1.1
-    written += _with_leading_zeros(table, data, delimiter, labels, missing_text)
-    if written:
-        again = _parse(data, delimiter, labels, dict.fromkeys(written, "str"), missing_text)
-        table = table.assign(**{name: again[name].set_axis(table.index) for name in written})
+    texts = _as_written(data, delimiter, labels, [*written, *_zeros_begin(table, data, delimiter)], missing_text)
+    kept = {name: cells for name, cells in texts.items() if name in written or _leading_zeros(cells)}
+    for name, cells in kept.items():
+        table[name] = cells.set_axis(table.index)
     how = {"format": "text", "encoding": encoding_found, "delimiter": DELIMITERS.get(delimiter, delimiter)}
     return Raw(table, how, {})
 
@@ -90,7 +91,7 @@ def _rows(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more cells than there are names
-            table = _parse(data, delimiter, unique_names(names), {}, missing_text)
+            table = _parse(data, delimiter, unique_names(names), missing_text)
     except (_Unparsed, pd.errors.ParserWarning):
         table = None
     if table is not None and len(table) == data.count(b"\n") - 1:  # every line is a row
@@ -99,7 +100,7 @@ def _rows(
     real = ~records.blank
     records = Records(records.lines[real], records.n_cells[real], records.blank[real])
     width = _width(names, data, delimiter, records, header_row)
-    table = _parse(data, delimiter, unique_names([*names, *[""] * (width - len(names))]), {}, missing_text)
+    table = _parse(data, delimiter, unique_names([*names, *[""] * (width - len(names))]), missing_text)
     if len(table) != len(records.lines) - 1:
         raise DataError(
             f"The quotes do not match: {len(records.lines) - 1} rows by line breaks, {len(table)} by quotes.",
@@ -179,47 +180,62 @@ def _width(names: list[str], data: bytes, delimiter: str, records: Records, head
     return longest
 
 
-def _parse(
-    data: bytes, delimiter: str, labels: list[str], texts: dict[str, str], missing_text: Sequence[str]
-) -> pd.DataFrame:
-    """The table as pandas' C parser reads it."""
+def _parse(data: bytes, delimiter: str, labels: list[str], missing_text: Sequence[str], **options: Any) -> pd.DataFrame:
+    """The table as pandas' C parser reads it: in pieces, or at once where a column has text in some pieces only."""
     try:
-        return pd.read_csv(
-            io.BytesIO(data),
-            sep=delimiter,
-            header=0,
-            names=labels,
-            index_col=False,
-            dtype=texts,
-            na_values=list(missing_text),
-            keep_default_na=False,
-            low_memory=False,  # in pieces a column could be text in one and numbers in another
-            encoding="utf-8",
-            encoding_errors="surrogatepass" if b"\xed" in data else "strict",  # the former takes twice as long
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.DtypeWarning)
+            table: pd.DataFrame = pd.read_csv(
+                io.BytesIO(data),
+                sep=delimiter,
+                header=0,
+                names=labels,
+                index_col=False,
+                na_values=list(missing_text),
+                keep_default_na=False,
+                encoding="utf-8",
+                encoding_errors="surrogatepass" if b"\xed" in data else "strict",  # the former takes twice as long
+                **options,
+            )
+            return table
+    except pd.errors.DtypeWarning:
+        return _parse(data, delimiter, labels, missing_text, low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, OverflowError, UnicodeError) as error:
         raise _Unparsed(f"The file cannot be parsed: {error}.", remedy="Export it again as CSV in UTF-8.") from error
 
 
-def _with_leading_zeros(
-    table: pd.DataFrame, data: bytes, delimiter: str, labels: list[str], missing_text: Sequence[str]
-) -> list[str]:
-    """Columns read as numbers in which a code such as 007 is written; it must stay text."""
+def _as_written(
+    data: bytes, delimiter: str, labels: list[str], names: Sequence[str], missing_text: Sequence[str]
+) -> pd.DataFrame:
+    """Some columns as text, unchanged."""
+    if not names:
+        return pd.DataFrame()
+    return _parse(data, delimiter, labels, missing_text, usecols=list(names), dtype="str")
+
+
+def _leading_zeros(cells: pd.Series) -> bool:
+    return bool(pd.Series(cells.unique()).str.match(r"\s*[+-]?0[0-9]", na=False).any())
+
+
+def _zeros_begin(table: pd.DataFrame, data: bytes, delimiter: str) -> list[str]:
+    """Columns read as numbers in which a code such as 007 may be written; it must stay text."""
     cells = np.frombuffer(data, dtype=np.uint8)
-    zero, digit = cells[1:-1], cells[2:]
-    zeros = np.concatenate(
-        [
-            at + np.flatnonzero((zero[at : at + BLOCK] == ord("0")) & (digit[at : at + BLOCK] - ord("0") < 10))
-            for at in range(0, len(data), BLOCK)
-        ]
-    )
-    before = zeros - np.isin(cells[zeros], list(b"+-"))  # of the 03 in 2026-03-01 this is the 6
-    while not np.isin(cells[before], [*delimiter.encode(), *b'\n"']).any():
-        before = before[cells[before] == ord(" ")] - 1
-        if not len(before):
-            return []
+    found = [np.empty(0, dtype=np.int64)]
+    for at in range(0, len(data) - 2, BLOCK):
+        block = cells[at : at + BLOCK + 2]
+        opens = (block[:-2] < ord("0")) | (block[:-2] == ord(delimiter))  # quotes, blanks, signs and line ends as well
+        found.append(at + np.flatnonzero(opens & (block[1:-1] == ord("0")) & (block[2:] - ord("0") < 10)))
+    before = np.concatenate(found)
+    before = before - np.isin(cells[before], list(b"+-"))  # of the 03 in 2026-03-01 this is the 6
+    while (blank := (cells[before] == ord(" ")) & (delimiter != " ")).any():
+        before = before - blank
+    before = before[np.isin(cells[before], [*delimiter.encode(), *b'\n"'])]
+    labels = list(table.columns)
     whole = [name for name in labels if table[name].dtype.kind in "iuf"]
-    if not whole:
+    if not len(before) or not whole:
         return []
-    again = _parse(data, delimiter, labels, dict.fromkeys(whole, "str"), missing_text)
-    return [name for name in whole if pd.Series(again[name].unique()).str.match(r"\s*[+-]?0[0-9]", na=False).any()]
+    marks, ends = np.flatnonzero(cells == ord(delimiter)), np.flatnonzero(cells == ord("\n"))
+    if b'"' in data or len(marks) != len(ends) * (table.shape[1] - 1):
+        return whole
+    places = np.searchsorted(marks, before, "right") - np.searchsorted(ends, before, "right") * (table.shape[1] - 1)
+    return [name for name in whole if name in {labels[place] for place in np.unique(places)}]

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import BoolArray, changes
+
 # -- column names ---------------------------------------------------------------------------------------------
 PATIENT = "patient"
 SESSION = "session"
@@ -237,6 +239,12 @@ def check_runs(
     return table, first
 
 
+def runs(table: pd.DataFrame) -> tuple[BoolArray, bool]:
+    """Where a run of rows of one patient begins, and whether in every run session numbers rise."""
+    head, session = changes(table[PATIENT]), table[SESSION].to_numpy()
+    return head, bool((head[1:] | (session[1:] > session[:-1])).all())
+
+
 def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A column of `table` as float64 with NaN for missing; ``DataError`` at the first text or infinity."""
     values = table[column]
@@ -298,16 +306,19 @@ def _sorted_order(
         other = [not isinstance(value, kind) for value in patient]
         remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
         refuse(original, other, "'patient' mixes numbers and text.", remedy=remedy)
-    # Rows of one patient mostly lie together: one id per run is compared and sorted, not one per row.
-    head = np.r_[True, np.asarray(patient.array[1:] != patient.array[:-1], dtype=bool)]
+    head, onward = runs(table)
     first = np.flatnonzero(head)
-    session = table[SESSION].to_numpy()
-    onward = session[1:] > session[:-1]
-    onward |= head[1:]
     ids = patient.array[head]
-    if onward.all() and _rises(ids):
+    if onward and _rises(ids):
         return None, first
-    codes = pd.factorize(pd.Index(ids), sort=True)[0][np.cumsum(head) - 1]
+    codes, distinct = pd.factorize(pd.Index(ids), sort=True)
+    if onward and len(distinct) == len(ids):  # whole runs change places
+        place = np.argsort(codes)
+        lengths = np.diff(first, append=len(table))[place]
+        start = np.cumsum(lengths) - lengths
+        return np.arange(len(table)) + np.repeat(first[place] - start, lengths), start
+    session = table[SESSION].to_numpy()
+    codes = codes[np.cumsum(head) - 1]
     order = np.lexsort((session, codes))
     same, step = np.diff(codes[order]), np.diff(session[order])
     first = np.flatnonzero(np.r_[True, same != 0])

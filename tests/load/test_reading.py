@@ -214,6 +214,18 @@ def test_leading_zeros_survive_blanks(tmp_path, codes):
     assert got["clinic"].fillna("").tolist() == [code.replace("NA", "") for code in codes]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|", " "])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_column_is_text_where_one_of_its_codes_has_a_leading_zero(tmp_path, delimiter, quoted):
+    columns = {"id": 1, "sess": 1, "day": "01.02.2026", "a": "0.5", "b": "10", "c": "05", "d": "00", "e": "1e05"}
+    lines = [list(columns), [str(cell) for cell in columns.values()], ["1", "2", *"123456"]]
+    lines[1][-1] = f'"{lines[1][-1]}"' if quoted else lines[1][-1]
+    text = "".join(delimiter.join(cells) + "\n" for cells in lines)
+    got = read(tmp_path, text, delimiter=delimiter)
+    assert [name for name in "abcde" if not pd.api.types.is_numeric_dtype(got[name])] == ["c", "d"]
+    assert got[["c", "d"]].to_numpy().tolist() == [["05", "00"], ["4", "5"]]
+
+
 @pytest.mark.parametrize("title", ["Export of 3 May\n", "Study; alliance\n\n", '"Export, 3 May"\n'])
 def test_a_title_above_the_column_names(tmp_path, title):
     for delimiter in ",;":
