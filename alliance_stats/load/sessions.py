@@ -47,7 +47,7 @@ def read_layout(path: Path, layout: Layout, problems: Problems) -> pd.DataFrame:
 def usable_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table with errors that can pass for SESSIONS: a patient, a whole session number, each once."""
     session = pd.to_numeric(table[SESSION], errors="coerce")
-    good = table[PATIENT].notna() & session.notna() & (session == np.floor(session))
+    good = table[PATIENT].notna() & (session.abs() < 2**53) & (session == np.floor(session))
     usable: pd.DataFrame = table.loc[good].astype({SESSION: np.int64}).drop_duplicates([PATIENT, SESSION])
     usable.attrs = table.attrs
     return usable

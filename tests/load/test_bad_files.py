@@ -226,6 +226,7 @@ BAD_FILES = [
     BadFile("session is a date in text", "id,sess,wai\n1,2024-01-03,5\n1,2024-01-10,4\n", ("not a number", "date=")),
     BadFile("session huge", "id,sess,wai\n1,1e300,5\n1,2,4\n", ("outside 0 to 1000",)),
     BadFile("session infinite", "id,sess,wai\n1,inf,5\n1,2,4\n", ("session",)),
+    BadFile("session infinite beside a part", "id,sess,wai\n1,inf,5\n1,2.5,4\n", ("session",)),
     # -- scores -------------------------------------------------------------------------------------------------
     BadFile(
         "text in scores",
