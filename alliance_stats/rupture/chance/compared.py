@@ -10,7 +10,7 @@ import numpy as np
 
 from alliance_stats.rupture.chance.frame import Frame
 from alliance_stats.rupture.rules.series import Series
-from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 CROWDING = (0.5, 1.0, 2.0)
 """Distances below the highest score, in robust SD, within which scores are counted."""
@@ -58,14 +58,14 @@ def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
     above = z - np.repeat(centre, length, axis=0)
     own = z - np.repeat(np.add.reduceat(z, series.start, axis=0) / length[:, None], length, axis=0)
     np.clip(own, -4.0, 4.0, out=own)
-    rows = [(own[early] * own[late]).mean(axis=0) for early, late in frame.pairs]
+    rows = [_mean_product(own, *pair) for pair in frame.pairs]
     rows += _courses(frame, own)
     upper = np.clip(above, 0.0, 4.0)
     rows += [(upper * upper).mean(axis=0), np.maximum(upper - 1.5, 0.0).mean(axis=0)]
     low = np.clip(-above, 0.0, 5.0)
     rows += [np.maximum(low - depth, 0.0).mean(axis=0) for depth in DEPTHS]
     low = np.clip(low - 1.0, 0.0, 3.0)
-    rows += [(low[early] * low[late]).mean(axis=0) for early, late in frame.pairs[0:3:2]]
+    rows += [_mean_product(low, *pair) for pair in frame.pairs[0:3:2]]
     own *= own
     rows += [*(np.einsum("ik,ij->kj", frame.widths, own) / len(own))]
     share = np.maximum(length - 1.0, 0.0)[:, None]
@@ -79,6 +79,11 @@ def statistics(frame: Frame, scores: FloatArray) -> FloatArray:
     rows += [(scores >= high - distance * frame.scale).mean(axis=0) for distance in CROWDING]
     rows += [(scores >= high - 1e-9).mean(axis=0), (scores <= low_bound + 1e-9).mean(axis=0)]
     return np.array(rows)
+
+
+def _mean_product(values: FloatArray, early: IntArray, late: IntArray) -> FloatArray:
+    product: FloatArray = np.einsum("ij,ij->j", values.take(early, axis=0), values.take(late, axis=0)) / len(early)
+    return product
 
 
 def _courses(frame: Frame, deviation: FloatArray) -> list[FloatArray]:

@@ -24,7 +24,7 @@ Draw = Callable[[int, np.random.Generator], FloatArray]
 """From a number of simulated studies and a stream of random numbers to their scores, (n, draws)."""
 Answer = TypeVar("Answer")
 
-BLOCK_RATINGS = 300_000
+BLOCK_RATINGS = 150_000
 """Draws go through the rule in blocks of about this many ratings, small enough for the processor's cache."""
 QUANTITIES = (
     "patients with a rupture",

@@ -142,14 +142,11 @@ def draw_scores(
     level, place = _levels(frame, parameters, normals.level)
     own = null.sd * np.exp(null.spread * normals.spread - np.square(null.spread) + null.tilt * place)
     state *= np.repeat(own, series.length, axis=0)
-    log_width = np.multiply.outer(frame.widths[:, 0], null.narrowing)
-    log_width += np.multiply.outer(frame.widths[:, 1], null.narrowing_late)
-    state *= np.exp(log_width.reshape(len(state), -1))
+    state *= np.exp(frame.widths @ parameters[10:12].reshape(2, -1))
     size = null.curve_sd * (null.together * normals.slope + np.sqrt(1.0 - np.square(null.together)) * normals.size)
     state += np.repeat(null.slope + null.slope_sd * normals.slope, series.length, axis=0) * frame.time[:, None]
     state += np.repeat(size, series.length, axis=0) * frame.shape[:, None]
-    mean = np.multiply.outer(frame.curves[:, 0], null.curve) + np.multiply.outer(frame.curves[:, 1], null.curve_late)
-    state += mean.reshape(len(state), -1)
+    state += frame.curves @ parameters[14:16].reshape(2, -1)
     state += np.repeat(level, series.length, axis=0)
     if under_way is not None:
         state -= DEPTH * null.sd * under_way
@@ -192,14 +189,16 @@ def _levels(frame: Frame, parameters: FloatArray, normals: FloatArray) -> tuple[
     log_likelihood = -0.5 * n_inside[:, None] * ((mean[:, None] - grid) / sd) ** 2
     log_likelihood += np.outer(series.total(at_high), log_ndtr((grid - highest) / sd))
     log_likelihood += np.outer(series.total(at_low), log_ndtr((lowest - grid) / sd))
-    log_likelihood /= inflation
+    likelihood = np.exp((log_likelihood - log_likelihood.max(axis=1, keepdims=True)) / inflation)
     centre, spread = float(means.mean()), max(float(means.std()), 0.1 * sd)
     for _ in range(8):
-        weight = log_likelihood - 0.5 * ((grid - centre) / spread) ** 2
-        weight = np.exp(weight - weight.max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
-        centre = float((weight @ grid).mean())
-        spread = max(float(np.sqrt((weight @ (grid - centre) ** 2).mean())), 0.1 * sd)
+        away = grid - centre
+        prior = np.exp(np.maximum(-0.5 * (away / spread) ** 2, -300.0))
+        total, first, second = (likelihood @ np.column_stack([prior, prior * away, prior * away**2])).T
+        moved = float((first / total).mean())
+        centre, spread = centre + moved, max(float(np.sqrt((second / total).mean() - moved**2)), 0.1 * sd)
+    weight = likelihood * prior
+    weight /= weight.sum(axis=1, keepdims=True)
     cumulative = np.cumsum(weight, axis=1) - 0.5 * weight
     cumulative = np.clip(cumulative, 0.0, 1.0) + np.arange(len(weight))[:, None]
     uniform = np.clip(ndtr(normals), 1e-6, 1.0 - 1e-6) + np.arange(len(weight))[:, None]
