@@ -119,7 +119,8 @@ def fit_next_session(
     Ruptures are uncertain. The marks of a rule show only a part of an effect (`states` says which part). With the
     result of a detector the states are what all covariates of the row predict for the probability given the whole
     course (regression calibration; Carroll et al., 2006): later ratings of a patient enter only through the patient's
-    means. The coefficients are then right to a few per cent where the probabilities are: ``docs/states.md``.
+    means. A rupture that ended short of the level before counts as open. The coefficients are then right to a few per
+    cent where the probabilities are: ``docs/states.md``.
     Where worse symptoms also lower the later alliance, its coefficient is too high (a benefit looks smaller, no effect
     looks harmful), with ``"so_far"`` least; ``fit.feedback`` says whether they do in these sessions. The answer without
     that bias is :func:`fit_dynamics`.
@@ -159,8 +160,6 @@ def fit_next_session(
         remedy = "Patients need at least two ratings (three with centre='detrend')."
         raise DataError(f"{alliance!r} does not vary within patients in any usable row.", remedy=remedy)
     used = [name for name in terms if name not in left_out]
-    if whole is not None:
-        data = data.assign(**calibrated(data, used, whole))
     random = f"(1{' + ' + SESSION if slope else ''} | {PATIENT})"
     if nested and 1 < len(data[therapist].unique()) < len(data[PATIENT].unique()):
         data = data.assign(therapist=data[therapist])
@@ -175,6 +174,9 @@ def fit_next_session(
     )
     data.attrs = {FLOW: steps}
     fit = fit_nested(formula, data, correlation=correlation, drop_aliased=True)
+    if whole is not None:
+        data = data.assign(**calibrated(fit, data, whole))
+        fit = fit_nested(formula, data, correlation=correlation, drop_aliased=True)
     rule = None if events is None else check_one_rule(events)
     diagnostics: dict[str, Any] = {
         "converged": bool(fit.diagnostics["converged"]),

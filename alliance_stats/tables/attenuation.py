@@ -41,20 +41,24 @@ def expected_attenuation(
     return {name: float(solution[list(terms).index(name), k]) for k, name in enumerate(names)}
 
 
-def calibrated(data: pd.DataFrame, terms: Sequence[str], states: Any) -> dict[str, FloatArray]:
-    """The rupture states among `terms`, columns of `data`, as predicted by all of them: P(state | model's covariates).
+def calibrated(fit: Any, data: pd.DataFrame, states: pd.DataFrame) -> dict[str, FloatArray]:
+    """The rupture states among the terms of a mixed model as predicted by all of them: P(state | model's covariates).
 
     A probability given the ratings so far is right on average for each of its values, but not for each value of it
     *and* of the other covariates: a patient whose later ratings speak of ruptures had more of them before, too. What
-    the model needs is the probability given all its covariates (Carroll et al., 2006, chapter 4): the prediction, by
-    least squares, of the probability given the whole course, which `states` hold.
+    the model needs is the probability given all its covariates (Carroll et al., 2006, chapter 4): the prediction of
+    the probability given the whole course, which `states` hold, in the rows `data` of `fit`. It is made with the
+    weights of the model itself; ordinary least squares leans more on differences between patients than the model does.
+
+    A rupture counts as open until the level is back: the probability that one has ended ``short`` of it is added.
     """
-    rows = data[[PATIENT, SESSION]].reset_index(drop=True)
+    rows, order = data[[PATIENT, SESSION]].reset_index(drop=True), fit.design.kept
     whole = rupture_states(rows, states[states[PATIENT].isin(rows[PATIENT])])
-    design = pd.get_dummies(data[list(terms)], drop_first=True, dtype=np.float64).to_numpy(dtype=np.float64)
-    design = np.column_stack([np.ones(len(data)), design - design.mean(axis=0)])
-    names = [name for name in PROBABILITIES if name in terms and name in whole]
-    return {name: design @ np.linalg.lstsq(design, whole[name], rcond=None)[0] for name in names}
+    whole["rupture_open"] = np.minimum(whole["rupture_open"] + whole.pop("short", 0.0), 1.0)
+    found = {name: whole[name] for name in PROBABILITIES if name in fit.terms and name in whole}
+    for values in found.values():
+        values[order] = fit.projected(values[order])
+    return found
 
 
 def beside(table: pd.DataFrame, attenuation: dict[str, float] | None) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from alliance_stats.tables.episodes import EpisodeStates, episode_states
 from alliance_stats.tables.panel import rows_until
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, numeric, refuse, require_columns
 
-PROBABILITIES = ("rupture_open", "repaired_before", "repaired_to_baseline", "unrepaired")
+PROBABILITIES = ("rupture_open", "repaired_before", "repaired_to_baseline", "unrepaired", "short")
 """The columns of STATES, each in [0, 1]; only the first is required."""
 STATE_COLUMNS = (
     "rupture_open",

@@ -74,7 +74,8 @@ def test_calibrated_states_are_right_given_every_covariate():
         study = als.simulate_study(seed=700 + seed, rupture_length=4.0, **PLAIN, **STRONG)
         latent = als.detect_latent(study.sessions, score="alliance", bounds=None)
         names = {"symptom": "phq9", "alliance": "alliance", "centre": "patient"}
-        data = als.fit_next_session(study.sessions, latent, **names).data
+        fit = als.fit_next_session(study.sessions, latent, **names)
+        data = fit.data
         terms = ["phq9", "phq9_first", "alliance_within", "alliance_between", "rupture_open", "repaired_before"]
         terms += ["rupture_open_between", "repaired_before_between", "session"]
         design = np.column_stack([np.ones(len(data)), data[terms]])
@@ -82,6 +83,6 @@ def test_calibrated_states_are_right_given_every_covariate():
         truth = truth_of(study)
         state = rupture_states(rows, truth[truth["patient"].isin(rows["patient"])])["rupture_open"]
         slopes.append(np.linalg.lstsq(design, state, rcond=None)[0][1 + terms.index("rupture_open")])
-        again = calibrated(data, terms, latent.states("smoothed"))["rupture_open"]
+        again = calibrated(fit.fit, data, latent.states("smoothed"))["rupture_open"]
         np.testing.assert_allclose(again, data["rupture_open"], atol=1e-8)  # a projection
     assert np.mean(slopes) == pytest.approx(1.0, abs=0.1)

@@ -67,7 +67,10 @@ def test_the_rule_s_coefficient_falls_short_by_it(world):
 
 
 def test_calibration_turns_the_coefficients_by_the_regression_of_whole_course_on_so_far():
-    """By hand: with B the coefficients of P(whole course) on all terms, beta = B(states)^-1 b(states)."""
+    """By hand: with B the coefficients of P(whole course) on all terms, beta = B(states)^-1 b(states).
+
+    B has the weights of the model, and a rupture that ended short of the level before counts as open.
+    """
     world = {"rupture_rate": 0.08, "rupture_depth": 3.0, "rupture_length": 3.0, "rupture_effect": 2.0}
     study = als.simulate_study(n_patients=120, n_therapists=6, seed=8, n_sessions=10, max_sessions=16, **world)
     latent = als.detect_latent(study.sessions, score="alliance")
@@ -77,10 +80,12 @@ def test_calibration_turns_the_coefficients_by_the_regression_of_whole_course_on
     terms, states = list(plain.fit.terms), ["rupture_open", "repaired_before"]
     data = plain.data
     x = np.column_stack([np.ones(len(data)) if name == "Intercept" else data[name] for name in terms]).astype(float)
-    whole = latent.states("smoothed").set_index(["patient", "session"])[states]
+    whole = latent.states("smoothed").set_index(["patient", "session"])
+    whole = whole.assign(rupture_open=np.minimum(whole["rupture_open"] + whole["short"], 1))[states]
     whole = whole.loc[list(zip(data["patient"], data["session"], strict=True))].to_numpy()
     b = plain.fit.coefficients.to_numpy()
-    turn = np.linalg.lstsq(x, whole, rcond=None)[0]
+    weight = np.linalg.inv(covariance_of(plain))
+    turn = np.linalg.solve(x.T @ weight @ x, x.T @ weight @ whole)
     place = [terms.index(name) for name in states]
     beta = np.linalg.solve(turn[place], b[place])
     same = plain.fit.log_likelihood - np.log(np.linalg.det(turn[place]))  # REML counts the units of the columns
@@ -93,6 +98,19 @@ def test_calibration_turns_the_coefficients_by_the_regression_of_whole_course_on
     assert fit.diagnostics["calibrated"]
     assert "regression calibration" in fit.summary()
     assert not plain.diagnostics["calibrated"]
+
+
+def covariance_of(fit):
+    """V of the rows, written out: lines of patients, therapists, residual."""
+    data, parts = fit.data, fit.variances()
+    parts = parts.assign(pair=parts["term_2"].fillna("").ne(""))
+    value = parts.set_index(["group", "term", "pair"])["variance"]
+    line = np.column_stack([np.ones(len(data)), data["session"]])
+    both = value["patient", "Intercept", True]
+    own = np.array([[value["patient", "Intercept", False], both], [both, value["patient", "session", False]]])
+    same = {name: data[name].to_numpy()[:, None] == data[name].to_numpy() for name in ("patient", "therapist")}
+    between = value["therapist", "Intercept", False] * same["therapist"]
+    return same["patient"] * (line @ own @ line.T) + between + parts["variance"].iloc[-1] * np.eye(len(data))
 
 
 @pytest.mark.parametrize("model", ["discrete", "cox"])

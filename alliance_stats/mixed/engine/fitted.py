@@ -147,6 +147,12 @@ class Fitted:
             raise ValueError(f"y must hold {self.design.n} finite numbers, one per row used.")
         return self._fitted_again(self.model.with_outcome(values))
 
+    def projected(self, y: FloatArray) -> FloatArray:
+        """Another outcome, (n,), as the fixed effects predict it by generalised least squares at these variances."""
+        model = self.model.with_outcome(y)
+        beta = model.deviance(self.optimum.theta).beta
+        return np.asarray(beta @ model.design.x * model.design.y_scale + model.design.y_centre)
+
     def with_criterion(self, *, reml: bool) -> Self:
         """The same model fitted by REML or by ML, the rows' summaries reused."""
         return self if reml == self.reml else self._fitted_again(replace(self.model, reml=reml))

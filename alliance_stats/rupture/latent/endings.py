@@ -92,11 +92,7 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
     ones, which are found more easily, do not count for more. Intervals: on the logit scale, from the curvature at the
     maximum and the binomial variance of as many ruptures.
     """
-    from scipy.optimize import minimize
-
-    series = evenly_spaced(series.take(np.flatnonzero(series.n_rated > parameters.min_ratings)))
-    likelihood = _likelihood(parameters, series)
-    best = np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
+    likelihood, best = _most_likely(parameters, series)
     covariance = np.linalg.inv(_curvature(likelihood.loss, best))
     numbers = likelihood.numbers(best)
     shares = numbers / numbers.sum()
@@ -115,6 +111,24 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
             "meaning": meanings,
         }
     )
+
+
+def ended_short(parameters: LatentParameters, series: Courses) -> Floats:
+    """P(a rupture has ended by the session, and the level has stayed below where it was), given all ratings, (n, T)."""
+    point, likelihood = _most_likely(parameters, series)[1], _likelihood(parameters, series)
+    closed, still = likelihood.weights(point, likelihood.prior(point))
+    over = np.arange(series.score.shape[1]) >= likelihood.candidates.stop[~likelihood.candidates.is_open, None]
+    total = 1.0 + closed.sum(axis=(0, 2)) + still.sum(axis=1)
+    return np.asarray(closed[2] @ over.astype(np.float64) / total[:, None])
+
+
+def _most_likely(parameters: LatentParameters, series: Courses) -> tuple[_Likelihood, Floats]:
+    """The likelihood of the ruptures' endings, and the point of its maximum."""
+    from scipy.optimize import minimize
+
+    series = evenly_spaced(series.take(np.flatnonzero(series.n_rated > parameters.min_ratings)))
+    likelihood = _likelihood(parameters, series)
+    return likelihood, np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
 
 
 _STEP = 1e-3

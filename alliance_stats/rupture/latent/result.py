@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.latent.courses import Courses, Ints
-from alliance_stats.rupture.latent.endings import rupture_endings
+from alliance_stats.rupture.latent.courses import Courses, Floats, Ints
+from alliance_stats.rupture.latent.endings import ended_short, rupture_endings
 from alliance_stats.rupture.latent.flagging import statistic
 from alliance_stats.rupture.latent.null import null_series
 from alliance_stats.rupture.latent.parameters import PARAMETER_WORDS, LatentParameters
@@ -180,6 +180,7 @@ class LatentRuptures:
             - ``repaired_to_baseline``: one has ended, the level being back;
             - ``repaired_before``: one has ended, and a score since then has exceeded the baseline at its onset;
             - ``unrepaired``: one has ended, and no score since then has;
+            - ``short`` (smoothed only): one has ended, and the level has stayed below where it was;
             - ``rupture_begins`` (smoothed only): one begins here;
 
             and ``baseline``, the score expected without a rupture (NaN where the session has no score).
@@ -190,9 +191,8 @@ class LatentRuptures:
             ``within_sd``, in points.
         """
         require_choice(version, VERSIONS, name="version")
-        table = states_table(
-            self.probabilities, self.score, self.parameters, self._courses, self._posterior, version == "filtered"
-        )
+        short = self._short if version == "smoothed" else None
+        table = states_table(self.probabilities, self.score, self.parameters, self._courses, self._posterior, short)
         table.attrs = {
             "prospective": version == "filtered",
             "rule": f"latent_{version}",
@@ -203,6 +203,10 @@ class LatentRuptures:
             "at_bound": self._at_bound,
         }
         return table
+
+    @cached_property
+    def _short(self) -> Floats:
+        return ended_short(self.parameters, self._courses)
 
     def patterns(self) -> pd.DataFrame:
         """The probability of each rupture pattern of PATIENTS, given the whole course.

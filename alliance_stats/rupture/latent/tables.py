@@ -70,9 +70,10 @@ def states_table(
     parameters: LatentParameters,
     courses: Courses,
     found: Posterior,
-    so_far: bool,
+    short: Floats | None,
 ) -> pd.DataFrame:
-    """STATES with the baseline, one row per row of `probabilities`, given the ratings so far or the whole course."""
+    """STATES with the baseline, one row per row of `probabilities`; given the whole course if with `short`."""
+    so_far = short is None
     ended, past = (found.ended_so_far, found.past_so_far) if so_far else (found.ended, found.past)
     mask = courses.rated
     values = {
@@ -81,8 +82,8 @@ def states_table(
         "repaired_before": past,
         "unrepaired": np.maximum(ended - past, 0.0),
     }
-    if not so_far:
-        values["rupture_begins"] = found.begun
+    if short is not None:
+        values |= {"short": short, "rupture_begins": found.begun}
     rated = probabilities[score].notna().to_numpy()
     too_few = (courses.n_rated <= parameters.min_ratings)[:, None]
     table = probabilities[[PATIENT, SESSION]].copy()
