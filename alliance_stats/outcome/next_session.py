@@ -144,6 +144,7 @@ def fit_next_session(
     events = None if events is None else events_or_states(events, so_far=True)
     prospective = None if events is None else require_prospective(events, allow_lookahead=allow_lookahead)
     table = check_sessions(sessions, [symptom, alliance])
+    table.attrs = {}  # pandas copies them at each step
     require_columns(table, covariates, table_name="sessions")
     if is_linear_function(table[symptom], table[alliance]):
         raise same_series_error(symptom, alliance)
@@ -153,22 +154,23 @@ def fit_next_session(
     found = [name for name in STATES if f"{name}_between" in table]
     terms += [*found, *(f"{name}_between" for name in found if split_states)]
     terms += [SESSION, *covariates]
-    nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
+    nested = therapist is not None and therapist in table and _varies(table[therapist].dropna())
     data, lost = _complete(table, after, outcome, [symptom, alliance, *terms], therapist if nested else None)
-    left_out = [name for name in terms if len(data[name].unique()) < 2]
+    left_out = [name for name in terms if not _varies(data[name])]
     if within in left_out:
         remedy = "Patients need at least two ratings (three with centre='detrend')."
         raise DataError(f"{alliance!r} does not vary within patients in any usable row.", remedy=remedy)
     used = [name for name in terms if name not in left_out]
     random = f"(1{' + ' + SESSION if slope else ''} | {PATIENT})"
-    if nested and 1 < len(data[therapist].unique()) < len(data[PATIENT].unique()):
+    patients = int(data[PATIENT].nunique())
+    if nested and 1 < data[therapist].nunique() < patients:
         data = data.assign(therapist=data[therapist])
         random += f" + (1 | {THERAPIST})"
     formula = f"{quoted(outcome)} ~ {' + '.join(map(quoted, used))} + {random}"
     steps = with_step(
         record(sessions, patients=sessions[PATIENT].nunique()),
         "used by the next-session model",
-        patients=data[PATIENT].nunique(),
+        patients=patients,
         sessions=len(data),
         lost=lost,
     )
@@ -182,7 +184,7 @@ def fit_next_session(
         "converged": bool(fit.diagnostics["converged"]),
         "boundary": list(fit.diagnostics["boundary"]),
         "rows": len(data),
-        "patients": int(data[PATIENT].nunique()),
+        "patients": patients,
         "rows_lost": lost,
         "flow": steps,
         "rule": rule,
@@ -255,7 +257,7 @@ def _complete(
         "no row for the next session": after < 0,
         f"no {outcome}": table[outcome].isna().to_numpy(),
     }
-    names = dict.fromkeys([*needed, *([therapist] if therapist else [])])
+    names = [*dict.fromkeys([*needed, *([therapist] if therapist else [])])]
     reasons |= {f"no {name}": table[name].isna().to_numpy() for name in names}
     for reason, bad in reasons.items():
         if (left & bad).any():
@@ -267,7 +269,13 @@ def _complete(
             f"No session has all the model needs ({why}).",
             remedy="Check the columns and that session numbers are consecutive.",
         )
-    return table.loc[left].reset_index(drop=True), lost
+    columns = [*dict.fromkeys([PATIENT, SESSION, outcome, *names])]
+    return table.loc[left, columns].reset_index(drop=True), lost
+
+
+def _varies(column: pd.Series) -> bool:
+    """Whether a column without missing cells holds two values."""
+    return bool((column != column.iloc[0]).any()) if len(column) else False
 
 
 def _notes(diagnostics: dict[str, Any], data: pd.DataFrame, centre: str) -> list[str]:
