@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from alliance_stats.power.design import Design
+    from alliance_stats.tables.parts import Work
 
 OK, PROBLEMS, UNUSABLE = 0, 1, 2
 
@@ -148,7 +149,7 @@ def _monitor(options: argparse.Namespace) -> int:
 
 def _power(options: argparse.Namespace) -> int:
     from alliance_stats.power.design import Design
-    from alliance_stats.power.parts import write_part
+    from alliance_stats.power.parts import work_of
     from alliance_stats.power.simulated import run_design
     from alliance_stats.report.study import StudyFile, load_study, mistakes_in, options_of
     from alliance_stats.simulate.simulated import simulate_study
@@ -164,17 +165,46 @@ def _power(options: argparse.Namespace) -> int:
         return _fail(f"{options.design}: {error}", UNUSABLE)
     if options.part is None:
         return _write_power(design, run_design(design, n_jobs=options.jobs), options.out)
+    return _write_part(work_of(design), options)
+
+
+def _multiverse(options: argparse.Namespace) -> int:
+    from alliance_stats.report.writing import multiverse_tables, multiverse_work
+
+    _quiet()
+    work = multiverse_work(options.study)
+    if options.part is not None:
+        return _write_part(work, options)
+    return _write_multiverse(multiverse_tables(work.design, work.run(n_jobs=options.jobs)), options.out)
+
+
+def _write_part(work: Work, options: argparse.Namespace) -> int:
+    from alliance_stats.tables.parts import write_part
+
     part, _, of = options.part.partition("/")
     if not (part.isdigit() and of.isdigit()):
         return _fail(f"--part {options.part!r} must be like 3/100.", UNUSABLE)
-    print(f"{_shown(write_part(design, int(part), int(of), options.out, n_jobs=options.jobs))}: written.")
+    print(f"{_shown(write_part(work, int(part), int(of), options.out, n_jobs=options.jobs))}: written.")
     return OK
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from alliance_stats.power.parts import merge_parts
+    from alliance_stats.power.parts import merged
+    from alliance_stats.report.writing import multiverse_tables
+    from alliance_stats.tables.parts import read_parts
 
-    return _write_power(*merge_parts(options.parts), options.out or options.parts)
+    command, design, answers = read_parts(options.parts)
+    out = options.out or options.parts
+    if command == "power":
+        return _write_power(*merged(design, answers), out)
+    return _write_multiverse(multiverse_tables(design, answers), out)
+
+
+def _write_multiverse(tables: dict[str, pd.DataFrame], out: Path) -> int:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        _write_table(table, out / f"{name}.csv")
+    return OK
 
 
 def _write_power(design: Design, table: pd.DataFrame, out: Path) -> int:
@@ -329,10 +359,14 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--no-browser", action="store_true", help="only print the address")
     power = commands.add_parser("power", help="simulate studies and say how large one must be, whole or in parts")
     power.add_argument("design", type=Path, metavar="DESIGN.toml", help="sections power, vary, world: docs/scale.md")
-    power.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
-    power.add_argument("--part", metavar="I/N", help="only every N-th study, beginning with the I-th: 3/100")
     power.set_defaults(run=_power)
-    merge = commands.add_parser("merge", help="put the parts of a power analysis together")
+    multiverse = _add(
+        commands, "multiverse", _multiverse, "ask [[multiverse]] of every rule at once, whole or in parts"
+    )
+    for command in (power, multiverse):
+        command.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
+        command.add_argument("--part", metavar="I/N", help="only every N-th piece, beginning with the I-th: 3/100")
+    merge = commands.add_parser("merge", help="put the parts of a power analysis or a multiverse together")
     merge.add_argument("parts", type=Path, metavar="DIR", help="the folder of the parts")
     merge.add_argument("--out", type=Path, metavar="DIR", help="the folder to write (default: that of the parts)")
     merge.set_defaults(run=_merge)
@@ -341,7 +375,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     for command in (report, demo):
         command.add_argument("--force", action="store_true", help="replace a report even if its files were edited")
-    for command in (report, demo, power):
+    for command in (report, demo, power, multiverse):
         command.add_argument("--jobs", type=_workers, metavar="N", help="cores to use; -1 is all (default: one)")
     return parser
 

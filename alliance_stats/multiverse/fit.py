@@ -130,7 +130,7 @@ def fit_multiverse(
     1  previous_2pooled  repaired_before           ok
     2      own_mean_2sd                   looks ahead
     """
-    found = specifications(
+    work, pieces = specifications(
         sessions,
         score=score,
         question=question,
@@ -141,13 +141,16 @@ def fit_multiverse(
         better=better,
         allow_lookahead=allow_lookahead,
         read=partial(estimates, level=level),
-        n_jobs=n_jobs,
-        progress=progress,
     )
+    with bar(FITTING, len(pieces), show=progress):
+        found = run_pieces(work, pieces, n_jobs=n_jobs)
     return multiverse_table(found, question=question, score=score, level=level)
 
 
 AnyFit = OutcomeFit | NextSessionFit | HazardFit
+Piece = tuple[Rule, str]
+"""A rule and a repair target."""
+FITTING = "Fitting each rule"
 
 
 class Specification(NamedTuple):
@@ -173,17 +176,15 @@ def specifications(
     *,
     score: str,
     question: str,
-    symptom: str | None,
-    endings: pd.DataFrame | None,
-    rules: Iterable[str | Rule] | None,
-    targets: Iterable[str],
-    better: str,
-    allow_lookahead: bool,
     read: Callable[[AnyFit], Any],
-    n_jobs: int | None,
-    progress: bool,
-) -> list[Specification]:
-    """Every specification of a multiverse and what `read` says of its fit; other arguments as in `fit_multiverse`."""
+    symptom: str | None = None,
+    endings: pd.DataFrame | None = None,
+    rules: Iterable[str | Rule] | None = None,
+    targets: Iterable[str] = tuple(TARGETS),
+    better: str = "lower",
+    allow_lookahead: bool = False,
+) -> tuple[Callable[[Piece], Specification], list[Piece]]:
+    """The work of a multiverse and its pieces; `read` says what is kept of a fit, the rest is of `fit_multiverse`."""
     require_choice(question, QUESTIONS, name="question")
     chosen = [_rule(rule) for rule in (RULES if rules is None else rules)]
     targets = list(targets)
@@ -199,10 +200,8 @@ def specifications(
         require_columns(sessions, [symptom], table_name="sessions")
         if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
             raise same_series_error(symptom, score)
-    pieces = list(itertools.product(chosen, targets))
     fit_one = partial(_specification, sessions, score, question, symptom, endings, better, allow_lookahead, read)
-    with bar("Fitting each rule", len(pieces), show=progress):
-        return run_pieces(fit_one, pieces, n_jobs=n_jobs)
+    return fit_one, list(itertools.product(chosen, targets))
 
 
 def _specification(
@@ -214,7 +213,7 @@ def _specification(
     better: str,
     allow_lookahead: bool,
     read: Callable[[AnyFit], Any],
-    piece: tuple[Rule, str],
+    piece: Piece,
 ) -> Specification:
     rule = replace(piece[0], **TARGETS[piece[1]])
     head = {"rule": rule.name, "target": piece[1], "prospective": rule.prospective}

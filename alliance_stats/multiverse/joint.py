@@ -9,7 +9,7 @@ Santis, Goeman, Hemerik & Finos 2022 for the estimated other coefficients).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,11 +20,22 @@ import pandas as pd
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.multiverse.fit import TARGETS, AnyFit, estimates, multiverse_table, specifications
+from alliance_stats.multiverse.fit import (
+    FITTING,
+    TARGETS,
+    AnyFit,
+    Piece,
+    Specification,
+    estimates,
+    multiverse_table,
+    specifications,
+)
 from alliance_stats.outcome.next_session_fit import STATES
 from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import bar
 from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -157,23 +168,78 @@ def joint_test(
     >>> test.joint["statistic"].unique().tolist(), bool(test.joint["p_value"].between(0.01, 1).all())
     (['mean z', 'median estimate', 'significant'], True)
     """
-    if draws < 19:
-        raise ValueError(f"draws={draws!r} must be at least 19.")
-    unit_of, unit, n_units, notes = _units(check_sessions(sessions, [score]), unit)
-    found = specifications(
+    plan = plan_joint(
         sessions,
         score=score,
         question=question,
+        seed=seed,
         symptom=symptom,
         endings=endings,
         rules=rules,
         targets=targets,
         better=better,
         allow_lookahead=allow_lookahead,
-        read=partial(_read, level=level, unit_of=unit_of, n_units=n_units),
-        n_jobs=n_jobs,
-        progress=progress,
+        unit=unit,
+        draws=draws,
+        level=level,
     )
+    with bar(FITTING, len(plan.pieces), show=progress):
+        return joint_of(run_pieces(plan.work, plan.pieces, n_jobs=n_jobs), **plan.told)
+
+
+class JointPlan(NamedTuple):
+    """The specifications of a joint test, not yet fitted, and what :func:`joint_of` needs beside them."""
+
+    work: Callable[[Piece], Specification]
+    pieces: list[Piece]
+    told: dict[str, Any]
+
+
+def plan_joint(
+    sessions: pd.DataFrame,
+    *,
+    score: str,
+    question: str,
+    seed: Seed,
+    unit: str | None = None,
+    draws: int = 999,
+    level: float = 0.95,
+    **given: Any,
+) -> JointPlan:
+    """What :func:`joint_test` is to fit; the arguments are its own, `given` those of `specifications`."""
+    if draws < 19:
+        raise ValueError(f"draws={draws!r} must be at least 19.")
+    unit_of, unit, n_units, notes = _units(check_sessions(sessions, [score]), unit)
+    work, pieces = specifications(
+        sessions,
+        score=score,
+        question=question,
+        read=partial(_read, level=level, unit_of=unit_of, n_units=n_units),
+        **given,
+    )
+    told = {"score": score, "question": question, "seed": seed, "draws": draws, "level": level}
+    return JointPlan(work, pieces, {**told, "unit": unit, "n_units": n_units, "notes": notes})
+
+
+def joint_of(
+    answers: Sequence[Any],
+    *,
+    score: str,
+    question: str,
+    seed: Seed,
+    draws: int,
+    level: float,
+    unit: str,
+    n_units: int,
+    notes: Sequence[str],
+) -> JointTest:
+    """The joint test from the fitted specifications, or from what a file has kept of them."""
+    found = [
+        Specification(
+            head, own and (own[0], [_Score(term, *map(np.asarray, arrays)) for term, *arrays in own[1]]), status
+        )
+        for head, own, status in answers
+    ]
     scores = [(one.head, score) for one in found if one.found is not None for score in one.found[1]]
     if not scores:
         raise DataError("No specification gives an estimate.", remedy="See the column status of fit_multiverse.")
@@ -193,7 +259,7 @@ def joint_test(
     attrs = table.attrs
     table = table.merge(pd.DataFrame(bands), on=["rule", "target", "term"], how="left")
     table.attrs = attrs
-    return JointTest(table, pd.DataFrame(rows), unit, n_units, draws, notes)
+    return JointTest(table, pd.DataFrame(rows), unit, n_units, draws, tuple(notes))
 
 
 def _joint(estimates: FloatArray, z: FloatArray) -> list[dict[str, Any]]:

@@ -1,24 +1,17 @@
-"""One design in parts that any machine may run in any order, and the whole from all of them."""
+"""A power analysis in parts (:mod:`alliance_stats.tables.parts`)."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from alliance_stats.power.design import Answer, Design
+from alliance_stats.power.design import Design
 from alliance_stats.power.simulated import power_table
-from alliance_stats.tables.cores import run_pieces
-from alliance_stats.tables.files import write_whole
-from alliance_stats.tables.progress import bar
-from alliance_stats.tables.schema import DataError, require_whole
-
-PACKAGES = ("alliance_stats", "numpy", "scipy", "pandas")
+from alliance_stats.tables import parts
 
 
 def write_part(
@@ -26,106 +19,25 @@ def write_part(
 ) -> Path:
     """Run every `of`-th study of a design, beginning with the `part`-th, and write what they answered.
 
-    Parameters
-    ----------
-    design : Design
-        With a named analysis and rule, and a number as seed: the file says what was run.
-    part, of : int
-        1 to `of`. An earlier file of the same part is replaced.
-    folder : Path
-        Made if need be. The file, such as ``part-003-of-100.json``, is written whole or not at all.
-    n_jobs : int, optional
-        As in :func:`alliance_stats.simulate_power`.
+    See :func:`alliance_stats.tables.parts.write_part`. The analysis and the rule must be named, and the seed a number.
     """
-    require_whole(of, name="of", low=1)
-    require_whole(part, name="part", low=1)
-    if part > of:
-        raise ValueError(f"There is no part {part} of {of}.")
-    try:
-        json.dumps(asdict(design))
-    except TypeError as error:
-        problem = "A part must say what it is of: an analysis and a rule by name, numbers and text"
-        raise ValueError(f"{problem}. {error}.") from error
-    pieces = design.pieces()[part - 1 :: of]
-    with bar("Simulating studies", len(pieces), show=progress):
-        answers = run_pieces(design.answer, pieces, n_jobs=n_jobs)
-    content = {
-        "design": asdict(design),
-        "versions": {name: version(name) for name in PACKAGES},
-        "part": part,
-        "of": of,
-        "answers": answers,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"part-{part:0{len(str(of))}d}-of-{of}.json"
-    return write_whole(path, json.dumps(content, indent=1).encode())
+    return parts.write_part(work_of(design), part, of, folder, n_jobs=n_jobs, progress=progress)
+
+
+def work_of(design: Design) -> parts.Work:
+    """The studies of a design as pieces of work."""
+    return parts.Work("power", asdict(design), design.answer, design.pieces(), "Simulating studies")
 
 
 def merge_parts(folder: Path) -> tuple[Design, pd.DataFrame]:
     """The design that all parts in `folder` belong to, and its table: that of one run, to the bit.
 
-    Raises
-    ------
-    DataError
-        If parts are missing (which ones), belong to different designs, divisions or versions, or are damaged.
+    See :func:`alliance_stats.tables.parts.read_parts` for the errors.
     """
-    paths = sorted(folder.glob("part-*-of-*.json"))
-    if not paths:
-        raise DataError(
-            f"{folder} holds no parts (part-*-of-*.json).",
-            remedy=f"Write them: alliance-stats power DESIGN.toml --part 1/100 --out {folder}.",
-        )
-    found = {path: _read(path) for path in paths}
-    first = found[paths[0]]
-    for path, content in found.items():
-        for key in ("of", "design", "versions"):
-            if content[key] != first[key]:
-                differs = _difference(key, content[key], first[key])
-                raise DataError(
-                    f"{folder} mixes runs: {path.name} has {differs} in {paths[0].name}.",
-                    remedy="Move the parts of one run to a folder of their own, or run them again.",
-                )
-    of, parts = first["of"], {content["part"]: content["answers"] for content in found.values()}
-    missing = [part for part in range(1, of + 1) if part not in parts]
-    if missing:
-        listed = _ranges(missing)
-        raise DataError(
-            f"{len(missing)} of {of} parts are missing in {folder}: {listed}.",
-            remedy=f"Run them (SLURM: sbatch --array={listed}) and merge again.",
-        )
-    design = Design(**first["design"])
-    answers: list[Answer] = [""] * len(design.pieces())
-    for part, own in parts.items():
-        answers[part - 1 :: of] = [answer if isinstance(answer, str) else tuple(answer) for answer in own]
-    return design, power_table(design, answers)
+    return merged(*parts.read_parts(folder)[1:])
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-        return {key: content[key] for key in ("design", "versions", "part", "of", "answers")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged.", remedy="Remove it and run this part again.") from error
-
-
-def _difference(key: str, here: Any, there: Any) -> str:
-    """What differs, as in ``n_studies 200, but 100``."""
-    if not isinstance(here, dict):
-        return f"{key} {here}, but {there}"
-    name = next(name for name in here if here[name] != there.get(name))
-    return f"{name} {here[name]}, but {there.get(name)}"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Numbers in the way of SLURM.
-
-    >>> _ranges([3, 7, 8, 9])
-    '3,7-9'
-    """
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def merged(told: Mapping[str, Any], answers: Sequence[Any]) -> tuple[Design, pd.DataFrame]:
+    """The design of parts, and its table."""
+    design = Design(**told)
+    return design, power_table(design, [answer if isinstance(answer, str) else tuple(answer) for answer in answers])

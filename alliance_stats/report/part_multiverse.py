@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from alliance_stats.figures.multiverse import plot_multiverse
 from alliance_stats.multiverse.joint import joint_test
 from alliance_stats.report.numbers import Format, number, p_clause, p_value
 from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.pseudonyms import seed_of
 from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.study import StudyFile
 from alliance_stats.report.wording import remark
 from alliance_stats.tables.words import term_in_words
 
@@ -39,10 +43,15 @@ def compare_the_rules(run: Run) -> None:
             _every_rule(run, section, options)
 
 
+def arguments(study: StudyFile, endings: pd.DataFrame | None, options: dict[str, Any]) -> dict[str, Any]:
+    """Of `joint_test`, for one ``[[multiverse]]`` section of a study file."""
+    known = {"score": study.section("detect")["score"], "symptom": study.section("outcome").get("symptom")}
+    return {**known, "endings": endings, "seed": seed_of(study), **options}
+
+
 def _every_rule(run: Run, section: Section, options: dict[str, Any]) -> None:
     question, symptom = options["question"], run.study.section("outcome").get("symptom")
-    given = {"symptom": symptom, "endings": run.endings, "seed": run.seed, "progress": False, **options}
-    test = joint_test(run.sessions, score=run.score, **given)
+    test = joint_test(run.sessions, **arguments(run.study, run.endings, options), progress=False)
     name = f"multiverse_{question}"
     run.keep(name, test.table)
     effects = test.joint["term"].map(lambda term: term_in_words(term).replace(" - ", " minus "))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,13 +12,15 @@ from typing import Any
 
 import pandas as pd
 
+from alliance_stats.multiverse.fit import FITTING
+from alliance_stats.multiverse.joint import joint_of, plan_joint
 from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
 from alliance_stats.report.page import page
 from alliance_stats.report.part_codes import describe_the_codes
 from alliance_stats.report.part_data import describe_data
 from alliance_stats.report.part_dropout import relate_to_dropout
 from alliance_stats.report.part_dynamics import relate_both_ways
-from alliance_stats.report.part_multiverse import compare_the_rules
+from alliance_stats.report.part_multiverse import arguments, compare_the_rules
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
@@ -28,6 +30,7 @@ from alliance_stats.report.sections import open_study
 from alliance_stats.report.steps import find_ruptures, read_and_score, study_endings, summarised
 from alliance_stats.report.study import StudyError, StudyFile
 from alliance_stats.tables.flow import flow
+from alliance_stats.tables.parts import Work
 from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import PATIENT
 
@@ -75,6 +78,34 @@ def detect_study(path: Path) -> pd.DataFrame:
     study = open_study(path, needs=("detect",))
     sessions = read_and_score(study)
     return masked_for(study, sessions, find_ruptures(study, sessions))
+
+
+def multiverse_work(path: Path) -> Work:
+    """Every specification of the study's ``[[multiverse]]`` sections, each a piece of its own."""
+    study = open_study(path, needs=("detect", "multiverse"))
+    sessions = read_and_score(study)
+    endings = study_endings(study, sessions)
+    plans = [plan_joint(sessions, **arguments(study, endings, options)) for options in study.tables("multiverse")]
+    inputs = {f"SHA-256 of {file.name}": sha256(file) for file in (study.path, *(file for _, file in study.files()))}
+    tests = [{"n": len(plan.pieces), **plan.told} for plan in plans]
+    pieces = [(plan.work, piece) for plan in plans for piece in plan.pieces]
+    return Work("multiverse", {**inputs, "tests": tests}, _answer, pieces, FITTING)
+
+
+def _answer(piece: tuple[Callable[[Any], Any], Any]) -> Any:
+    return piece[0](piece[1])
+
+
+def multiverse_tables(design: Mapping[str, Any], answers: Sequence[Any]) -> dict[str, pd.DataFrame]:
+    """The tables of the report about all rules together, by name, from the answers of :func:`multiverse_work`."""
+    tables, rest = {}, list(answers)
+    for told in design["tests"]:
+        n = told["n"]
+        test = joint_of(rest[:n], **{name: value for name, value in told.items() if name != "n"})
+        rest = rest[n:]
+        tables[f"multiverse_{told['question']}"] = test.table
+        tables[f"multiverse_{told['question']}_joint"] = test.joint
+    return tables
 
 
 def write_report(path: Path, out: Path, *, force: bool = False, progress: bool = True) -> Written:

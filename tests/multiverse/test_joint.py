@@ -37,10 +37,9 @@ def fitted(study, question):
         "better": "lower",
         "allow_lookahead": False,
         "read": same,
-        "n_jobs": None,
-        "progress": False,
     }
-    return [one.found for one in specifications(study.sessions, **(arguments(study, question) | more))]
+    work, pieces = specifications(study.sessions, **(arguments(study, question) | more))
+    return [work(piece).found for piece in pieces]
 
 
 def test_statistics_by_hand():
