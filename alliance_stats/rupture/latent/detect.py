@@ -37,9 +37,9 @@ def detect_latent(
     A score is the patient's level and trend, after an early rise that saturates, plus true fluctuation that carries
     over between sessions (AR(1)), plus measurement noise, minus the depth of a rupture while one is open. Patients
     differ in level, trend, rise and variance; the spread may shrink or grow over sessions. A rupture begins and ends by
-    chance at constant rates per session. All parameters are estimated from the data by penalised maximum likelihood;
-    evidence is summed over every run of sessions that could be a rupture, and over sets of them. Missed sessions count
-    by number. Scores at a bound of the scale are read as "this or beyond".
+    chance at constant rates per session; a share of them never ends. All parameters are estimated from the data by
+    penalised maximum likelihood; evidence is summed over every run of sessions that could be a rupture, and over sets
+    of them. Missed sessions count by number. Scores at a bound of the scale are read as "this or beyond".
 
     Parameters
     ----------

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from alliance_stats.rupture.latent import fit
 from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, patterns
-from alliance_stats.rupture.latent.fit import evenly_spaced
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.scan import (
     Problem,
     Windows,
     double_sums,
     running_sums,
+    several,
     shared_by,
     whole_problem,
     window_prior,
@@ -24,9 +25,9 @@ from alliance_stats.tables.shares import normal_quantile
 
 REMAINS = ((-0.2, -0.4), (0.0,), (0.3, 0.6))
 """What remains of the fall once a rupture is over, as shares of its depth: past, at and short of the level before."""
-PENALTY = np.array([(-3.2, 1.0), (-0.5, 1.0), (-1.4, 1.5), (0.0, 2.0), (0.0, 2.0)])
-"""Centre and SD of weak normal penalties: on the logits of the rates of onset and ending and of the share of ruptures
-that never end, and, of those ended, on the log odds of past and of short against at."""
+PENALTY = np.array([*(fit.PENALTY[name] for name in fit.RATES), (0.0, 2.0), (0.0, 2.0)])
+"""Centre and SD of weak normal penalties: on the logits of the rates, and, of the ruptures that end, on the log odds of
+past and of short against at."""
 ENDINGS = (
     ("repaired", "ended in therapy, the level being back where it was or higher"),
     ("short", "ended in therapy, the level staying below where it was"),
@@ -36,7 +37,7 @@ ENDINGS = (
 
 @dataclass(frozen=True)
 class _Likelihood:
-    """At most one rupture per patient: closed and past, at or short of the level before, or open at the last rating.
+    """One window per patient or none: closed and past, at or short of the level before, or open at the last rating.
 
     ``closed`` (3, n, closed windows) and ``still`` (n, open windows) are Bayes factors against no rupture.
     """
@@ -50,14 +51,11 @@ class _Likelihood:
 
     def prior(self, point: Floats) -> tuple[Floats, Floats]:
         """Prior odds of closed and of open windows against no rupture, one row per patient."""
-        onset, ending, never = _expit(point[:3])
-        ends, lasts = (
-            window_prior(replace(self.parameters, onset_rate=onset, repair_rate=rate), self.found, self.candidates)
-            for rate in (ending, 1e-12)
-        )
-        is_open = self.candidates.is_open
-        closed, still = (1 - never) * ends[:, ~is_open], ((1 - never) * ends + never * lasts)[:, is_open]
-        return closed[self.found.of], still[self.found.of]
+        rates = dict(zip(fit.RATES, _expit(point[: len(fit.RATES)]).tolist(), strict=True))
+        parameters = replace(self.parameters, **rates)
+        odds = window_prior(parameters, self.found, self.candidates)
+        odds = (odds * several(parameters, self.found, odds)[:, None])[self.found.of]
+        return odds[:, ~self.candidates.is_open], odds[:, self.candidates.is_open]
 
     def weights(self, point: Floats, prior: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
         """Weights of the closed windows, (3, n, closed), and of the open ones, from their `prior`."""
@@ -126,7 +124,7 @@ def _most_likely(parameters: LatentParameters, series: Courses) -> tuple[_Likeli
     """The likelihood of the ruptures' endings, and the point of its maximum."""
     from scipy.optimize import minimize
 
-    series = evenly_spaced(series.take(np.flatnonzero(series.n_rated > parameters.min_ratings)))
+    series = fit.evenly_spaced(series.take(np.flatnonzero(series.n_rated > parameters.min_ratings)))
     likelihood = _likelihood(parameters, series)
     return likelihood, np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
 

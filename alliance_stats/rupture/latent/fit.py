@@ -12,7 +12,7 @@ from alliance_stats.rupture.latent.draws import imputed
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.scan import (
     Shared,
-    rupture_odds,
+    several,
     shared_by,
     single_odds,
     whole_problem,
@@ -35,6 +35,7 @@ PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak norm
     "within_sd_df": (2.0, 1.5),
     "onset_rate": (-3.2, 1.0),
     "repair_rate": (-0.5, 1.0),
+    "never_ends": (-1.4, 1.5),
     "depth": (0.6, 0.5),
     "depth_cv": (-1.2, 0.4),
 }
@@ -43,12 +44,10 @@ CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd", "rise_s
 COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend", "rise")
 STEP = 1e-8
 """Of the forward differences on the optimiser's scale."""
-STAGES = 4
+STAGES = 3
 """Steps that `estimate` tells the progress bar."""
 MOST_ITERATIONS = 120
-RATE_ONSETS, RATE_ONSET, RATE_REPAIRS, RATE_REPAIR = 1.0, 0.05, 2.0, 0.4
-"""What the rates are drawn towards: as if this many more onsets and repairs had been seen, at these rates."""
-RATES = ("onset_rate", "repair_rate")
+RATES = ("onset_rate", "repair_rate", "never_ends")
 RUPTURES = (*RATES, "depth", "depth_cv")
 
 
@@ -112,9 +111,6 @@ def estimate(
     null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, MOST_ITERATIONS, 0)
     advance(now="falls against rises")
     mirrored = mirror_statistic(null, complete, unit, longest)
-    advance(now="rates")
-    part = evenly_spaced(complete, 800)
-    parameters = update_rates(parameters, part, patterns(part))
     return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
 
 
@@ -135,6 +131,7 @@ def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentP
     return LatentParameters(
         onset_rate=0.04,
         repair_rate=0.4,
+        never_ends=0.2,
         depth=1.7 * within,
         depth_cv=0.3,
         autocorrelation=0.3,
@@ -157,7 +154,9 @@ def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentP
 def heights_of(
     parameters: LatentParameters, series: Courses, found: Patterns, longest: int, *, shared: Shared | None = None
 ) -> Floats:
-    """Log-likelihood of each patient: no rupture or one window; with ``longest=0`` no rupture at all.
+    """Log-likelihood of each patient: no rupture, or one window that stands for all; with ``longest=0`` none at all.
+
+    Several ruptures count with the prior odds that they have, and with the Bayes factors of single ones.
 
     `shared` is ``shared_by(parameters, found, longest)``, if at hand.
     """
@@ -172,8 +171,8 @@ def heights_of(
     log_density = gammaln(half) - gammaln(degrees / 2) + log_root - n / 2 * np.log(np.pi * problem.scale)
     log_density = log_density - half * np.log1p(problem.square / problem.scale)
     if longest > 0:
-        weight, _ = single_odds(problem)
-        log_density += np.log1p(weight.sum(axis=1)) - np.log1p(problem.prior.sum(axis=1))[found.of]
+        weight, more = single_odds(problem)[0].sum(axis=1), several(parameters, found, problem.prior)
+        log_density += np.log1p(weight * more[found.of]) - np.log1p(problem.prior.sum(axis=1) * more)[found.of]
     return np.asarray(log_density)
 
 
@@ -190,50 +189,55 @@ def _maximise(
     from scipy.optimize import minimize
 
     n = len(series.n_rated)
+    low, high = np.array([_LIMITS.get(name, (-np.inf, np.inf)) for name in free]).T
+    centre, spread = np.array([PENALTY.get(name, (0.0, np.inf)) for name in free]).T
 
-    def loss(vector: Floats, shared: Shared | None = None) -> float:
-        parameters = _unpack(start, vector, free, unit)
-        penalty = sum(
-            0.5 * ((value - PENALTY[name][0]) / PENALTY[name][1]) ** 2
-            for name, value in zip(free, vector)
-            if name in PENALTY
-        )
-        return float(penalty - heights_of(parameters, series, found, longest, shared=shared).sum()) / n - at_start
+    def heights(vector: Floats, shared: Shared) -> Floats:
+        return heights_of(_unpack(start, vector, free, unit), series, found, longest, shared=shared)
 
-    def loss_and_gradient(vector: Floats) -> tuple[float, Floats]:
+    def heights_and_slopes(vector: Floats) -> tuple[Floats, Floats]:
         shared = shared_by(_unpack(start, vector, free, unit), found, longest)
-        here, gradient = loss(vector, shared), np.zeros(len(vector))
-        for k, (name, (_, high)) in enumerate(zip(free, limits)):
-            step = STEP if high is None or vector[k] + STEP <= high else -STEP
-            moved = vector.copy()
-            moved[k] += step
-            kept: Shared | None = shared
+        here, slopes = heights(vector, shared), np.zeros((n, len(vector)))
+        for k, name in enumerate(free):
+            moved, kept = vector.copy(), shared
+            moved[k] += STEP
             if name in CORRELATION:
-                line = _unpack(start, moved, free, unit)
-                kept = shared_by(line, found, longest, prior=shared.prior)
+                kept = shared_by(_unpack(start, moved, free, unit), found, longest, prior=shared.prior)
             elif name in RATES:
                 prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
                 kept = shared._replace(prior=prior)
-            gradient[k] = (loss(moved, kept) - here) / step
-        return here, gradient
+            slopes[:, k] = (heights(moved, kept) - here) / STEP
+        return here, slopes
 
-    first = np.array([_to_line(name, getattr(start, name), unit, start) for name in free])
-    at_start = 0.0
-    at_start = loss(first)  # so that the tolerance does not depend on the score's unit
+    def loss_and_gradient(point: Floats) -> tuple[float, Floats]:
+        vector = first + turn @ point
+        inside = np.clip(vector, low, high)
+        here, slopes = heights_and_slopes(inside)
+        pull, outside = (inside - centre) / spread, vector - inside
+        loss = float(0.5 * (pull**2).sum() - here.sum()) / n - at_start + 0.5 * (outside**2).sum()
+        gradient = np.where(outside == 0, (pull / spread - slopes.sum(axis=0)) / n, outside)
+        return loss, turn.T @ gradient
+
+    first = np.clip([_to_line(name, getattr(start, name), unit, start) for name in free], low, high)
+    # Curvature is about the covariance of the patients' scores (Berndt, Hall, Hall & Hausman, 1974): as a metric, it
+    # spares the optimiser most of its steps.
+    here, slopes = heights_and_slopes(first)
+    information = np.cov(slopes.T, bias=True) + np.diag(1 / (n * spread**2) + 1e-3)
+    turn = np.linalg.inv(np.linalg.cholesky(information)).T
+    at_start = (0.5 * (((first - centre) / spread) ** 2).sum() - here.sum()) / n  # so that the unit does not count
     rough = iterations < MOST_ITERATIONS
-    limits = [_LIMITS.get(name, (None, None)) for name in free]
     options: Any = {
         "maxiter": iterations,
         "maxcor": 30,
         "ftol": 5e-6 if rough else 1e-7,
         "gtol": 1e-4 if rough else 1e-5,
     }
-    result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", bounds=limits, options=options)
-    best = _unpack(start, result.x, free, unit)
+    result = minimize(loss_and_gradient, np.zeros(len(first)), jac=True, method="L-BFGS-B", options=options)
+    best = _unpack(start, np.clip(first + turn @ result.x, low, high), free, unit)
     return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
 
 
-_LIMITS: dict[str, tuple[float | None, float | None]] = {
+_LIMITS: dict[str, tuple[float, float]] = {
     "autocorrelation": (-6.0, 6.0),
     "state_share": (-6.0, 6.0),
     "level_sd": (-4.0, 6.0),
@@ -245,6 +249,7 @@ _LIMITS: dict[str, tuple[float | None, float | None]] = {
     "within_sd_df": (-4.0, 7.0),
     "onset_rate": (-8.0, 0.0),
     "repair_rate": (-5.0, 5.0),
+    "never_ends": (-6.0, 6.0),
     "depth": (-1.5, 2.5),
     "depth_cv": (-3.0, 0.3),
 }
@@ -254,7 +259,7 @@ def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> f
     """A parameter on the scale it is optimised on, where every real number is allowed."""
     if name == "autocorrelation":
         value = value / LONGEST_AUTOCORRELATION
-    if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):
+    if name in ("autocorrelation", "state_share", *RATES):
         return float(np.log(value / (1 - value)))
     if name in ("level_sd", "trend_sd", "rise_sd", "depth"):
         return float(np.log(value / other.within_sd))
@@ -275,7 +280,7 @@ def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit
     value: dict[str, Any] = {}
     sd = unit * float(np.exp(line["within_sd"])) if "within_sd" in line else start.within_sd
     for name, x in line.items():
-        if name in ("autocorrelation", "state_share", "onset_rate", "repair_rate"):
+        if name in ("autocorrelation", "state_share", *RATES):
             value[name] = float(1 / (1 + np.exp(-x))) * (LONGEST_AUTOCORRELATION if name == "autocorrelation" else 1.0)
         elif name in ("level_sd", "trend_sd", "rise_sd", "depth"):
             value[name] = sd * float(np.exp(x))
@@ -290,34 +295,6 @@ def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit
         else:
             value[name] = x * unit + (start.level if name == "level" else 0.0)
     return replace(start, **value)
-
-
-def update_rates(
-    parameters: LatentParameters, series: Courses, found: Patterns, *, rounds: int = 12
-) -> LatentParameters:
-    """Onset and repair rates with any number of ruptures per series, where the likelihood above allows for one.
-
-    Expectation-maximisation: expected numbers of onsets and repairs over the expected time in which they could happen.
-    """
-    gap = np.diff(series.time, axis=1) * series.rated[:, 1:]
-    can_begin = gap.copy()
-    can_begin[:, : parameters.min_ratings - 1] = 0.0
-    problem = whole_problem(parameters, series, found, parameters.max_length)
-    is_open = problem.candidates.is_open
-    for _ in range(rounds):
-        odds = rupture_odds(problem, falls=2)
-        share = odds.windows / odds.total[:, None]
-        chance = odds.covered(problem.candidates, series.score.shape[1])[:, :-1] / odds.total[:, None]
-        onsets, repairs = share.sum() + RATE_ONSETS, share[:, ~is_open].sum() + RATE_REPAIRS
-        at_risk = (can_begin * (1 - chance)).sum() + RATE_ONSETS / RATE_ONSET
-        open_time = (gap * chance).sum() + RATE_REPAIRS / RATE_REPAIR
-        parameters = replace(
-            parameters,
-            onset_rate=float(min(onsets / at_risk, 0.5)),
-            repair_rate=float(np.clip(repairs / open_time, 0.01, 0.98)),
-        )
-        problem = replace(problem, prior=window_prior(parameters, found, problem.candidates))
-    return parameters
 
 
 def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longest: int) -> float:

@@ -28,6 +28,7 @@ WITHIN = {  # what a parameter read from a file may be: more than the first, at 
     "within_sd_df": (2.0, np.inf),
     "level_sd": (-1e-12, np.inf),
     "trend_sd": (-1e-12, np.inf),
+    "never_ends": (-1e-12, 0.9999),
     "min_ratings": (0.0, np.inf),
     "max_length": (0.0, np.inf),
     "step": (-1e-12, np.inf),
@@ -45,7 +46,9 @@ class LatentParameters:
     onset_rate : float
         Chance that a rupture begins, per session without one.
     repair_rate : float
-        Chance that an open rupture ends, per session; the mean length is its inverse.
+        Chance that an open rupture ends, per session, unless it never does; the mean length is its inverse.
+    never_ends : float
+        Share of ruptures that last to the end of therapy however long it is; 0 in files of earlier versions.
     depth, depth_cv : float
         Median depth of ruptures in points, and their spread (coefficient of variation; depths are log-normal).
     autocorrelation : float
@@ -103,10 +106,11 @@ class LatentParameters:
     rise_time: float = 2.0
     narrowing: float = 0.0
     first: float = 1.0
+    never_ends: float = 0.0
 
     @property
     def mean_length(self) -> float:
-        """Mean length of a rupture in sessions."""
+        """Mean length, in sessions, of the ruptures that end."""
         return 1.0 / self.repair_rate
 
     def depths(self) -> Floats:
@@ -119,7 +123,7 @@ class LatentParameters:
         if ruptures:
             lines += [
                 f"  onset {self.onset_rate:.3f} per session without rupture, mean length {self.mean_length:.1f} "
-                "sessions",
+                f"sessions; {100 * self.never_ends:.0f} % never end",
                 f"  depth {self.depth:.2f} points = {self.depth / self.within_sd:.1f} within-patient SD",
             ]
         lines += [
@@ -215,8 +219,9 @@ _UNBOUNDED = {"floor": -np.inf, "ceiling": np.inf}
 
 PARAMETER_WORDS = (
     ("onset_rate", "per session", "chance that a rupture begins where none is open"),
-    ("repair_rate", "per session", "chance that an open rupture ends"),
-    ("mean_length", "sessions", "mean length of a rupture"),
+    ("repair_rate", "per session", "chance that an open rupture ends, unless it never does"),
+    ("mean_length", "sessions", "mean length of a rupture that ends"),
+    ("never_ends", "", "share of ruptures that last to the end of therapy"),
     ("depth", "points", "median depth of a rupture"),
     ("depth_cv", "", "coefficient of variation of depth"),
     ("autocorrelation", "", "of the true fluctuation, between sessions one apart"),

@@ -63,11 +63,25 @@ def window_prior(parameters: LatentParameters, found: Patterns, candidates: Wind
     after = np.minimum(last + 1, time.shape[1] - 1)
     end_gap = np.take_along_axis(time, after, axis=1) - np.take_along_axis(time, last, axis=1)
     stay, keep = np.log1p(-parameters.onset_rate), np.log1p(-parameters.repair_rate)
+    never = parameters.never_ends
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        log_odds = np.log(-np.expm1(start_gap * stay)) - start_gap * stay + length * (keep - stay)
+        lasts = (1 - never) * np.exp(length * keep) + never * is_open
+        log_odds = np.log(-np.expm1(start_gap * stay)) - (start_gap + length) * stay + np.log(lasts)
         closing = np.log(-np.expm1(end_gap * keep)) - end_gap * stay
         odds = np.exp(np.minimum(log_odds + np.where(is_open, 0.0, closing), 300.0))
     return np.asarray(np.where(possible, odds, 0.0))
+
+
+def several(parameters: LatentParameters, found: Patterns, prior: Floats) -> Floats:
+    """Prior odds of one rupture or more over those of a single one, (p,); `prior` is :func:`window_prior`.
+
+    The chance of none is (1 - onset rate) ^ (sessions in which one could begin).
+    """
+    rows, begin = np.arange(len(found.n_rated)), min(parameters.min_ratings, found.time.shape[1]) - 1
+    at_risk = np.maximum(found.time[rows, found.n_rated - 1] - found.time[:, begin], 0.0)
+    single = prior.sum(axis=1)
+    any_one = np.expm1(-at_risk * np.log1p(-parameters.onset_rate))
+    return np.asarray(np.divide(any_one, single, out=np.ones_like(single), where=single > 0))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ SKEWED_BELOW, SKEWED_IF_BRIEF, BRIEF = -2.5, -1.5, 2.0
 """z values below which noise is taken to be skewed: the second where ruptures last less than the third, in sessions."""
 FALLS_OVER_RISES = 1.5
 """z of falls against rises from which on heavy tails do not explain the falls (one-sided 7 %)."""
+FEWEST_OVER = 0.4
+"""Share of ruptures that end within as many sessions as the median patient has ratings, below which falls last."""
 LASTING_GAIN = 6.0
 """Twice the gain in log-likelihood from which on a fall that lasts is no chance finding (2 df, 5 %)."""
 SHORT = 8
@@ -87,21 +89,23 @@ def upper_shape(found: Posterior, courses: Courses) -> float:
 
 
 def bic_gain(fit: Estimate) -> float:
-    """By how much ruptures, four more parameters, lower the Bayesian information criterion; patients are the units."""
-    return 2 * (fit.log_likelihood - fit.log_likelihood_null) - 4 * float(np.log(fit.n_patients))
+    """By how much ruptures, five more parameters, lower the Bayesian information criterion; patients are the units."""
+    return 2 * (fit.log_likelihood - fit.log_likelihood_null) - 5 * float(np.log(fit.n_patients))
 
 
 def verdict_of(fit: Estimate, evidence: Evidence) -> str:
     """One of :data:`VERDICTS`: first what keeps the question from being answered, then the answer."""
     gain = 2 * (fit.log_likelihood - fit.log_likelihood_null)
-    lasting = fit.parameters.mean_length > evidence.median_ratings and gain > LASTING_GAIN
+    p = fit.parameters
+    over = (1 - p.never_ends) * (1 - (1 - p.repair_rate) ** evidence.median_ratings)
+    lasting = over < FEWEST_OVER and gain > LASTING_GAIN
     if evidence.n_values < FEWEST_VALUES or evidence.step > LARGEST_STEP:
         return COARSE
     if bic_gain(fit) <= 0:
         if lasting:
             return LASTING
         return TOO_FEW if evidence.median_ratings < SHORT else ABSENT
-    brief = fit.parameters.mean_length < BRIEF
+    brief = p.mean_length < BRIEF
     if evidence.upper_shape < (SKEWED_IF_BRIEF if brief else SKEWED_BELOW):
         return SKEWED
     if lasting:

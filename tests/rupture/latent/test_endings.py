@@ -78,15 +78,20 @@ def test_without_ruptures_nothing_is_said_of_their_endings():
 
 
 @pytest.mark.slow
-def test_the_share_repaired_in_therapy_is_recovered():
-    """Six studies of 250 patients: within 15 % on average, where the events of the detector miss by more."""
-    found = []
+def test_the_share_repaired_and_the_number_of_ruptures_are_recovered():
+    """Six studies of 250 patients: shares within 15 % on average, expected numbers within 10 %."""
+    found, numbers = [], []
     for seed in range(41, 47):
         study = als.simulate_study(
             n_patients=250, n_sessions=14, sessions_sd=5, max_sessions=26, bounded=False, rupture_rate=0.05,
             rupture_depth=2.5, rupture_length=3, seed=seed,
         )  # fmt: skip
-        row = als.detect_latent(study.sessions, score="alliance").endings().set_index("ending").loc["repaired"]
+        latent = als.detect_latent(study.sessions, score="alliance")
+        rated = study.sessions.loc[study.sessions["alliance"].notna(), ["patient", "session"]]
+        inside = study.truth.sessions.query("in_rupture == 1")[["patient", "session"]].merge(rated)
+        expected = als.describe_ruptures(study.sessions, latent).set_index("quantity")["count"]
+        numbers.append((expected["patients with a rupture"], inside["patient"].nunique()))
+        row = latent.endings().set_index("ending").loc["repaired"]
         last = study.sessions.dropna(subset=["alliance"]).groupby("patient")["session"].max()
         begun = study.events["onset"] < study.events["patient"].map(last)
         truth = (study.events.loc[begun, "status"] == "repaired").mean()
@@ -94,3 +99,5 @@ def test_the_share_repaired_in_therapy_is_recovered():
     estimate, truth, covered = np.mean(found, axis=0)
     assert estimate == pytest.approx(truth, rel=0.15)
     assert covered >= 0.8
+    stated, true = np.sum(numbers, axis=0)
+    assert stated == pytest.approx(true, rel=0.1)

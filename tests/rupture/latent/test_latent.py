@@ -231,7 +231,7 @@ def test_the_truth_is_recovered(name, length, least):
 @pytest.mark.parametrize("name", ["brief, 16 sessions", "long, 16 sessions", "brief, ceiling", "brief, 8 sessions"])
 def test_the_false_alarm_rate_is_what_was_asked_for(name):
     """Threshold from the fitted model, rate among 2,500 patients without ruptures: 5 % within 2 points."""
-    study = simulate_world(WORLDS[name], n_patients=500, seed=6)
+    study = simulate_world(WORLDS[name], n_patients=800, seed=6)
     calm = simulate_world(WORLDS[name], n_patients=2500, seed=7, ruptures=False)
     fit = detect_latent(study.sessions, score="alliance")
     other = detect_latent(calm.sessions, score="alliance", parameters=fit.parameters)

@@ -98,8 +98,8 @@ def estimate_with(**changes):
     series = as_courses(np.repeat(np.arange(4), 3), np.tile([1, 2, 3], 4), np.arange(12.0))
     start = starting_values(series, floor=-np.inf, ceiling=np.inf)
     parts = {"log_likelihood": -100.0, "log_likelihood_null": -150.0, "mirror": 3.0} | changes
-    repair = parts.pop("repair_rate", 0.3)
-    return Estimate(dataclasses.replace(start, repair_rate=repair), n_patients=100, converged=True, **parts)
+    rates = {name: parts.pop(name, value) for name, value in (("repair_rate", 0.3), ("never_ends", 0.2))}
+    return Estimate(dataclasses.replace(start, **rates), n_patients=100, converged=True, **parts)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +110,8 @@ def estimate_with(**changes):
         ({"log_likelihood": -149.0}, {}, ABSENT),
         ({"log_likelihood": -149.0}, {"median_ratings": 6.0}, TOO_FEW),
         ({"repair_rate": 0.01}, {}, LASTING),
+        ({"never_ends": 0.55}, {}, SUPPORTED),
+        ({"never_ends": 0.65}, {}, LASTING),
         ({"repair_rate": 0.01, "log_likelihood": -145.0}, {}, LASTING),
         ({"repair_rate": 0.01, "log_likelihood": -149.0}, {}, ABSENT),
         ({}, {"upper_shape": -3.0}, SKEWED),

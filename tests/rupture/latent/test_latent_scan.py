@@ -12,7 +12,15 @@ from alliance_stats.rupture.latent.endings import closed_factors
 from alliance_stats.rupture.latent.model import covariance
 from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
 from alliance_stats.rupture.latent.posterior import posterior
-from alliance_stats.rupture.latent.scan import _paths, rupture_odds, single_odds, whole_problem, windows
+from alliance_stats.rupture.latent.scan import (
+    _paths,
+    rupture_odds,
+    several,
+    single_odds,
+    whole_problem,
+    window_prior,
+    windows,
+)
 
 PARAMETERS = LatentParameters(
     onset_rate=0.08,
@@ -29,6 +37,7 @@ PARAMETERS = LatentParameters(
     trend_sd=0.05,
     centre=3.0,
     min_ratings=1,
+    never_ends=0.15,
 )
 
 
@@ -54,11 +63,16 @@ def log_density(parameters, time, score, fall):
 
 
 def chain_odds(parameters, state):
-    """Prior odds of a path of open (1) and closed (0) sessions without holes against never open, state by state."""
-    onset, repair = parameters.onset_rate, parameters.repair_rate
-    step = {(0, 0): 1 - onset, (0, 1): onset, (1, 1): 1 - repair, (1, 0): repair}
-    path = np.prod([step[pair] for pair in itertools.pairwise(state)])
-    return path / (1 - onset) ** (len(state) - 1)
+    """Prior odds of a path of open (1) and closed (0) sessions without holes against never open, state by state.
+
+    A rupture that never ends (2) is a third state that is never left and cannot be told from 1 by the path.
+    """
+    onset, repair, never = parameters.onset_rate, parameters.repair_rate, parameters.never_ends
+    step = np.array([[1 - onset, onset * (1 - never), onset * never], [repair, 1 - repair, 0], [0, 0, 1]])
+    chance = np.array([1.0, 0.0, 0.0])
+    for is_open in state[1:]:
+        chance = chance @ step * ([0, 1, 1] if is_open else [1, 0, 0])
+    return chance.sum() / (1 - onset) ** (len(state) - 1)
 
 
 @pytest.mark.parametrize(("first", "tolerance"), [(4, 1e-9), (2, 0.02), (1, 0.02)])
@@ -90,6 +104,17 @@ def test_probabilities_equal_the_sum_over_every_path(first, tolerance):
         np.testing.assert_allclose(covered[i, :n] / odds.total[i], by_session / total, atol=tolerance)
         np.testing.assert_allclose(begun[i, :n] / odds.total[i], by_onset / total, atol=tolerance)
         assert np.log(odds.total[i]) == pytest.approx(np.log(total), abs=2 * tolerance)
+
+
+def test_one_rupture_or_more_has_the_odds_of_every_path():
+    """In four sessions all paths but "never open" together; in three of five, by the chance of none."""
+    series = as_courses(np.array([0] * 4 + [1] * 3), np.array([1, 2, 3, 4, 1, 2, 5]), np.zeros(7))
+    found = patterns(series)
+    prior = window_prior(PARAMETERS, found, windows(4, 10, 1))
+    total = several(PARAMETERS, found, prior) * prior.sum(axis=1)
+    paths = [state for state in itertools.product([0, 1], repeat=4) if not state[0]]
+    expected = {4: sum(chain_odds(PARAMETERS, state) for state in paths) - 1, 3: (1 - 0.08) ** -4 - 1}
+    np.testing.assert_allclose(total, [expected[n] for n in found.n_rated])
 
 
 def test_bayes_factors_with_holes_equal_the_exact_densities():

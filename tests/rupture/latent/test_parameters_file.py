@@ -28,6 +28,7 @@ PARAMETERS = LatentParameters(
     centre=8.5,
     ceiling=5.8,
     max_length=6,
+    never_ends=0.2,
 )
 
 
@@ -78,6 +79,15 @@ def test_a_wrong_file_is_named(tmp_path, change, message):
     path.write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
         als.rupture.read_parameters(path)
+
+
+def test_a_file_from_before_ruptures_could_last_is_read_as_none_do(tmp_path):
+    path = tmp_path / "clinic.json"
+    PARAMETERS.save(path)
+    content = json.loads(path.read_text())
+    del content["parameters"]["never_ends"]
+    path.write_text(json.dumps(content))
+    assert als.rupture.read_parameters(path) == dataclasses.replace(PARAMETERS, never_ends=0.0)
 
 
 def test_what_is_no_json_is_said_to_be_none(tmp_path):
