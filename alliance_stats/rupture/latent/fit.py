@@ -31,6 +31,7 @@ PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak norm
     "rise": (0.0, 1.5),
     "rise_sd": (-1.5, 1.0),
     "rise_time": (0.9, 0.5),
+    "rise_lifts": (0.5, 0.5),
     "narrowing": (0.0, 0.3),
     "within_sd_df": (2.0, 1.5),
     "onset_rate": (-3.2, 1.0),
@@ -39,7 +40,16 @@ PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak norm
     "depth": (0.6, 0.5),
     "depth_cv": (-1.2, 0.4),
 }
-CORRELATION = ("autocorrelation", "state_share", "level_sd", "trend_sd", "rise_sd", "rise_time", "narrowing")
+CORRELATION = (
+    "autocorrelation",
+    "state_share",
+    "level_sd",
+    "trend_sd",
+    "rise_sd",
+    "rise_time",
+    "rise_lifts",
+    "narrowing",
+)
 """What the covariance depends on, in units of the within-patient variance as the optimiser has them."""
 COVARIANCE = (*CORRELATION, "within_sd", "within_sd_df", "level", "trend", "rise")
 STEP = 1e-8
@@ -244,6 +254,7 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "trend_sd": (-9.0, 2.0),
     "rise_sd": (-5.0, 3.0),
     "rise_time": (-0.7, 2.5),
+    "rise_lifts": (-1.0, 2.0),
     "narrowing": (-1.0, 1.5),
     "within_sd": (-6.0, 4.0),
     "within_sd_df": (-4.0, 7.0),
@@ -269,7 +280,7 @@ def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> f
         return float(np.log(value - 2))
     if name in ("depth_cv", "rise_time"):
         return float(np.log(value))
-    if name == "narrowing":
+    if name in ("narrowing", "rise_lifts"):
         return value
     return (value - other.level) / unit if name == "level" else value / unit
 
@@ -290,7 +301,7 @@ def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit
             value[name] = 2 + float(np.exp(x))
         elif name in ("depth_cv", "rise_time"):
             value[name] = float(np.exp(x))
-        elif name == "narrowing":
+        elif name in ("narrowing", "rise_lifts"):
             value[name] = x
         else:
             value[name] = x * unit + (start.level if name == "level" else 0.0)

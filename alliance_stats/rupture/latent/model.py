@@ -31,7 +31,7 @@ def courses_of_patients(parameters: LatentParameters, time: Floats) -> tuple[tup
     return (
         ((parameters.level_sd / unit) ** 2, np.ones_like(time)),
         ((parameters.trend_sd / unit) ** 2, time - parameters.centre),
-        ((parameters.rise_sd / unit) ** 2, shortfall(parameters, time)),
+        ((parameters.rise_sd / unit) ** 2, parameters.rise_lifts - shortfall(parameters, time)),
     )
 
 

@@ -77,6 +77,9 @@ class LatentParameters:
         By how much scores in session `first` lie below the line they approach: mean and SD between patients.
     rise_time : float
         Sessions after which 63 % of that early rise are over (its time constant).
+    rise_lifts : float
+        Where a patient with a larger early rise differs: 0, in the first session (lower); 1, in the level approached
+        (higher); 0 in files of earlier versions.
     narrowing : float
         The within-patient SD is proportional to (session - first + 1) ** -narrowing; 0: it stays the same.
     first : float
@@ -107,6 +110,7 @@ class LatentParameters:
     narrowing: float = 0.0
     first: float = 1.0
     never_ends: float = 0.0
+    rise_lifts: float = 0.0
 
     @property
     def mean_length(self) -> float:
@@ -234,6 +238,7 @@ PARAMETER_WORDS = (
     ("trend_sd", "points per session", "SD of the change between patients"),
     ("rise", "points", "mean early rise: by how much the first session lies below the line approached"),
     ("rise_sd", "points", "SD of the early rise between patients"),
+    ("rise_lifts", "", "whether a larger rise means a lower start (0) or a higher level approached (1)"),
     ("rise_time", "sessions", "after which 63 % of the early rise are over"),
     ("narrowing", "", "the within-patient SD goes with (session - first + 1) ** -narrowing"),
     ("first", "session", "with which therapy begins"),

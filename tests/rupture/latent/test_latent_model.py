@@ -44,6 +44,7 @@ PARAMETERS = LatentParameters(
     rise=1.2,
     rise_sd=0.7,
     rise_time=2.5,
+    rise_lifts=0.6,
     narrowing=0.3,
 )
 
@@ -70,6 +71,7 @@ def test_a_rise_that_saturates_and_a_shrinking_spread_are_estimated():
     p = als.detect_latent(simulate_world(world, n_patients=300, seed=1).sessions, score="alliance").parameters
     assert p.rise == pytest.approx(1.5, abs=0.4)
     assert p.rise_sd == pytest.approx(0.75, abs=0.35)
+    assert p.rise_lifts == pytest.approx(0.0, abs=0.4)
     assert p.narrowing == pytest.approx(0.25, abs=0.07)  # 16 ** -.25 = .5
     plain = als.detect_latent(
         simulate_world(CALIBRATION_WORLDS["clear ruptures"], n_patients=150, seed=1).sessions, score="alliance"
