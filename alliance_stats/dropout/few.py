@@ -10,7 +10,6 @@ import pandas as pd
 
 from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.tables.arrays import Array, BoolArray
-from alliance_stats.tables.schema import ENDING
 from alliance_stats.tables.states import PROBABILITIES
 
 MIN_EVENTS = 5
@@ -54,15 +53,20 @@ def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -
     return pd.DataFrame(rows, columns=["term", "state", "n_rows", "n_events", "n_clusters"])
 
 
-def expected_events(data: pd.DataFrame, ending: str, terms: Sequence[str]) -> dict[str, float]:
-    """Events to be expected in each state that is known as a probability: the sum of its probabilities over events.
+def unknowable(data: pd.DataFrame, event: Array, terms: Sequence[str]) -> dict[str, float]:
+    """The states known as probabilities whose effect so few events cannot tell, with the events to be expected in them.
 
-    >>> rows = pd.DataFrame({"ending": ["dropout", "", "dropout"], "rupture_open": [0.9, 0.5, 0.2]})
-    >>> expected_events(rows, "dropout", ["rupture_open", "age"])
-    {'rupture_open': 1.1}
+    Expected if the state made no difference: all events times its mean probability. Fewer than 5 per variable bias
+    estimates and intervals badly (Vittinghoff & McCulloch, 2007). Counting the events that did happen in the state
+    would leave the estimates that are too high by chance.
+
+    >>> rows = pd.DataFrame({"rupture_open": [0.9, 0.5, 0.2, 0.4]})
+    >>> unknowable(rows, np.array([1.0, 0, 1, 0]), ["rupture_open", "age"])
+    {'rupture_open': 1.0}
     """
-    happened = data.loc[data[ENDING] == ending]
-    return {term: float(happened[term].sum()) for term in terms if term in PROBABILITIES and term in data}
+    values = {term: data[term].to_numpy(dtype=np.float64) for term in terms if term in PROBABILITIES and term in data}
+    expected = {term: float(p.mean() * event.sum()) for term, p in values.items() if not np.isin(p, (0.0, 1.0)).all()}
+    return {term: n for term, n in expected.items() if n < MIN_EVENTS}
 
 
 def thin_states(states: pd.DataFrame, *, events: int = MIN_EVENTS) -> pd.DataFrame:
@@ -76,9 +80,15 @@ def thin_terms(thin: pd.DataFrame, names: list[str]) -> BoolArray:
     return np.array([everything or name in set(thin["term"]) for name in names])
 
 
-def few_events_notes(thin: pd.DataFrame, cluster: str | None, advice: str) -> tuple[str, ...]:
-    """One sentence per thin state."""
-    notes = []
+def few_events_notes(
+    thin: pd.DataFrame, unknown: dict[str, float], cluster: str | None, advice: str
+) -> tuple[str, ...]:
+    """One sentence per thin state, and per state of which nothing can be known."""
+    notes = [
+        f"few events: the effect of {term} cannot be known, with {n:.1f} events to be expected in that state "
+        f"(fewer than {MIN_EVENTS})"
+        for term, n in unknown.items()
+    ]
     for term, state, n_rows, n_events, n_clusters in thin.itertuples(index=False):
         where = {"all": "in all", "on": f"with {term}", "off": f"without {term}"}[state]
         within = "" if np.isnan(n_clusters) else f", in {n_clusters:.0f} of the clusters by {cluster}"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.dropout.design import HazardDesign
-from alliance_stats.dropout.few import events_by_state, few_events_notes, thin_states, thin_terms
+from alliance_stats.dropout.few import events_by_state, few_events_notes, thin_states, thin_terms, unknowable
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.hazard.binary import fit_binary, row_terms
 from alliance_stats.hazard.clustered import forget, information_by, jackknife, require_clusters, sandwich, sum_by
@@ -73,8 +73,9 @@ class Job(NamedTuple):
             notes = (*notes, f"no error for {', '.join(alone)}: without one of the clusters it cannot be estimated")
         if errors.kind == "sandwich":
             covariance = forget(covariance, thin_terms(thin, names))
-        notes = (*self.used["notes"], *notes, *few_events_notes(thin, group, _ADVICE[errors.kind]))
-        found = {"n_groups": errors.n_groups, "iterations": fit.iterations, "notes": list(notes)}
+        unknown = {} if errors.kind == "firth" else unknowable(self.data, self.event, names)
+        notes = (*self.used["notes"], *notes, *few_events_notes(thin, unknown, group, _ADVICE[errors.kind]))
+        found = {"n_groups": errors.n_groups, "iterations": fit.iterations, "notes": list(notes), "unknown": unknown}
         return HazardFit(
             model=model,
             formula=self.formula,

@@ -46,7 +46,8 @@ class HazardFit(Shown):
         The rows used.
     diagnostics : dict
         Counts of rows and events used and lost, ``events_by_state``, ``flow`` (who was kept, step by step),
-        ``attenuation`` (where `states` were given), and ``notes``: what a reader must know before trusting the numbers.
+        ``attenuation`` (where `states` were given), ``unknown`` (states with too few events to be expected in them: the
+        number), and ``notes``: what a reader must know before trusting the numbers.
     random : DataFrame or None
         VARIANCES of the therapist effect.
     random_effects : DataFrame or None
@@ -90,13 +91,18 @@ class HazardFit(Shown):
         return (self.data["ending"] == self.ending).to_numpy(dtype=np.float64)
 
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
-        """TERMS with ``ratio, ratio_low, ratio_high``: odds ratios (logit) or hazard ratios (cloglog, cox)."""
+        """TERMS with ``ratio, ratio_low, ratio_high``: odds ratios (logit) or hazard ratios (cloglog, cox).
+
+        Missing for a state known as a probability in which fewer than 5 events are to be expected (not with Firth's
+        penalty, whose interval allows for it).
+        """
         error = np.sqrt(np.diag(self.covariance))
         table = terms_table(self.terms, self.coefficients, error, self.df, level=level)
         if self.penalised is not None:
             low, high = self.penalised.limits(level)
             root = self.penalised.statistic
             table = table.assign(statistic=root, p_value=t_p_value(root, np.inf), ci_low=low, ci_high=high)
+        table.loc[table["term"].isin(self.diagnostics["unknown"]), table.columns.difference(["term", "df"])] = np.nan
         with np.errstate(over="ignore"):
             return table.assign(**{name: np.exp(table[column]) for name, column in RATIOS.items()})
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from alliance_stats.dropout.few import MIN_EVENTS, expected_events, is_baseline, thin_states
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.outcome.next_session_fit import NextSessionFit
 from alliance_stats.outcome.patterns import OutcomeFit
-from alliance_stats.report.numbers import one_decimal
-from alliance_stats.tables.words import term_in_words
 
 FEW_CLUSTERS = 10
 """With fewer therapists their variance, and errors that are robust to them, rest on little (Cameron & Miller, 2015)."""
@@ -39,16 +36,8 @@ def doubts(fit: Any, row: dict[str, Any]) -> Iterator[str]:
 
 
 def _about_dropout(fit: HazardFit, row: dict[str, Any]) -> Iterator[str]:
-    effects = [term for term in fit.terms if term != "Intercept" and not is_baseline(term)]
     n, k = row["events"], len(fit.terms) - ("Intercept" in fit.terms)
     if k and n < PER_COEFFICIENT * k:
         firth = "" if fit.settings.get("penalty") else " Leave terms out, or compare with penalty = 'firth'."
         yield f"{n} events for {k} coefficients, fewer than {PER_COEFFICIENT} for each.{firth}"
     yield from (str(note) for note in fit.diagnostics.get("notes", ()) if str(note).startswith("few events"))
-    counted = set(thin_states(fit.diagnostics["events_by_state"])["term"])
-    for term, expected in expected_events(fit.data, fit.ending, effects).items():
-        if expected < MIN_EVENTS and term not in counted:
-            yield (
-                f"few events: of {n}, {one_decimal(expected)} are to be expected with {term_in_words(term)} (the sum "
-                "of its probabilities). Do not rest a conclusion on it."
-            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.few import MIN_EVENTS, expected_events, thin_states
+from alliance_stats.dropout.few import MIN_EVENTS, thin_states
 from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.incidence import cumulative_incidence
 from alliance_stats.dropout.intervals import dropout_intervals
@@ -14,7 +14,7 @@ from alliance_stats.dropout.rows import rows_at_risk
 from alliance_stats.figures.dropout import plot_incidence
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.models import predictors, term_words
-from alliance_stats.report.numbers import count, percent
+from alliance_stats.report.numbers import count, one_decimal, percent
 from alliance_stats.report.page import Labels, Section
 from alliance_stats.report.part_outcome import (
     FEW,
@@ -72,7 +72,9 @@ def _dropout(run: Run, section: Section) -> None:
         return
     if uncertain is not None and marked is not None:
         run.keep("dropout_marked_ratios", ratios(run.tables["dropout_marked_terms"]))
-    run.keep("dropout_ratios", ratios(run.tables["dropout_terms"]))
+    unknown = fit.diagnostics["unknown"]
+    found = ratios(run.tables["dropout_terms"])
+    run.keep("dropout_ratios", found.assign(expected_events=found["term"].map(unknown).astype(np.float64)))
     words = term_words(fit)
     _say(run, section, fit, words, marked)
     _draw_incidence(run, section, incidence)
@@ -85,7 +87,7 @@ def _dropout(run: Run, section: Section) -> None:
         f"Hazard of {fit.ending}, log scale: coefficients.",
         labels=TERM_LABELS,
         formats=TERM_FORMATS,
-        words={"term": words},
+        words={"term": words | {term: f"{words[term]} ({_unknown(one_decimal(n))})" for term, n in unknown.items()}},
     )
     if uncertain is not None and marked is not None:
         run.show_table(
@@ -191,12 +193,15 @@ def ratio_name(fit: HazardFit) -> str:
 
 
 def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], marked: HazardFit | None) -> None:
-    cite = {column: run.citer("dropout_ratios", column) for column in ("ratio", "ci_low", "ci_high", "p_value")}
+    cite = {column: run.citer("dropout_ratios", column) for column in run.tables["dropout_ratios"].columns[1:]}
     estimated = run.tables["dropout_terms"].set_index("term")["std_error"].notna()
     thin = _thin(fit)
     phrases = []
     for term, word in STATE_WORDS.items():
         if term in fit.terms:
+            if term in fit.diagnostics["unknown"]:
+                phrases.append(f"{word}, {_unknown(cite['expected_events'](term, one_decimal))}")
+                continue
             tested = f" ({interval(cite, term)})" if estimated[term] else ""
             warned = FEW if term in thin else ""
             phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{tested}{warned}")
@@ -214,10 +219,14 @@ def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], mark
     section.paragraph(stated)
 
 
+def _unknown(events: str) -> str:
+    """What is printed in place of an estimate that too few events would mislead about."""
+    return f"cannot be known: {events} events to be expected in that state"
+
+
 def _thin(fit: HazardFit, events: int = MIN_EVENTS) -> set[str]:
     """The terms that rest on few events: fewer than `events`, or in too few clusters."""
     few = thin_states(fit.diagnostics["events_by_state"], events=events)
     if (few["state"] == "all").any():
         return set(fit.terms)
-    expected = expected_events(fit.data, fit.ending, fit.terms)
-    return set(few["term"]) | {term for term, n in expected.items() if n < events}
+    return set(few["term"]) | set(fit.diagnostics["unknown"])

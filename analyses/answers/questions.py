@@ -187,7 +187,8 @@ def _models(
         if not hazard:
             intervals = als.dropout_intervals(study.sessions, ruptures, endings=study.endings, **options)
             hazard["fit"] = als.fit_dropout(HAZARD, intervals, cluster="therapist")
-        return _term(hazard["fit"], term) | {"said": warned}
+        unknown = term in hazard["fit"].diagnostics["unknown"]
+        return _term(hazard["fit"], term) | {"said": warned or ("too few events" if unknown else "")}
 
     if DROPOUT in asked:
         yield DROPOUT, lambda: dropout("rupture_open")

@@ -2,6 +2,8 @@
 
 import warnings
 
+import numpy as np
+
 import alliance_stats as als
 from alliance_stats.report.doubts import doubts
 from alliance_stats.report.models import facts
@@ -25,7 +27,7 @@ def test_few_dropouts_per_coefficient_and_in_a_state_are_counted():
     assert "penalty" not in told("dropout", firth)[0]
 
 
-def test_events_in_a_probable_state_are_the_sum_of_its_probabilities():
+def test_a_state_in_which_too_few_events_are_to_be_expected_cannot_be_known():
     study = als.simulate_study(n_patients=60, n_therapists=12, seed=4)
     states = als.mark_ruptures(study.sessions, study.events)[["patient", "session", "rupture_open"]]
     states["rupture_open"] = 0.02 * (states["session"] % 5)
@@ -34,9 +36,13 @@ def test_events_in_a_probable_state_are_the_sum_of_its_probabilities():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = als.fit_dropout("rupture_open", rows)
-    expected = fit.data.loc[fit.data["ending"] == "dropout", "rupture_open"].sum()
+    expected = fit.diagnostics["n_events"] * fit.data["rupture_open"].mean()
     assert 0 < expected < 5
-    assert any(f"{expected:.1f} are to be expected with open rupture" in one for one in told("dropout", fit))
+    assert any(f"cannot be known, with {expected:.1f} events to be expected" in one for one in told("dropout", fit))
+    terms = fit.tidy().set_index("term")
+    assert terms.loc["rupture_open"].drop("df").isna().all()
+    assert terms.loc["Intercept"].notna().all()
+    assert np.isfinite(fit.predict()).all()
 
 
 def test_small_patterns_and_few_open_sessions_are_said():

@@ -132,11 +132,15 @@ def test_the_paragraph_is_alive(report, tmp_path):
 
 
 def test_few_events_are_said_before_the_numbers_and_in_the_text(report):
-    """One dropout of the shipped study happens with a rupture open; its probabilities say 2.4."""
+    """One dropout of the shipped study happens with a rupture open; by the probabilities no effect can be known."""
     page = html.unescape((report / "report.html").read_text(encoding="utf-8")).replace("\N{NO-BREAK SPACE}", " ")
     warned = page[page.index("Before you trust these numbers") : page.index("Methods and main results")]
     assert "few events: 1 event with open rupture" in warned
-    assert "few events: of 21, 2.4 are to be expected with open rupture" in warned
+    assert "few events: the effect of open rupture cannot be known" in warned
+    terms = pd.read_csv(report / "tables/dropout_terms.csv", index_col="term")
+    assert terms.loc["rupture_open", ["estimate", "p_value", "ci_low"]].isna().all()
+    assert "open rupture (cannot be known: " in page
+    assert "open rupture, cannot be known: " in methods(report)
     assert "21 events for 3 coefficients" in warned
     assert "few events: do not rest a conclusion on it" in methods(report)
 
