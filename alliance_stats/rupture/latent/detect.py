@@ -126,7 +126,7 @@ def detect_latent(
             )
         parameters = fit.parameters
     found = posterior(parameters, courses)
-    evidence = None if fit is None else evidence_of(fit, found, courses)
+    evidence = None if fit is None else evidence_of(fit, courses)
     return LatentRuptures(
         score=score,
         probabilities=_probabilities(table, score, rated, courses, found, parameters.min_ratings),
@@ -277,11 +277,8 @@ def _diagnostics(
             ("log_likelihood_null", fit.log_likelihood_null, "without ruptures"),
             ("bic_gain", bic_gain(fit), "above 0: the data support ruptures"),
             ("mirror", fit.mirror, "z of falls against rises; below 1.5: heavy tails would explain as much"),
-            (
-                "upper_shape",
-                evidence.upper_shape,
-                "z of the shape of rises; below -2.5 (-1.5 if brief): skewed noise",
-            ),
+            ("skewness", fit.skewness, "of the noise, ruptures apart"),
+            ("skewness_z", fit.skewness_z, "below -2.5, and the skewness below -0.1: skewed noise"),
             ("score_values", evidence.n_values, "that hold 98 % of the scores; below 4: too coarse"),
             ("score_step", evidence.step, "smallest step in within-patient SD; above 2: too coarse"),
             ("median_ratings", evidence.median_ratings, "per patient; if ruptures last longer, a change of level"),

@@ -8,8 +8,8 @@ import numpy as np
 
 from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, multiply
 from alliance_stats.rupture.latent.model import residual
-from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
-from alliance_stats.rupture.latent.scan import Problem, shared_by, whole_problem
+from alliance_stats.rupture.latent.parameters import LatentParameters
+from alliance_stats.rupture.latent.scan import Problem, shared_by, single_odds, whole_problem
 
 
 def imputed(
@@ -38,8 +38,7 @@ def imputed(
         series = replace(series, score=np.where(beyond.any, values + observed.score - beyond.centred, observed.score))
         if with_ruptures:
             problem = whole_problem(parameters, series, found, longest, shared=shared)
-            size = problem.sizes[found.of]
-            window, depth = _drawn_rupture(problem, residual(parameters, series), size, np.ones_like(size), rng)
+            window, depth = _drawn_rupture(problem, rng)
             shift = depth[:, None] * _indicator(problem, window)
     return series
 
@@ -110,24 +109,15 @@ def gibbs_sweep(
     return values
 
 
-def _drawn_rupture(
-    problem: Problem, values: Floats, size: Floats, allowed: Floats, rng: np.random.Generator
-) -> tuple[Ints, Floats]:
-    """For each patient a window (-1: none) and its depth, drawn from the posterior given residuals `values`.
-
-    `allowed` (n, W) multiplies the prior odds.
-    """
-    weighted = multiply(problem.precision, problem.of, values)
-    square = (weighted * values).sum(axis=1)
-    weight = problem.factors(weighted, square, size) * problem.prior[problem.of] * allowed
+def _drawn_rupture(problem: Problem, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """For each patient a window (-1: none) and its depth, drawn from the posterior."""
+    weight, size = single_odds(problem)
     running = np.cumsum(weight, axis=1)
     target = rng.random(len(weight)) * (1.0 + running[:, -1]) - 1.0
     window = np.minimum((running < target[:, None]).sum(axis=1), weight.shape[1] - 1)
     inside = _indicator(problem, window)
-    slope, rows = (inside * weighted).sum(axis=1), np.arange(len(weight))
-    change = 2 * np.outer(slope, problem.depths) + np.outer(size[rows, window], problem.depths**2)
-    power = -0.5 * (problem.degrees + problem.n_rated)[:, None]
-    log_factor = power * np.log1p(change / (problem.scale + square)[:, None]) + np.log(DEPTH_WEIGHTS)
+    slope, rows = (inside * problem.weighted).sum(axis=1), np.arange(len(weight))
+    log_factor = np.log(np.maximum(problem.depth_weights(rows, slope, size[rows, window]), 1e-300))
     gumbel = -np.log(-np.log(rng.random(log_factor.shape)))
     depth = problem.depths[np.argmax(log_factor + gumbel, axis=1)]
     return np.where(target >= 0, window, -1), depth

@@ -18,6 +18,7 @@ from alliance_stats.rupture.latent.scan import (
     whole_problem,
     window_prior,
 )
+from alliance_stats.rupture.latent.skewness import noise_skewness
 from alliance_stats.tables.progress import advance
 
 FIT_PATIENTS = 1500
@@ -72,6 +73,8 @@ class Estimate:
         Of the model with ruptures, and of the same model without any.
     mirror : float
         z value for falls against *rises* of the same kind: noise with heavy tails lends itself to both.
+    skewness, skewness_z : float
+        Of the noise, ruptures apart, and its z value.
     n_patients : int
         Patients the estimates rest on.
     converged : bool
@@ -81,6 +84,8 @@ class Estimate:
     log_likelihood: float
     log_likelihood_null: float
     mirror: float
+    skewness: float
+    skewness_z: float
     n_patients: int
     converged: bool
 
@@ -121,7 +126,8 @@ def estimate(
     null, height_null, _ = _maximise(parameters, complete, found, COVARIANCE, unit, MOST_ITERATIONS, 0)
     advance(now="falls against rises")
     mirrored = mirror_statistic(null, complete, unit, longest)
-    return Estimate(parameters, height, height_null, mirrored, len(sample.n_rated), converged)
+    skewness, z = noise_skewness(parameters, complete)
+    return Estimate(parameters, height, height_null, mirrored, skewness, z, len(sample.n_rated), converged)
 
 
 def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentParameters:

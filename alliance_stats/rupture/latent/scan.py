@@ -129,6 +129,14 @@ class Problem:
             result += change
         return np.asarray(np.minimum(result, LARGEST_FACTOR, out=result))
 
+    def depth_weights(self, rows: Ints, slope: Floats, size: Floats) -> Floats:
+        """Posterior of the depth, (k, 5), of one window for each of the series in `rows`, from its x'Pr and x'Px."""
+        change = 2 * np.outer(slope, self.depths) + np.outer(size, self.depths**2)
+        change /= (self.scale + self.square[rows])[:, None]
+        log_factor = -0.5 * (self.degrees + self.n_rated[rows])[:, None] * np.log1p(change)
+        factor = np.exp(log_factor - log_factor.max(axis=1, keepdims=True)) * DEPTH_WEIGHTS
+        return np.asarray(factor / factor.sum(axis=1, keepdims=True))
+
 
 class Odds(NamedTuple):
     """Weights relative to "no rupture at all" (weight 1).
@@ -270,12 +278,7 @@ def _take_out(problem: Problem, size: Floats, k: Ints, running: Floats) -> tuple
     shape = running[problem.of, stop] - running[problem.of, start]
     inside = (np.arange(shape.shape[1]) >= start[:, None]) & (np.arange(shape.shape[1]) < stop[:, None])
     slope = np.where(inside, problem.weighted, 0.0).sum(axis=1)
-    base, power = problem.scale + problem.square, -0.5 * (problem.degrees + problem.n_rated)
-    log_factor = power[:, None] * np.log1p(
-        (2 * np.outer(slope, problem.depths) + np.outer(size, problem.depths**2)) / base[:, None]
-    )
-    factor = np.exp(log_factor - log_factor.max(axis=1, keepdims=True)) * DEPTH_WEIGHTS
-    depth = (factor @ problem.depths) / factor.sum(axis=1)
+    depth = problem.depth_weights(np.arange(len(k)), slope, size) @ problem.depths
     return depth, shape, 2 * depth * slope + depth**2 * size
 
 

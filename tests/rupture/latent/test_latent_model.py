@@ -14,6 +14,7 @@ from alliance_stats.rupture.latent.model import covariance, mean_course, width
 from alliance_stats.rupture.latent.null import null_courses
 from alliance_stats.rupture.latent.parameters import LatentParameters
 from alliance_stats.rupture.latent.recovery import last_open, level_changes
+from alliance_stats.rupture.latent.skewness import noise_skewness
 from alliance_stats.rupture.latent.verdict import (
     ABSENT,
     AMBIGUOUS,
@@ -99,7 +100,13 @@ def test_stated_probabilities_are_what_happens(name):
 def estimate_with(**changes):
     series = as_courses(np.repeat(np.arange(4), 3), np.tile([1, 2, 3], 4), np.arange(12.0))
     start = starting_values(series, floor=-np.inf, ceiling=np.inf)
-    parts = {"log_likelihood": -100.0, "log_likelihood_null": -150.0, "mirror": 3.0} | changes
+    parts = {
+        "log_likelihood": -100.0,
+        "log_likelihood_null": -150.0,
+        "mirror": 3.0,
+        "skewness": 0.0,
+        "skewness_z": 0.0,
+    } | changes
     rates = {name: parts.pop(name, value) for name, value in (("repair_rate", 0.3), ("never_ends", 0.2))}
     return Estimate(dataclasses.replace(start, **rates), n_patients=100, converged=True, **parts)
 
@@ -116,15 +123,15 @@ def estimate_with(**changes):
         ({"never_ends": 0.65}, {}, LASTING),
         ({"repair_rate": 0.01, "log_likelihood": -145.0}, {}, LASTING),
         ({"repair_rate": 0.01, "log_likelihood": -149.0}, {}, ABSENT),
-        ({}, {"upper_shape": -3.0}, SKEWED),
-        ({}, {"upper_shape": -2.0}, SUPPORTED),
-        ({"repair_rate": 0.7}, {"upper_shape": -2.0}, SKEWED),
+        ({"skewness": -0.3, "skewness_z": -4.0}, {}, SKEWED),
+        ({"skewness": -0.3, "skewness_z": -2.5}, {}, SUPPORTED),
+        ({"skewness": -0.05, "skewness_z": -4.0}, {}, SUPPORTED),
         ({}, {"n_values": 2}, COARSE),
         ({}, {"step": 2.5}, COARSE),
     ],
 )
 def test_verdicts(changes, evidence, verdict):
-    usual = {"n_values": 30, "step": 0.1, "upper_shape": 0.0, "median_ratings": 16.0}
+    usual = {"n_values": 30, "step": 0.1, "median_ratings": 16.0}
     assert verdict_of(estimate_with(**changes), Evidence(**(usual | evidence))) == verdict
     assert verdict in VERDICTS
 
@@ -143,7 +150,8 @@ def test_worlds_in_which_the_question_cannot_be_answered(world, verdict):
     found = als.detect_latent(sessions, score="alliance")
     assert found.verdict == verdict
     assert VERDICTS[verdict] in found.summary()
-    assert {"upper_shape", "score_values", "score_step", "median_ratings"} <= set(found.diagnostics["quantity"])
+    quantities = set(found.diagnostics["quantity"])
+    assert {"skewness", "skewness_z", "score_values", "score_step", "median_ratings"} <= quantities
 
 
 def test_a_rupture_lasts_as_long_as_it_is_more_likely_open_than_not():
@@ -213,3 +221,32 @@ def test_a_rupture_at_the_last_rating_has_no_afterwards():
     assert table["n_after"].tolist() == [0]
     assert table[["difference", "p_past", "p_at", "p_short"]].isna().all(axis=None)
     assert found.recovery(found.events().iloc[:0]).empty
+
+
+def test_skewness_of_the_noise_is_seen_beside_ruptures():
+    """Series with known parameters: ruptures alone give none, skewed errors give theirs, with or without ruptures."""
+    rng = np.random.default_rng(3)
+    n, last = 300, 12
+    fall = np.zeros((n, last))
+    for i in range(0, n, 2):
+        begin = rng.integers(2, last)
+        fall[i, begin : begin + 3] = 2.0
+    levels, noise = rng.standard_normal((n, 1)), rng.standard_normal((n, last))
+    skewed = 2 - rng.standard_gamma(4.0, (n, last)) / 2  # mean 0, variance 1, skewness -1
+    known = dataclasses.replace(
+        PARAMETERS, depth=2.0, within_sd=1.0, within_sd_df=200.0, level_sd=1.0, level=5.0, trend=0.0, trend_sd=1e-3,
+        rise=0.0, rise_sd=0.0, narrowing=0.0, state_share=0.01, repair_rate=1 / 3,
+    )  # fmt: skip
+
+    def of(errors, fall):
+        score = 5 + levels + errors - fall
+        return noise_skewness(
+            known, as_courses(np.repeat(np.arange(n), last), np.tile(np.arange(1, last + 1), n), score.ravel())
+        )
+
+    assert abs(of(noise, fall)[1]) < 2.5
+    assert of(skewed, fall)[0] < -0.4
+    assert of(skewed, fall)[1] < -4
+    assert of(skewed, 0 * fall)[1] < -4
+    near = as_courses(np.repeat(np.arange(20), 3), np.tile([1, 2, 3], 20), np.full(60, 5.0))
+    assert noise_skewness(dataclasses.replace(known, ceiling=6.0), near) == (0.0, 0.0)
