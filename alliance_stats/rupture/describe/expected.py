@@ -14,7 +14,7 @@ from alliance_stats.tables.schema import PATIENT
 from alliance_stats.tables.shares import clustered_share, wilson
 from alliance_stats.tables.states import check_states, events_or_states, rupture_states
 
-NOTE = "a sum of probabilities: within 10 % of the truth in most simulated worlds, a quarter too high with rare ruptures"
+NOTE = "a sum of probabilities: within 10 % of the truth in most simulated worlds, 25 % too high with rare ruptures"
 
 
 class Expected(NamedTuple):
