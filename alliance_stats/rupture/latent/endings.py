@@ -93,12 +93,13 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
     likelihood, best = _most_likely(parameters, series)
     covariance = np.linalg.inv(_curvature(likelihood.loss, best))
     numbers = likelihood.numbers(best)
-    shares = numbers / numbers.sum()
-    ahead, back = (np.array([likelihood.numbers(best + sign * step) for step in _STEPS]) for sign in (1, -1))
-    slopes = (ahead / ahead.sum(axis=1, keepdims=True) - back / back.sum(axis=1, keepdims=True)) / (2 * _STEP)
-    variance = np.einsum("jk,jl,lk->k", slopes, covariance, slopes) + shares * (1 - shares) / numbers.sum()
-    error = np.sqrt(variance)
-    odds, half = np.log(shares / (1 - shares)), normal_quantile(level) * error / (shares * (1 - shares))
+    with np.errstate(invalid="ignore"):  # NaN where no rupture can begin before a last rating
+        shares = numbers / numbers.sum()
+        ahead, back = (np.array([likelihood.numbers(best + sign * step) for step in _STEPS]) for sign in (1, -1))
+        slopes = (ahead / ahead.sum(axis=1, keepdims=True) - back / back.sum(axis=1, keepdims=True)) / (2 * _STEP)
+        variance = np.einsum("jk,jl,lk->k", slopes, covariance, slopes) + shares * (1 - shares) / numbers.sum()
+        error = np.sqrt(variance)
+        odds, half = np.log(shares / (1 - shares)), normal_quantile(level) * error / (shares * (1 - shares))
     names, meanings = zip(*ENDINGS, strict=True)
     return pd.DataFrame(
         {

@@ -77,6 +77,11 @@ def test_without_ruptures_nothing_is_said_of_their_endings():
         latent.endings(level=95)
 
 
+def test_of_ruptures_that_all_begin_at_the_last_rating_no_ending_is_known():
+    three = as_courses(np.repeat(np.arange(9), 3), np.tile([1, 2, 3], 9), np.random.default_rng(1).normal(5, 1, 27))
+    assert rupture_endings(CLEAR, three, level=0.95)[["estimate", "ci_low", "ci_high"]].isna().all(axis=None)
+
+
 @pytest.mark.slow
 def test_the_share_repaired_and_the_number_of_ruptures_are_recovered():
     """Six studies of 250 patients: shares within 15 % on average, expected numbers within 10 %."""
