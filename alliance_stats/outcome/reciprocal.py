@@ -14,7 +14,7 @@ from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.outcome.reciprocal_words import diagnose
 from alliance_stats.tables.flow import record, with_step
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_choice, require_columns
-from alliance_stats.tables.states import PROBABILITIES, distrust
+from alliance_stats.tables.states import AT_BOUND, PROBABILITIES, distrust
 
 TRENDS, STARTS = ("none", "random"), ("free", "stationary")
 UNCALIBRATED = (
@@ -137,6 +137,13 @@ def fit_dynamics(
         diagnostics["notes"] += distrust(sessions.attrs.get("marked") or {})
     if any(table[name].between(0, 1, inclusive="neither").any() for name in states):
         diagnostics["notes"].append(UNCALIBRATED)
+    highest = {name: float((table[name] == table[name].max()).sum() / table[name].count()) for name in names}
+    diagnostics["at_bound"] = {name: share for name, share in highest.items() if share > AT_BOUND}
+    diagnostics["notes"] += [
+        f"{share:.0%} of the scores of {name} are the highest one. With a tenth of the scores at such a ceiling the "
+        "effect of a measure on the others came out a sixth too large in simulated studies."
+        for name, share in diagnostics["at_bound"].items()
+    ]
     return DynamicsFit(fit, study, settings, table, diagnostics)
 
 

@@ -43,7 +43,8 @@ class DynamicsFit(Shown):
     diagnostics : dict
         ``converged``, ``gradient``, ``evaluations``, ``boundary`` (covariance matrices that are singular, error
         variances of zero), ``patients``, ``rows``, ``rows_lost``, ``flow``, ``patterns`` (distinct patterns of what
-        is observed), ``within_reliability`` and its standard error where error is estimated, ``notes``.
+        is observed), ``within_reliability`` and its standard error where error is estimated, ``at_bound`` (measures
+        with more than 5 % of the scores at the highest one: the share), ``notes``.
     """
 
     fit: SeriesFit = field(repr=False)

@@ -232,7 +232,8 @@ def _both_directions(study: Study, error: float | None) -> Answer:
     )
     terms = fit.tidy()
     row = terms[(terms["outcome"] == SYMPTOM) & (terms["term"] == f"{SCORE}_lag")]
-    return _numbers(row) | {"said": "" if known else "taken as measured without error: too small"}
+    said = "" if known else "taken as measured without error: too small"
+    return _numbers(row) | {"said": said or ("at a ceiling: too large" if SCORE in fit.diagnostics["at_bound"] else "")}
 
 
 def _term(fit: Any, term: str) -> Answer:

@@ -130,6 +130,15 @@ def test_comparison_with_a_smaller_model(fit):
         smaller.compare(fit)
 
 
+def test_a_ceiling_is_said(sessions, fit):
+    top = sessions["alliance"].quantile(0.88)
+    cut = sessions.assign(alliance=sessions["alliance"].clip(upper=top))
+    found = als.fit_dynamics(cut, alliance="alliance", symptom="phq9").diagnostics
+    assert found["at_bound"] == {"alliance": pytest.approx(0.12, abs=0.005)}
+    assert "12% of the scores of alliance are the highest one" in found["notes"][-1]
+    assert fit.diagnostics["at_bound"] == {}
+
+
 def test_error_variances_known_and_estimated(sessions):
     known = als.fit_dynamics(sessions, alliance="alliance", symptom="phq9", error={"alliance": 0.03})
     table = als.variances(known).set_index(["group", "term", "term_2"])["variance"]
