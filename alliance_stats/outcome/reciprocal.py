@@ -140,8 +140,8 @@ def fit_dynamics(
     highest = {name: float((table[name] == table[name].max()).sum() / table[name].count()) for name in names}
     diagnostics["at_bound"] = {name: share for name, share in highest.items() if share > AT_BOUND}
     diagnostics["notes"] += [
-        f"{share:.0%} of the scores of {name} are the highest one. With a tenth of the scores at such a ceiling the "
-        "effect of a measure on the others came out a sixth too large in simulated studies."
+        f"{share:.0%} of the scores of {name} are the highest one. With a tenth to a fifth of the scores at such a "
+        f"ceiling effects of {name} came out 5 to 16 % too large in simulated studies, those on it a fifth too small."
         for name, share in diagnostics["at_bound"].items()
     ]
     return DynamicsFit(fit, study, settings, table, diagnostics)
