@@ -115,9 +115,6 @@ def estimate(
         parameters, _, _ = _maximise(parameters, complete, found, COVARIANCE + RUPTURES, unit, iterations, longest)
     if at_bound:
         complete = imputed(parameters, sample, complete, found, rng, sweeps=12, with_ruptures=True, longest=longest)
-    elif len(sample.n_rated) > 600:  # most of the way on fewer patients
-        part = evenly_spaced(sample, 400)
-        parameters, _, _ = _maximise(parameters, part, patterns(part), COVARIANCE + RUPTURES, unit, 25, longest)
     advance(now="ruptures")
     parameters, height, converged = _maximise(
         parameters, complete, found, COVARIANCE + RUPTURES, unit, MOST_ITERATIONS, longest
@@ -241,13 +238,7 @@ def _maximise(
     information = np.cov(slopes.T, bias=True) + np.diag(1 / (n * spread**2) + 1e-3)
     turn = np.linalg.inv(np.linalg.cholesky(information)).T
     at_start = (0.5 * (((first - centre) / spread) ** 2).sum() - here.sum()) / n  # so that the unit does not count
-    rough = iterations < MOST_ITERATIONS
-    options: Any = {
-        "maxiter": iterations,
-        "maxcor": 30,
-        "ftol": 5e-6 if rough else 1e-7,
-        "gtol": 1e-4 if rough else 1e-5,
-    }
+    options: Any = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-5}
     result = minimize(loss_and_gradient, np.zeros(len(first)), jac=True, method="L-BFGS-B", options=options)
     best = _unpack(start, np.clip(first + turn @ result.x, low, high), free, unit)
     return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)

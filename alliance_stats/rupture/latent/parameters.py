@@ -41,49 +41,41 @@ WITHIN = {  # what a parameter read from a file may be: more than the first, at 
 class LatentParameters:
     """What :func:`detect_latent` estimates, in points of the score and in sessions.
 
+    `never_ends` and `rise_lifts` are 0 in files of earlier versions.
+
     Attributes
     ----------
-    onset_rate : float
-        Chance that a rupture begins, per session without one.
-    repair_rate : float
-        Chance that an open rupture ends, per session, unless it never does; the mean length is its inverse.
+    onset_rate, repair_rate : float
+        Chance, per session, that a rupture begins where none is open, and that an open one ends unless it never does.
     never_ends : float
-        Share of ruptures that last to the end of therapy however long it is; 0 in files of earlier versions.
+        Share of ruptures that last to the end of therapy however long it is.
     depth, depth_cv : float
         Median depth of ruptures in points, and their spread (coefficient of variation; depths are log-normal).
-    autocorrelation : float
-        Correlation of the patient's true fluctuation between sessions one apart.
-    state_share : float
-        Share of the within-patient variance that is true fluctuation, the rest being measurement noise.
-    within_sd : float
-        Typical within-patient SD in points, ruptures and trends apart.
-    within_sd_df : float
-        How similar patients are in that SD: degrees of freedom of their inverse-gamma distribution (large: similar).
-    level, level_sd : float
-        Mean over patients at session `centre`, and SD between patients.
-    trend, trend_sd : float
-        Mean change per session, and its SD between patients.
-    centre : float
-        The session number at which `level` and `within_sd` hold, the early rise being over.
-    floor, ceiling : float
-        Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound.
-    step : float
-        Distance between neighbouring possible scores: a score at a bound is read as half a step inside it, or beyond.
-    min_ratings : int
-        Ratings a patient must have before a rupture can begin. Stated, not estimated.
-    max_length : int
-        Longest rupture considered, in rated sessions, that ends within the series. Stated, not estimated.
-    rise, rise_sd : float
-        By how much scores in session `first` lie below the line they approach: mean and SD between patients.
-    rise_time : float
-        Sessions after which 63 % of that early rise are over (its time constant).
-    rise_lifts : float
-        Where a patient with a larger early rise differs: 0, in the first session (lower); 1, in the level approached
-        (higher); 0 in files of earlier versions.
+    autocorrelation, state_share : float
+        Of the patient's true fluctuation between sessions one apart; its share of the within-patient variance, the rest
+        being measurement noise.
+    within_sd, within_sd_df : float
+        Typical within-patient SD in points, ruptures and trends apart, and how similar patients are in it: degrees of
+        freedom of an inverse-gamma distribution (large: similar).
     narrowing : float
         The within-patient SD is proportional to (session - first + 1) ** -narrowing; 0: it stays the same.
-    first : float
-        Session number with which therapy begins. Stated, not estimated.
+    level, level_sd, trend, trend_sd : float
+        Score at session `centre` and change per session: mean over patients and SD between them.
+    rise, rise_sd, rise_time : float
+        By how much scores in session `first` lie below the line they approach, mean and SD between patients; sessions
+        after which 63 % of that early rise are over (its time constant).
+    rise_lifts : float
+        Where a patient with a larger early rise differs: 0, in the first session (lower); 1, in the level approached
+        (higher).
+    centre, first : float
+        The session number at which `level` and `within_sd` hold, the early rise being over; that with which therapy
+        begins.
+    floor, ceiling, step : float
+        Scores at these values are read as "this or beyond"; minus and plus infinity where there is no such bound. The
+        distance between neighbouring scores: a score at a bound is read as half a step inside it, or beyond.
+    min_ratings, max_length : int
+        Ratings a patient must have before a rupture can begin, and the longest rupture, in rated sessions, that ends
+        within the series. Stated, not estimated.
     """
 
     onset_rate: float
