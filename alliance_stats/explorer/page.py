@@ -176,7 +176,7 @@ class _Page:
         await asyncio.sleep(0)  # the pictures first
         chance = await asyncio.to_thread(self.answers.chance, asked)
         if asked == self.rule and self.detector.value != LATENT:
-            columns = ["quantity", "observed", "expected", "chance_low", "chance_high", "ratio", "p_value"]
+            columns = ["quantity", "observed", "expected", "chance_low", "chance_high", "at_least", "p_value"]
             title = f"Found, and expected by chance ({DRAWS} draws; the text to copy takes 1000)"
             self.count.object = as_html([title, chance.verdict_words], {"": chance.table[columns]}, chance.diagnostics)
 

@@ -82,7 +82,7 @@ def _first_section(run: Run) -> None:
     if "chance" in run.tables:
         known = run.tables["chance"]["p_value"].notna().any()
         by_chance = run.citer("chance", "expected")("ruptures", one_decimal)
-        tiles["marked by chance alone"] = by_chance if known else "not known"
+        tiles["marked by chance alone, at most"] = by_chance if known else "not known"
     tiles["patients with a marked rupture"] = ruptures("patients with a rupture", percent)
     if "endings" in run.tables:
         tiles["dropout"] = run.citer("endings", "share")("dropout", percent)

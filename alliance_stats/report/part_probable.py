@@ -168,7 +168,7 @@ def beside_the_rule(run: Run, section: Section) -> None:
             "quantity": "",
             "expected": "expected (probabilities)",
             "marked": "marked by the rule",
-            "by_chance": "marked by chance alone",
+            "by_chance": "marked by chance alone, at most",
         },
         formats={"expected": one_decimal, "by_chance": one_decimal},
     )

@@ -41,8 +41,7 @@ _CHANCE_LABELS: Labels = {
     "observed": "observed",
     "expected": "by chance",
     ("chance_low", "chance_high"): "95% of simulated studies",
-    "ratio": "ratio",
-    ("ratio_low", "ratio_high"): "95% CI",
+    "at_least": "more than chance, at least",
     "p_value": "p",
 }
 
@@ -150,10 +149,11 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
         sentence = (
             f"By chance alone, the same rule finds on average {cite['expected'](some, one_decimal)} ruptures "
             f"(95% of {chance.draws:,} simulated studies without ruptures: {cite['chance_low'](some, tally)}–"
-            f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found, {cite['ratio'](some)} times as "
-            f"many (95% CI [{cite['ratio_low'](some)}, {cite['ratio_high'](some)}], "
-            f"{p_clause(cite['p_value'](some, p_value))}). Patients with a rupture: {cite['observed'](anyone)} found, "
-            f"{cite['expected'](anyone, one_decimal)} expected by chance. {chance.verdict_words}"
+            f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found "
+            f"({p_clause(cite['p_value'](some, p_value))}), at least {cite['at_least'](some, tally)} of them more than "
+            f"chance gives (95% sure). Patients with a rupture: {cite['observed'](anyone)} found, "
+            f"{cite['expected'](anyone, one_decimal)} expected by chance, at least {cite['at_least'](anyone, tally)} "
+            f"more than chance. {chance.verdict_words}"
         ).rstrip()
     if chance.verdict_words:
         run.keep("chance_fit", chance.fit)
@@ -166,7 +166,7 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     run.headline.append(sentence)
     section.subheading("What chance alone would give")
     section.paragraph(sentence)
-    formats: dict[str, Format] = {"expected": one_decimal, "chance_low": tally, "chance_high": tally}
+    formats: dict[str, Format] = {"expected": one_decimal, "chance_low": tally, "chance_high": tally, "at_least": tally}
     known = chance.table["p_value"].notna().any()
     bare: Labels = {name: _CHANCE_LABELS[name] for name in ("quantity", "of", "observed")}
     labels = _CHANCE_LABELS if known else bare
@@ -201,7 +201,7 @@ def _by_session(run: Run, section: Section, by_chance: pd.DataFrame | None) -> N
     axes = plot_prevalence(table if by_chance is None else by_chance, ax=blank_axes(3.2))
     caption = (
         "Share of patients whose rupture begins at each session, "
-        + ("with Wilson's 95% interval" if by_chance is None else "over the range that chance alone gives")
+        + ("with Wilson's 95% interval" if by_chance is None else "over the range that chance alone gives, at most")
         + "; sessions with fewer than five patients are in the table only."
     )
     run.show_figure(

@@ -50,15 +50,18 @@ class ChanceLevel:
         a repaired rupture): ``quantity``, ``of`` (the patients or rated sessions it could be; of a large study those
         of a random part, which `verdict_words` states), ``observed``,
         ``expected`` by chance, ``chance_low`` and ``chance_high`` (the range that chance alone gives in 95 % of
-        studies), ``ratio`` (observed / expected), ``ratio_low`` and ``ratio_high`` (its confidence interval, from the
-        scatter of patients around their own expected counts), ``p_value`` ((1 + draws with as many or more) /
-        (draws + 1); NaN where ruptures cannot be told apart from noise), ``verdict``.
+        studies), ``at_least`` (how many of those found are more than chance gives, at least: observed less the 95 %
+        point of the draws, never below 0; NaN where ruptures cannot be told apart from noise),
+        ``ratio`` (observed / expected, too small where there are ruptures), ``ratio_low`` and ``ratio_high`` (its
+        confidence interval, from the scatter of patients around their own expected counts), ``p_value`` ((1 + draws
+        with as many or more) / (draws + 1); NaN where ruptures cannot be told apart from noise), ``verdict``.
     by_session : DataFrame
         Onsets by session number: ``session``, ``n_rated``, ``observed``, ``expected``, ``chance_low``, ``chance_high``,
         and the same as rates of rated sessions, ``observed_rate``, ``expected_rate``, ``low_rate``, ``high_rate``.
     events : DataFrame
         The EVENTS found, of every patient, with ``false_discovery``: the share of ruptures at least so deep (in units)
-        that chance would give, expected over observed, made monotone in depth, at most 1.
+        that chance would give, expected over observed, made monotone in depth, at most 1; too large where there are
+        ruptures.
     verdict : str
         Whether the fitted null fits the data: ``fits``, ``does not fit`` or ``cannot be told apart`` (more deep ratings
         that do not last than the null gives, or more than a quarter of the ratings within one SD of the highest score);
@@ -180,9 +183,10 @@ def chance_level(
     The null assumes normal states and noise, a mean course that is smooth in the logarithm of the session number, one
     autocorrelation, spread that is lognormal over patients, and ratings missing for reasons unrelated to the score
     missed. Whether the data look so is checked and said (`verdict`). Where deep ratings do not last, ruptures and
-    skewed noise look the same, and no p-value is given; ruptures of a single session are of that kind. Nor is one given
-    near a ceiling. A part of the ruptures passes for noise, so that the excess over chance is a lower bound: by how
-    much it is too small, and how all this was proved, is in ``docs/chance.md``.
+    skewed noise look the same, and no p-value is given; ruptures of a single session are of that kind. Near a ceiling
+    the range of chance is widened, and with many ratings there no p-value is given. A part of the ruptures passes for
+    noise: where there are ruptures, expected counts are too high, excess and ratio too small. ``at_least`` is the
+    number to quote. How well it holds, and how all this was proved, is in ``docs/chance.md``.
 
     Estimate and verdict use a stream of random numbers of their own, which depends on the data alone.
 
@@ -312,7 +316,9 @@ def draw_fitted(
     around = count_draws(frame, judged, partial(draw_null, frame, fit), draws, rng, n_jobs=n_jobs)
     if not fit.estimator.size:
         return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
-    return Drawn(found, *adjust(around, found, fit), parameters, warnings, table, verdict, words)
+    return Drawn(
+        found, *adjust(around, found, fit, crowding=frame.crowding), parameters, warnings, table, verdict, words
+    )
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:

@@ -27,7 +27,8 @@ def main_table(
     p_value = (1.0 + (totals >= observed.total[0]).sum(axis=0)) / (1.0 + len(totals))
     seen = observed.total[0]
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(totals, [tail, 1.0 - tail], axis=0)
+    low, most, high = np.quantile(totals, [tail, level, 1.0 - tail], axis=0)
+    unknown = verdict == INSEPARABLE
     ratio = np.divide(seen, expected, out=np.full(len(seen), np.nan), where=expected > 0)
     bounds = [_ratio_interval(observed.per_patient[:, q], per_patient[:, q], level) for q in range(len(seen))]
     sessions = len(series.score)
@@ -40,10 +41,11 @@ def main_table(
             "expected": expected,
             "chance_low": low,
             "chance_high": high,
+            "at_least": np.where(unknown, np.nan, np.maximum(np.ceil(seen - most), 0.0)),
             "ratio": ratio,
             "ratio_low": [bound[0] for bound in bounds],
             "ratio_high": [bound[1] for bound in bounds],
-            "p_value": np.where(verdict == INSEPARABLE, np.nan, p_value),
+            "p_value": np.where(unknown, np.nan, p_value),
             "verdict": verdict,
         }
     )

@@ -26,6 +26,8 @@ Answer = TypeVar("Answer")
 
 BLOCK_RATINGS = 150_000
 """Draws go through the rule in blocks of about this many ratings, small enough for the processor's cache."""
+WIDER = 2.0
+"""By how much, per share of ratings near the highest score, the range of chance is widened: see :func:`adjust`."""
 QUANTITIES = (
     "patients with a rupture",
     "ruptures",
@@ -174,7 +176,9 @@ def _count(
     return counted.reshape(draws, slots // draws, len(QUANTITIES)), by_session
 
 
-def adjust(around: Counts, at_estimate: Counts, fit: NullFit) -> tuple[FloatArray, FloatArray]:
+def adjust(
+    around: Counts, at_estimate: Counts, fit: NullFit, *, crowding: float = 0.0
+) -> tuple[FloatArray, FloatArray]:
     """Counts under the null *given* the estimates from the data, by linear regression of counts on estimates.
 
     A null with estimated parameters does not have the data's own variability, autocorrelation, ...: draws scatter
@@ -182,7 +186,9 @@ def adjust(around: Counts, at_estimate: Counts, fit: NullFit) -> tuple[FloatArra
     own estimates would be those of the data (Beaumont, Zhang & Balding 2002; estimates as statistics: Fearnhead &
     Prangle 2012) removes that; without it p-values bunch around one half. The estimates allow for ruptures, so that
     ruptures in the data do not enter. What the line misses where counts bend is removed by drawing at the estimate
-    itself too: those draws say where the middle lies, the scattered ones how far counts stray from it.
+    itself too: those draws say where the middle lies, the scattered ones how far counts stray from it. That range is
+    widened by :data:`WIDER` times the share of ratings near the highest score (`crowding`), where the null's shape is
+    less certain than its parameters.
 
     Returns
     -------
@@ -197,6 +203,6 @@ def adjust(around: Counts, at_estimate: Counts, fit: NullFit) -> tuple[FloatArra
     design = np.column_stack([np.ones(len(around.total)), (estimates[spread > 0] / spread[spread > 0, None]).T])
     line = np.linalg.lstsq(design, around.total, rcond=None)[0]
     residual = around.total - design @ line
-    residual *= np.sqrt(len(design) / max(len(design) - design.shape[1], 1))
+    residual *= (1.0 + WIDER * crowding) * np.sqrt(len(design) / max(len(design) - design.shape[1], 1))
     moved = residual + at_estimate.total.mean(axis=0)
     return np.maximum(np.rint(moved), 0.0), np.maximum(moved, 0.0).mean(axis=0)

@@ -20,7 +20,10 @@ from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.tables.arrays import FloatArray
 
 FITS, MISFIT, INSEPARABLE = "fits", "does not fit", "cannot be told apart"
-LEAST = "Where there are ruptures, a part of them passes for noise: the excess over chance is a lower bound."
+LEAST = (
+    "Where there are ruptures, a part of them passes for noise: chance is expected to give too many, and excess and "
+    "ratio are too small."
+)
 VERDICTS = {
     FITS: f"The model of scores without ruptures fits these data in every respect that was checked. {LEAST}",
     MISFIT: "The model of scores without ruptures does not fit these data: {where}. Read the ratios and p-values with "
@@ -29,7 +32,6 @@ VERDICTS = {
     "p-value is given.",
 }
 WHY_BRIEF = "More ratings lie deep below the patient's usual level, with no low rating beside them, than noise gives"
-NEAR = " Many ratings lie within one SD of the highest score: p-values at the edge of significance are too small there."
 WHY_CEILING = "{share:.0%} of the ratings lie within one SD of the highest score, which skews courses downwards"
 DRAWS = 120
 """Draws that the data are compared with."""
@@ -40,9 +42,8 @@ BRIEF = 1.65
 DEEP, LASTS = 2.25, 0.6
 """Robust SD below the patient's centre from which on a rating counts as deep; the share of its depth that the rating
 beside it has where a rupture lasts."""
-DENSE, CROWDED = 0.15, 0.25
-"""Shares of the ratings within one robust SD of the highest score from which on p-values are a little too small, and
-from which on ruptures cannot be told from the skew of the scores."""
+CROWDED = 0.25
+"""Share of the ratings within one robust SD of the highest score from which on ruptures cannot be told from skew."""
 PHASES, LEVELS = ("early", "middle", "late"), ("low", "middle", "high")
 CHECKED = (
     *(f"mean change in {phase} sessions" for phase in PHASES),
@@ -108,16 +109,14 @@ def check_fit(frame: Frame, fit: NullFit, rng: np.random.Generator) -> tuple[pd.
     table = pd.DataFrame(
         {"quantity": CHECKED, "observed": observed, "expected": expected, "sd": sd, "z": z, "fits": ~bad}
     )
-    crowded = float(np.mean(frame.series.score >= frame.bounds[1] - frame.scale))
-    if crowded > CROWDED:
-        return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_CEILING.format(share=crowded))
+    if frame.crowding > CROWDED:
+        return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_CEILING.format(share=frame.crowding))
     if z[-1] > BRIEF:
         return table, INSEPARABLE, VERDICTS[INSEPARABLE].format(why=WHY_BRIEF)
-    near = NEAR if crowded > DENSE else ""
     if bad.any():
         where = [f"{name} {'above' if z[k] > 0 else 'below'} what it gives" for k, name in enumerate(CHECKED) if bad[k]]
-        return table, MISFIT, VERDICTS[MISFIT].format(where=", ".join(where)) + near
-    return table, FITS, VERDICTS[FITS] + near
+        return table, MISFIT, VERDICTS[MISFIT].format(where=", ".join(where))
+    return table, FITS, VERDICTS[FITS]
 
 
 def _mean(values: FloatArray) -> FloatArray:

@@ -61,6 +61,11 @@ class Frame:
     width: FloatArray = field(repr=False)
     steps: list[tuple[IntArray, IntArray]] = field(repr=False)
 
+    @property
+    def crowding(self) -> float:
+        """Share of the ratings within one robust SD of the highest score."""
+        return float(np.mean(self.series.score >= self.bounds[1] - self.scale))
+
 
 def frame_of(series: Series, *, bounds: tuple[float, float] | None, step: float | None) -> Frame:
     """What the draws share with the data."""

@@ -1,5 +1,7 @@
 """chance_level: its tables, its invariances, poor data, wrong arguments."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,11 +10,11 @@ from calm import as_sessions, world
 from alliance_stats.rupture.chance import frame
 from alliance_stats.rupture.chance.calibrate import calibrate
 from alliance_stats.rupture.chance.chance import chance_level
-from alliance_stats.rupture.chance.draws import (
-    QUANTITIES,
-)
+from alliance_stats.rupture.chance.counted import main_table
+from alliance_stats.rupture.chance.draws import QUANTITIES, count_study
 from alliance_stats.rupture.chance.fit_check import INSEPARABLE
 from alliance_stats.rupture.rules.detect import detect_ruptures
+from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.schema import DataError
 
@@ -154,3 +156,14 @@ def test_the_verdict_and_the_numbers_of_workers_and_seeds():
     pd.testing.assert_frame_equal(one.fit, other.fit)
     assert one.parameters == other.parameters
     assert not one.table["expected"].equals(other.table["expected"])
+
+
+def test_at_least_is_what_is_found_beyond_the_95_percent_point():
+    """Of 30 found where 95 % of draws have at most 24, at least 6 are more than chance; none of 20; both by hand."""
+    series = world(np.random.default_rng(1), patients=4)
+    counted = count_study(series, RULES["previous_1sd"])[0]
+    seen = dataclasses.replace(counted, total=np.array([[30.0, 20, 24, 25, 60]]))
+    totals = np.repeat(np.arange(1.0, 26.0), 4)[:, None] * np.ones(5)  # 1 to 25, four times each
+    for verdict, expected in (("fits", [6, 0, 0, 1, 36]), (INSEPARABLE, [np.nan] * 5)):
+        table = main_table(series, seen, totals, totals.mean(axis=0), seen.per_patient, 0.95, verdict)
+        assert np.array_equal(table["at_least"], expected, equal_nan=True)

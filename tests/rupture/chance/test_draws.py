@@ -74,6 +74,8 @@ def test_adjustment_recovers_the_conditional_expectation():
     moved, mean = adjust(drawn(1.0, False), drawn(0.1, False), estimated)
     assert mean[0] == pytest.approx(50, abs=0.3)
     assert moved.std() == pytest.approx(np.sqrt(4 + 2 / 12), rel=0.06)
+    wider, _ = adjust(drawn(1.0, False), drawn(0.1, False), estimated, crowding=0.25)
+    assert wider.std() == pytest.approx(1.5 * 2, rel=0.06)  # twice a quarter more
     _, mean = adjust(drawn(1.0, True), drawn(0.1, True), estimated)
     assert mean[0] == pytest.approx(50, abs=0.3)  # the scattered draws alone average 53
 
