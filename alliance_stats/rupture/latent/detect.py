@@ -273,7 +273,7 @@ def _diagnostics(
         rows += [
             ("patients_fitted", fit.n_patients, "behind the estimates"),
             ("converged", float(fit.converged), "1 if the optimiser met its tolerance"),
-            ("log_likelihood", fit.log_likelihood, "with at most one rupture per patient"),
+            ("log_likelihood", fit.log_likelihood, "with ruptures"),
             ("log_likelihood_null", fit.log_likelihood_null, "without ruptures"),
             ("bic_gain", bic_gain(fit), "above 0: the data support ruptures"),
             ("mirror", fit.mirror, "z of falls against rises; below 1.5: heavy tails would explain as much"),
@@ -281,6 +281,10 @@ def _diagnostics(
             ("skewness_z", fit.skewness_z, "below -2.5, and the skewness below -0.1: skewed noise"),
             ("score_values", evidence.n_values, "that hold 98 % of the scores; below 4: too coarse"),
             ("score_step", evidence.step, "smallest step in within-patient SD; above 2: too coarse"),
-            ("median_ratings", evidence.median_ratings, "per patient; if ruptures last longer, a change of level"),
+            (
+                "median_ratings",
+                evidence.median_ratings,
+                "per patient; fewer than 40 % of ruptures over in as many: lasting",
+            ),
         ]
     return pd.DataFrame(rows, columns=["quantity", "value", "meaning"])
