@@ -16,6 +16,8 @@ MIN_EVENTS = 5
 """Fewer events in a state than this are too few for a normal or t distribution of the estimate."""
 MIN_CLUSTERS = 3
 """With events in fewer clusters than this the spread between clusters cannot be seen."""
+WIDE = 0.6
+"""A standard error of a log odds or hazard ratio above this makes an interval that spans a factor of more than ten."""
 
 
 def is_baseline(name: str) -> bool:
@@ -53,18 +55,18 @@ def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -
     return pd.DataFrame(rows, columns=["term", "state", "n_rows", "n_events", "n_clusters"])
 
 
-def unknowable(data: pd.DataFrame, event: Array, terms: Sequence[str]) -> dict[str, float]:
+def unknowable(data: pd.DataFrame, event: Array, terms: Sequence[str], error: Array) -> dict[str, float]:
     """The states known as probabilities whose effect so few events cannot tell, with the events to be expected in them.
 
-    Expected if the state made no difference: all events times its mean probability. Fewer than 5 per variable bias
-    estimates and intervals badly (Vittinghoff & McCulloch, 2007). Counting the events that did happen in the state
-    would leave the estimates that are too high by chance.
+    Expected if the state made no difference: all events times its mean probability. Fewer than 5 per variable are too
+    few (Vittinghoff & McCulloch, 2007), unless an effect is so strong that the interval says something all the same.
 
     >>> rows = pd.DataFrame({"rupture_open": [0.9, 0.5, 0.2, 0.4]})
-    >>> unknowable(rows, np.array([1.0, 0, 1, 0]), ["rupture_open", "age"])
+    >>> unknowable(rows, np.array([1.0, 0, 1, 0]), ["rupture_open", "age"], np.array([0.8, 0.1]))
     {'rupture_open': 1.0}
     """
-    values = {term: data[term].to_numpy(dtype=np.float64) for term in terms if term in PROBABILITIES and term in data}
+    wide = {term for term, one in zip(terms, error, strict=True) if not one <= WIDE}
+    values = {term: data[term].to_numpy(dtype=np.float64) for term in PROBABILITIES if term in wide and term in data}
     expected = {term: float(p.mean() * event.sum()) for term, p in values.items() if not np.isin(p, (0.0, 1.0)).all()}
     return {term: n for term, n in expected.items() if n < MIN_EVENTS}
 
@@ -86,7 +88,7 @@ def few_events_notes(
     """One sentence per thin state, and per state of which nothing can be known."""
     notes = [
         f"few events: the effect of {term} cannot be known, with {n:.1f} events to be expected in that state "
-        f"(fewer than {MIN_EVENTS})"
+        f"(fewer than {MIN_EVENTS}) and an interval that spans a factor of more than ten"
         for term, n in unknown.items()
     ]
     for term, state, n_rows, n_events, n_clusters in thin.itertuples(index=False):

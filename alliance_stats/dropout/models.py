@@ -73,7 +73,8 @@ class Job(NamedTuple):
             notes = (*notes, f"no error for {', '.join(alone)}: without one of the clusters it cannot be estimated")
         if errors.kind == "sandwich":
             covariance = forget(covariance, thin_terms(thin, names))
-        unknown = {} if errors.kind == "firth" else unknowable(self.data, self.event, names)
+        error = np.sqrt(np.diag(covariance))
+        unknown = {} if errors.kind == "firth" else unknowable(self.data, self.event, names, error)
         notes = (*self.used["notes"], *notes, *few_events_notes(thin, unknown, group, _ADVICE[errors.kind]))
         found = {"n_groups": errors.n_groups, "iterations": fit.iterations, "notes": list(notes), "unknown": unknown}
         return HazardFit(

@@ -93,8 +93,8 @@ class HazardFit(Shown):
     def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
         """TERMS with ``ratio, ratio_low, ratio_high``: odds ratios (logit) or hazard ratios (cloglog, cox).
 
-        Missing for a state known as a probability in which fewer than 5 events are to be expected (not with Firth's
-        penalty, whose interval allows for it).
+        Missing for a state known as a probability in which fewer than 5 events are to be expected, if the interval
+        spans a factor of more than ten (not with Firth's penalty, whose interval allows for it).
         """
         error = np.sqrt(np.diag(self.covariance))
         table = terms_table(self.terms, self.coefficients, error, self.df, level=level)
