@@ -149,8 +149,7 @@ def _monitor(options: argparse.Namespace) -> int:
 
 def _power(options: argparse.Namespace) -> int:
     from alliance_stats.power.design import Design
-    from alliance_stats.power.parts import work_of
-    from alliance_stats.power.simulated import run_design
+    from alliance_stats.power.simulated import run_design, work_of
     from alliance_stats.report.study import StudyFile, load_study, mistakes_in, options_of
     from alliance_stats.simulate.simulated import simulate_study
 
@@ -189,7 +188,7 @@ def _write_part(work: Work, options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from alliance_stats.power.parts import merged
+    from alliance_stats.power.simulated import merged
     from alliance_stats.report.writing import multiverse_tables
     from alliance_stats.tables.parts import read_parts
 

@@ -9,7 +9,7 @@ Santis, Goeman, Hemerik & Finos 2022 for the estimated other coefficients).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -184,7 +184,7 @@ def joint_test(
         level=level,
     )
     with bar(FITTING, len(plan.pieces), show=progress):
-        return joint_of(run_pieces(plan.work, plan.pieces, n_jobs=n_jobs), **plan.told)
+        return joint_of(run_pieces(plan.work, plan.pieces, n_jobs=n_jobs), plan.told)
 
 
 class JointPlan(NamedTuple):
@@ -221,19 +221,9 @@ def plan_joint(
     return JointPlan(work, pieces, {**told, "unit": unit, "n_units": n_units, "notes": notes})
 
 
-def joint_of(
-    answers: Sequence[Any],
-    *,
-    score: str,
-    question: str,
-    seed: Seed,
-    draws: int,
-    level: float,
-    unit: str,
-    n_units: int,
-    notes: Sequence[str],
-) -> JointTest:
+def joint_of(answers: Sequence[Any], told: Mapping[str, Any]) -> JointTest:
     """The joint test from the fitted specifications, or from what a file has kept of them."""
+    draws, n_units = told["draws"], told["n_units"]
     found = [
         Specification(
             head, own and (own[0], [_Score(term, *map(np.asarray, arrays)) for term, *arrays in own[1]]), status
@@ -243,7 +233,7 @@ def joint_of(
     scores = [(one.head, score) for one in found if one.found is not None for score in one.found[1]]
     if not scores:
         raise DataError("No specification gives an estimate.", remedy="See the column status of fit_multiverse.")
-    signs = np.vstack([np.ones(n_units), generator(seed).choice([-1.0, 1.0], size=(draws, n_units))])
+    signs = np.vstack([np.ones(n_units), generator(told["seed"]).choice([-1.0, 1.0], size=(draws, n_units))])
     rows, bands = [], []
     for term in dict.fromkeys(one.term for _, one in scores):
         own = [(head, one) for head, one in scores if one.term == term]
@@ -255,11 +245,11 @@ def joint_of(
         ]
         rows += [{"term": term, **row} for row in _joint(drawn, z)]
     rest = [one._replace(found=one.found and one.found[0]) for one in found]
-    table = multiverse_table(rest, question=question, score=score, level=level)
+    table = multiverse_table(rest, question=told["question"], score=told["score"], level=told["level"])
     attrs = table.attrs
     table = table.merge(pd.DataFrame(bands), on=["rule", "target", "term"], how="left")
     table.attrs = attrs
-    return JointTest(table, pd.DataFrame(rows), unit, n_units, draws, tuple(notes))
+    return JointTest(table, pd.DataFrame(rows), told["unit"], n_units, draws, tuple(told["notes"]))
 
 
 def _joint(estimates: FloatArray, z: FloatArray) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,7 @@ import pandas as pd
 
 from alliance_stats.power.design import Analysis, Answer, Design
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.tables.cores import run_pieces
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.parts import Work
 from alliance_stats.tables.schema import Seed
 from alliance_stats.tables.shares import wilson
 
@@ -96,9 +96,19 @@ def simulate_power(
 
 def run_design(design: Design, *, n_jobs: int | None = None, progress: bool = True) -> pd.DataFrame:
     """The table of `simulate_power`."""
-    pieces = design.pieces()
-    with bar("Simulating studies", len(pieces), show=progress):
-        return power_table(design, run_pieces(design.answer, pieces, n_jobs=n_jobs))
+    work = Work("power", {}, design.answer, design.pieces(), "Simulating studies")
+    return power_table(design, work.run(n_jobs=n_jobs, progress=progress))
+
+
+def work_of(design: Design) -> Work:
+    """The studies of a design with a named analysis and rule, and a number as seed, as pieces that files can hold."""
+    return Work("power", asdict(design), design.answer, design.pieces(), "Simulating studies")
+
+
+def merged(told: Mapping[str, Any], answers: Sequence[Any]) -> tuple[Design, pd.DataFrame]:
+    """The design that parts tell, and its table: that of one run, to the bit."""
+    design = Design(**told)
+    return design, power_table(design, [answer if isinstance(answer, str) else tuple(answer) for answer in answers])
 
 
 def power_table(design: Design, answers: Sequence[Answer]) -> pd.DataFrame:

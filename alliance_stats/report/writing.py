@@ -100,9 +100,7 @@ def multiverse_tables(design: Mapping[str, Any], answers: Sequence[Any]) -> dict
     """The tables of the report about all rules together, by name, from the answers of :func:`multiverse_work`."""
     tables, rest = {}, list(answers)
     for told in design["tests"]:
-        n = told["n"]
-        test = joint_of(rest[:n], **{name: value for name, value in told.items() if name != "n"})
-        rest = rest[n:]
+        test, rest = joint_of(rest[: told["n"]], told), rest[told["n"] :]
         tables[f"multiverse_{told['question']}"] = test.table
         tables[f"multiverse_{told['question']}_joint"] = test.joint
     return tables

@@ -19,10 +19,7 @@ PACKAGES = ("alliance_stats", "numpy", "scipy", "pandas")
 
 @dataclass(frozen=True)
 class Work:
-    """Pieces of one computation, each with its own answer, that a file can tell apart from those of another.
-
-    ``answer`` gives numbers, text, arrays and lists of them: what a file holds and gives back to the bit.
-    """
+    """Pieces of one computation; ``answer`` gives numbers, text, arrays and lists of them, which a file can hold."""
 
     command: str
     design: Mapping[str, Any]
@@ -42,18 +39,9 @@ class Work:
 def write_part(
     work: Work, part: int, of: int, folder: Path, *, n_jobs: int | None = None, progress: bool = True
 ) -> Path:
-    """Run every `of`-th piece, beginning with the `part`-th, and write the answers.
+    """Run every `of`-th piece, beginning with the `part`-th, and write the answers into `folder`.
 
-    Parameters
-    ----------
-    work : Work
-        Its design in numbers and text: the file says what was run.
-    part, of : int
-        1 to `of`. An earlier file of the same part is replaced.
-    folder : Path
-        Made if need be. The file, such as ``part-003-of-100.json``, is written whole or not at all.
-    n_jobs : int, optional
-        Pieces side by side: 2, or -1 for all cores.
+    The file, such as ``part-003-of-100.json``, is written whole or not at all, and replaces an earlier one of the part.
     """
     require_whole(of, name="of", low=1)
     require_whole(part, name="part", low=1)

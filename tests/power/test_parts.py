@@ -6,6 +6,8 @@ import pytest
 
 import alliance_stats as als
 from alliance_stats.cli import main
+from alliance_stats.power.simulated import work_of
+from alliance_stats.tables.parts import read_parts, write_part
 
 DESIGN = """
 [power]
@@ -78,12 +80,12 @@ def test_parts_that_do_not_belong_together(design, tmp_path, change, message):
     change(content)
     second.write_text(json.dumps(content))
     with pytest.raises(als.DataError, match=message):
-        als.power.merge_parts(tmp_path)
+        read_parts(tmp_path)
 
 
 def test_a_folder_without_parts(tmp_path):
     with pytest.raises(als.DataError, match="holds no parts"):
-        als.power.merge_parts(tmp_path)
+        read_parts(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,7 @@ def test_a_wrong_design_is_one_line_before_anything_is_simulated(design, tmp_pat
 def test_a_part_of_what_a_file_cannot_say(tmp_path):
     design = als.power.Design(analysis=lambda study, events: events, term="x", seed=1)
     with pytest.raises(ValueError, match="must say what it is of"):
-        als.power.write_part(design, 1, 2, tmp_path / "parts")
+        write_part(work_of(design), 1, 2, tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
 
 
