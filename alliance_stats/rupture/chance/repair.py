@@ -81,7 +81,8 @@ def chance_of_repair(
     of ``chance_level`` at its estimated parameters; units of the study are held at their value in the data. The events
     of all draws are pooled, and whole patients are sampled until there are as many events as were found: the range is
     conditional on the number of ruptures. Its answer is how repair would look if all events were noise. Where true
-    ruptures are among them, repair is later than by chance, since a true rupture lasts.
+    ruptures are among them, repair is later than by chance, since a true rupture lasts. Where ruptures are many and
+    long, the null takes a part of them for slow swings: then read the times, not share and change, against chance.
 
     The range leaves out that the null's parameters are estimates; how well it holds is told in docs/repair.md.
     """
