@@ -32,7 +32,7 @@ from alliance_stats.figures.courses import plot_prevalence as plot_prevalence
 from alliance_stats.figures.dropout import plot_incidence as plot_incidence
 from alliance_stats.figures.patients import plot_patient as plot_patient
 from alliance_stats.figures.patients import plot_patients as plot_patients
-from alliance_stats.figures.saving import save_figure as save_figure
+from alliance_stats.figures.style import save_figure as save_figure
 from alliance_stats.figures.terms import plot_terms as plot_terms
 from alliance_stats.instruments.catalogue import INSTRUMENTS as INSTRUMENTS
 from alliance_stats.load.codebook import describe_sessions as describe_sessions

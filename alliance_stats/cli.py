@@ -72,7 +72,7 @@ def _init(options: argparse.Namespace) -> int:
 
 def _show(found: pd.DataFrame, study: Path) -> int:
     """Print FINDINGS, a line each; the exit status they mean."""
-    from alliance_stats.report.findings import SHOWN
+    from alliance_stats.report.rehearsal import SHOWN
 
     for row in found.to_dict("records"):
         more = f" (and {row['n'] - SHOWN:,} more)" if row["n"] > SHOWN else ""
@@ -105,14 +105,9 @@ def _explore(options: argparse.Namespace) -> int:
     return OK
 
 
-def _report(options: argparse.Namespace) -> int:
-    return _make_report(options.study, options)
-
-
 def _monitor(options: argparse.Namespace) -> int:
-    from alliance_stats.monitoring.pages import draw_pages, every_session, latest, monitor_patients
-    from alliance_stats.monitoring.watch import CAUTION
-    from alliance_stats.report.spreadsheet import write_table
+    from alliance_stats.monitoring.watch import CAUTION, draw_pages, every_session, latest, monitor_patients
+    from alliance_stats.report.folder import write_table
     from alliance_stats.report.writing import scored_study
     from alliance_stats.rupture.latent.detect import detect_latent
     from alliance_stats.rupture.latent.parameters import read_parameters
@@ -208,9 +203,9 @@ def _write_multiverse(tables: dict[str, pd.DataFrame], out: Path) -> int:
 
 def _write_power(design: Design, table: pd.DataFrame, out: Path) -> int:
     from alliance_stats.figures.power import plot_power
-    from alliance_stats.figures.saving import save_figure
-    from alliance_stats.power.smallest import SIZES, smallest_study
-    from alliance_stats.report.spreadsheet import write_table
+    from alliance_stats.figures.style import save_figure
+    from alliance_stats.power.simulated import SIZES, smallest_study
+    from alliance_stats.report.folder import write_table
 
     out.mkdir(parents=True, exist_ok=True)
     write_table(table, out / "power.csv")
@@ -230,12 +225,12 @@ def _write_power(design: Design, table: pd.DataFrame, out: Path) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from alliance_stats.report.writing import demo_study
 
-    study = demo_study()
+    options.study = demo_study()
     print("The shipped study is simulated: 12 therapists and their patients, none of them real.")
-    return _make_report(study, options)
+    return _report(options)
 
 
-def _make_report(study: Path, options: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> int:
     import signal
 
     from joblib import parallel_config
@@ -247,7 +242,7 @@ def _make_report(study: Path, options: argparse.Namespace) -> int:
     before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
     try:
         with parallel_config(n_jobs=options.jobs):
-            written = write_report(study, out, force=options.force)
+            written = write_report(options.study, out, force=options.force)
     finally:
         signal.signal(signal.SIGTERM, before)
     for sentence in written.headline:
@@ -279,7 +274,7 @@ def _stop(number: int, _: object) -> NoReturn:
 
 
 def _write_table(table: pd.DataFrame, out: Path | None) -> int:
-    from alliance_stats.report.spreadsheet import as_csv, write_table
+    from alliance_stats.report.folder import as_csv, write_table
 
     if out is None:
         sys.stdout.write(as_csv(table))
@@ -291,8 +286,8 @@ def _write_table(table: pd.DataFrame, out: Path | None) -> int:
 
 def _worded(text: str) -> str:
     """A message with keys of the study file instead of arguments of Python."""
+    from alliance_stats.report.numbers import in_keys
     from alliance_stats.report.sections import all_keys
-    from alliance_stats.report.wording import in_keys
 
     return in_keys(text, all_keys())
 
@@ -344,9 +339,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write (default: print it)")
     report = _add(commands, "report", _report, "run the whole path and write an HTML report, tables and figures")
     report.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
-    monitor = _add(
-        commands, "monitor", _monitor, "say after the latest session of each patient whether a rupture is open"
-    )
+    monitor = _add(commands, "monitor", _monitor, "say after each patient's latest session whether a rupture is open")
     monitor.add_argument("--parameters", type=Path, metavar="FILE", help="JSON file of an earlier study's parameters")
     monitor.add_argument("--estimate", type=Path, metavar="FILE", help="write that file from this study instead")
     monitor.add_argument("--patient", metavar="ID", help="one patient only (default: all)")
@@ -359,9 +352,7 @@ def _parser() -> argparse.ArgumentParser:
     power = commands.add_parser("power", help="simulate studies and say how large one must be, whole or in parts")
     power.add_argument("design", type=Path, metavar="DESIGN.toml", help="sections power, vary, world: docs/scale.md")
     power.set_defaults(run=_power)
-    multiverse = _add(
-        commands, "multiverse", _multiverse, "ask [[multiverse]] of every rule at once, whole or in parts"
-    )
+    multiverse = _add(commands, "multiverse", _multiverse, "ask [[multiverse]] of every rule, whole or in parts")
     for command in (power, multiverse):
         command.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
         command.add_argument("--part", metavar="I/N", help="only every N-th piece, beginning with the I-th: 3/100")

@@ -162,12 +162,7 @@ def lag(
 
 
 def mark_ruptures(
-    sessions: pd.DataFrame,
-    events: Any,
-    *,
-    lag: int = 0,
-    for_prediction: bool = False,
-    allow_lookahead: bool = False,
+    sessions: pd.DataFrame, events: Any, *, lag: int = 0, for_prediction: bool = False, allow_lookahead: bool = False
 ) -> pd.DataFrame:
     """The rupture state of every session, knowing only onsets and repairs up to then.
 

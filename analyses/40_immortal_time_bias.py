@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alliance_stats.dropout.bias import immortal_time_bias
 from alliance_stats.figures.dropout import plot_immortal_time
-from alliance_stats.figures.saving import save_figure
+from alliance_stats.figures.style import save_figure
 
 FIGURES = Path(__file__).parents[1] / "figures"
 N_PATIENTS, REPETITIONS, SEED = 400, 200, 20240511

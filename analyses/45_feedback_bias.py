@@ -5,9 +5,10 @@ Simulates the worlds, fits the models to each study, writes the table and the fi
 
 from pathlib import Path
 
-from alliance_stats.figures.saving import save_figure
+from feedback_bias import feedback_bias, summarise_feedback_bias
+
+from alliance_stats.figures.style import save_figure
 from alliance_stats.figures.terms import plot_terms
-from alliance_stats.outcome.feedback_bias import feedback_bias, summarise_feedback_bias
 
 FIGURES = Path(__file__).parents[1] / "figures"
 EFFECT, REPETITIONS, SEED = -1.5, 100, 20240611

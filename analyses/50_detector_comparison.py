@@ -13,7 +13,7 @@ from detector_study.comparison import compare_detectors, gains, summarise_compar
 from detector_study.figure import plot_detectors
 from detector_study.worlds import WORLDS
 
-from alliance_stats.figures.saving import save_figure
+from alliance_stats.figures.style import save_figure
 
 FIGURES = Path(__file__).parents[1] / "figures"
 EVERY_RUN = FIGURES / "detector_comparison_runs.csv"

@@ -14,7 +14,7 @@ from answers.questions import ask
 from answers.summary import answer_table
 from answers.worlds import VERSIONS, WORLDS
 
-from alliance_stats.figures.saving import save_figure
+from alliance_stats.figures.style import save_figure
 
 FIGURES = Path(__file__).parents[1] / "figures"
 EVERY_ANSWER = FIGURES / "answers_runs.csv"

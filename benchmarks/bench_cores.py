@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import alliance_stats as als
-from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import run_pieces
 
 BAR, LONG = 0.8, 0.05
 STUDIES, SECONDS = 1000, 60.0

@@ -28,6 +28,8 @@ def codes_against_scores(
     The contrast published for sessions more than 2 SD below the patient's mean (Journal of Consulting and Clinical
     Psychology, 2024, 92, 129), here within patients and with any detector.
 
+    ``measure ~ open + mean of open in the patient + (1 | patient)``; t with Satterthwaite's df.
+
     Parameters
     ----------
     coded : DataFrame
@@ -53,15 +55,12 @@ def codes_against_scores(
     ------
     DataError
         If no coded session has an open rupture, or none is without one; if a measure asked for does not vary.
-
-    Notes
-    -----
-    ``measure ~ open + mean of open in the patient + (1 | patient)``; t with Satterthwaite's df.
     """
     require_columns(coded, [PATIENT, SESSION], table_name="coded")
     table = coded.sort_values([PATIENT, SESSION]).reset_index(drop=True)
     found = events_or_states(ruptures, so_far=False)
-    is_open = np.asarray(_state(table, found), dtype=np.float64)
+    found = found.loc[found[PATIENT].isin(table[PATIENT])]  # patients without events have none open
+    is_open = np.asarray(rupture_states(table, found)["rupture_open"], dtype=np.float64)
     series, patients = pd.factorize(table[PATIENT])
     if not 0 < is_open.sum() < len(is_open):
         raise DataError(
@@ -83,11 +82,6 @@ def codes_against_scores(
             raise DataError(f"{name!r} does not vary over the coded sessions.", remedy="Leave it out.", column=name)
         rows.append(_contrast(name, values, is_open, series, patients, level))
     return pd.DataFrame(rows)
-
-
-def _state(table: pd.DataFrame, found: pd.DataFrame) -> Any:
-    """Whether (or how probably) a rupture is open in each coded session; patients without events have none."""
-    return rupture_states(table, found.loc[found[PATIENT].isin(table[PATIENT])])["rupture_open"]
 
 
 def _contrast(name: str, values: Any, is_open: Any, series: Any, patients: Any, level: float) -> dict[str, Any]:

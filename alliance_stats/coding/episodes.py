@@ -18,14 +18,13 @@ from alliance_stats.tables.schema import (
     THERAPIST,
     DataError,
     check_sessions,
-    plain,
+    refuse,
     require_columns,
     require_whole,
 )
 from alliance_stats.tables.states import are_states, event_arrays
 
-REPAIR, RUPTURE = "repaired", "rupture"
-"""The endings of these intervals: a rupture was repaired; a rupture began."""
+REPAIR, RUPTURE = "repaired", "rupture"  # The endings of these intervals: a rupture was repaired; a rupture began
 
 
 def repair_intervals(
@@ -95,9 +94,7 @@ def repair_intervals(
     since = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
     final = since == length[row] - 1
     healed = ~np.isnan(repaired_at)[row]
-    ending = np.where(
-        final & healed, REPAIRED, np.where(final & ~healed, how.reindex(own[PATIENT]).to_numpy()[row], "")
-    )
+    ending = np.where(final, np.where(healed, REPAIRED, how.reindex(own[PATIENT]).to_numpy()[row]), "")
     rows = pd.DataFrame(
         {
             PATIENT: own[PATIENT].to_numpy()[row],
@@ -114,7 +111,7 @@ def repair_intervals(
         if name in own:
             rows[name] = own[name].to_numpy()[row]
     there = [name for name in (THERAPIST,) if name in table]
-    rows = _with_columns(rows, table, [*there, *covariates])
+    rows = rows.merge(table[[PATIENT, SESSION, *there, *covariates]], on=[PATIENT, SESSION], how="left")
     if THERAPIST in there:  # a missed session without a row: the therapist of the patient's session before
         rows[THERAPIST] = rows.groupby(PATIENT)[THERAPIST].ffill()
     if coded is not None:
@@ -178,14 +175,9 @@ def onset_intervals(
     inside = (at[SESSION] > at["onset"]) & (at[SESSION] <= np.where(np.isnan(end), given_up, end))
     is_open = rows.index.isin(at.loc[inside, "index"])
     begins = rows.index.isin(at.loc[at[SESSION] == at["onset"], "index"])
-    if (begins & is_open).any():
-        row = rows.loc[begins & is_open].iloc[0]
-        raise DataError(
-            f"{int((begins & is_open).sum())} rupture(s) begin while an earlier one of the patient is open.",
-            remedy="Pass window=, the rule's, after which an unrepaired rupture counts as over.",
-            patient=plain(row[PATIENT]),
-            session=plain(row[SESSION]),
-        )
+    problem = f"{int((begins & is_open).sum())} rupture(s) begin while an earlier one of the patient is open."
+    remedy = "Pass window=, the rule's, after which an unrepaired rupture counts as over."
+    refuse(rows, begins & is_open, problem, remedy=remedy, row=False)
     rows["n_before"] = at.loc[at["onset"] < at[SESSION]].groupby("index").size().reindex(rows.index, fill_value=0)
     rows[ENDING] = np.where(begins, RUPTURE, "").astype(object)
     rows["start"], rows["stop"] = rows[SESSION] - 1, rows[SESSION]
@@ -227,24 +219,14 @@ def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame | None) -> tuple[p
     return last, found[ENDING].reindex(last.index).fillna("").replace(ONGOING, "")
 
 
-def _with_columns(rows: pd.DataFrame, table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    if not names:
-        return rows
-    return rows.merge(table[[PATIENT, SESSION, *names]], on=[PATIENT, SESSION], how="left")
-
-
 def _with_strategies(rows: pd.DataFrame, coded: pd.DataFrame, lag: int) -> pd.DataFrame:
     require_columns(coded, [PATIENT, SESSION], table_name="coded")
     names = [name for name in coded if str(name).startswith("strategy_")]
     if not names:
         raise DataError("coded has no column strategy_<group>.", remedy="Take it from code_sessions and consensus.")
     used = coded[[PATIENT, SESSION, *names]].assign(**{SESSION: coded[SESSION] + lag})
-    if lag:  # a strategy of an earlier session counts in this rupture only if it was used since the onset
-        rows = rows.merge(used, on=[PATIENT, SESSION], how="left")
-        rows.loc[rows["since"] < lag, names] = 0
-    else:
-        rows = rows.merge(used, on=[PATIENT, SESSION], how="left")
+    rows = rows.merge(used, on=[PATIENT, SESSION], how="left")
+    rows.loc[rows["since"] < lag, names] = 0  # used before the onset: not in this rupture
     so_far = rows[names].fillna(0).groupby([rows[PATIENT], rows["event"]], sort=False).cummax().astype(np.int64)
-    return rows.drop(columns=names).assign(
-        **{f"used_{slug(str(name).removeprefix('strategy_'))}": so_far[name] for name in names}
-    )
+    columns = {f"used_{slug(str(name).removeprefix('strategy_'))}": so_far[name] for name in names}
+    return rows.drop(columns=names).assign(**columns)

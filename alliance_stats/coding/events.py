@@ -19,7 +19,7 @@ from alliance_stats.tables.schema import (
     DataError,
     check_sessions,
     empty_events,
-    plain,
+    refuse,
     require_choice,
     require_columns,
     suggest,
@@ -62,10 +62,9 @@ def events_from_codes(
     DataFrame
         EVENTS with ``type``, ``significance``, ``cause`` and ``initiator`` (of the onset: later ones would know how
         long it lasted), ``strategies`` (used from onset to repair, joined by ``"; "``) and ``resolution`` (the highest)
-        behind, where they were coded. A
-        rupture resolved in the session it was coded in has ``repaired_at`` equal to ``onset`` and is not open
-        afterwards. Not repaired by the last session of the patient: ``censored`` if it began there, else
-        ``unrepaired``. ``rule`` is ``coded``; it does not look ahead.
+        behind, where they were coded. A rupture resolved in the session it was coded in has ``repaired_at`` equal to
+        ``onset`` and is not open afterwards. Not repaired by the last session of the patient: ``censored`` if it began
+        there, else ``unrepaired``. ``rule`` is ``coded``; it does not look ahead.
 
     Raises
     ------
@@ -129,13 +128,11 @@ def _of_patient(
     session, rupture = own[SESSION].to_numpy(np.int64), own["rupture"].to_numpy() == 1
     rating = own["resolution"].to_numpy(np.float64) if "resolution" in own else np.full(len(own), np.nan)
     course = _Course(np.zeros(0, dtype=np.int64), np.zeros(0))
-    last = int(session[-1])
     if rated is not None:
-        known = rated[score].notna().to_numpy() if score else np.ones(len(rated), dtype=bool)
-        there = rated.loc[known]
+        there = rated.loc[rated[score].notna()] if score else rated
         values = there[score].to_numpy(np.float64) if score else np.full(len(there), np.nan)
         course = _Course(there[SESSION].to_numpy(np.int64), values)
-        last = max(last, int(course.session.max(initial=last)))
+    last = int(course.session.max(initial=int(session[-1])))
     events: list[dict[str, Any]] = []
     free_from = -np.inf
     for k in np.flatnonzero(rupture):
@@ -209,14 +206,8 @@ def _event(
 def _require_known(coded: pd.DataFrame, table: pd.DataFrame) -> None:
     there = pd.MultiIndex.from_frame(table[[PATIENT, SESSION]])
     stray = ~pd.MultiIndex.from_frame(coded[[PATIENT, SESSION]]).isin(there)
-    if not stray.any():
-        return
-    row = coded.loc[stray].iloc[0]
-    known = table[PATIENT].unique()
-    remedy = "Check the session number." if row[PATIENT] in known else suggest(row[PATIENT], known)
-    raise DataError(
-        f"{int(stray.sum())} coded session(s) are not in the sessions.",
-        remedy=remedy,
-        patient=plain(row[PATIENT]),
-        session=plain(row[SESSION]),
-    )
+    if stray.any():
+        patient, known = coded.loc[stray, PATIENT].iloc[0], table[PATIENT].unique()
+        remedy = "Check the session number." if patient in known else suggest(patient, known)
+        problem = f"{int(stray.sum())} coded session(s) are not in the sessions."
+        refuse(coded, stray, problem, remedy=remedy, row=False)

@@ -16,7 +16,7 @@ from alliance_stats.tables.schema import (
     check_sessions,
     generator,
     numeric,
-    plain,
+    refuse,
     require_columns,
     require_whole,
 )
@@ -175,15 +175,6 @@ def _reports(sessions: pd.DataFrame, patient: str, therapist: str) -> pd.DataFra
     for name in (patient, therapist):
         values = numeric(table, name)
         bad = ~np.isnan(values) & (values != 0) & (values != 1)
-        if bad.any():
-            at = int(np.flatnonzero(bad)[0])
-            raise DataError(
-                f"{name!r} must hold 0 and 1 (a rupture was reported), or nothing.",
-                remedy="Turn the scale into a yes or no first, by a stated cut-off.",
-                row=plain(table.index[at]),
-                patient=plain(table[PATIENT].iloc[at]),
-                session=plain(table[SESSION].iloc[at]),
-                column=name,
-                value=values[at],
-            )
-    return table.reset_index(drop=True)
+        problem = f"{name!r} must hold 0 and 1 (a rupture was reported), or nothing."
+        refuse(table, bad, problem, remedy="Turn the scale into a yes or no first, by a stated cut-off.", column=name)
+    return table

@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.coding.sessions import code_sessions
-from alliance_stats.tables.bootstrap import percentiles, resampled
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns, require_whole
-from alliance_stats.tables.shares import check_level
+from alliance_stats.tables.shares import check_level, percentiles, resampled, spearman_brown
 
 NONE = "none"
 COUNTS = ("n_markers", "significance", "resolution")
@@ -148,11 +147,9 @@ def coder_drift(
         at = np.nan if found is None else float(_alpha(found, np.ones((1, found.n_patients)))[0])
         same = np.nan if found is None else float(_agreement(found, np.ones((1, found.n_patients)))[0])
         means = {f"mean_{coder}": _level(of, measure) for coder, of in own.groupby("coder")}
-        rows.append(
-            {"part": part + 1, "first": own[order].iloc[0], "last": own[order].iloc[-1]}
-            | {"n_sessions": len(own[[PATIENT, SESSION]].drop_duplicates()), "alpha": at, "agreement": same}
-            | means
-        )
+        row = {"part": part + 1, "first": own[order].iloc[0], "last": own[order].iloc[-1]}
+        n_sessions = len(own[[PATIENT, SESSION]].drop_duplicates())
+        rows.append(row | {"n_sessions": n_sessions, "alpha": at, "agreement": same} | means)
     return pd.DataFrame(rows)
 
 
@@ -195,14 +192,10 @@ def _coefficients(measure: Measure, weights: Any, target: float) -> dict[str, tu
     if measure.is_number and (~np.isnan(measure.values).any(axis=1)).sum() > 1:
         found["ICC(2,1)"] = (_icc(measure, one)[0], _icc(measure, weights))
         k = measure.values.shape[1]
-        found["ICC(2,k)"] = tuple(_spearman_brown(np.asarray(value), k) for value in found["ICC(2,1)"])
+        found["ICC(2,k)"] = tuple(spearman_brown(np.asarray(value), k) for value in found["ICC(2,1)"])
     single, boot = (np.asarray(value) for value in found.get("ICC(2,1)", found["alpha"]))
     found["coders needed"] = (float(_needed(single, target)), _needed(boot, target))
     return found
-
-
-def _spearman_brown(single: Any, k: int) -> Any:
-    return k * single / (1 + (k - 1) * single)
 
 
 def _needed(single: Any, target: float) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.instruments.codebook import CodeBook, as_code_book
-from alliance_stats.tables.schema import PATIENT, SESSION, DataError, plain, require_choice, require_columns
+from alliance_stats.tables.schema import PATIENT, SESSION, DataError, plain, refuse, require_choice, require_columns
 
 WAYS = ("highest", "mean")
 METHODS = ("mean", "majority", "adjudicated")
@@ -113,15 +113,10 @@ def _add_strategies(result: pd.DataFrame, table: pd.DataFrame, book: CodeBook, b
 
 
 def _require_in_book(table: pd.DataFrame, name: str, known: Iterable[str], book: CodeBook) -> None:
-    unknown = table.loc[table[name].notna() & ~table[name].isin(list(known))]
-    if len(unknown):
-        row = unknown.iloc[0]
-        raise DataError(
-            f"{row[name]!r} is no {name} of the code book {book.name}.",
-            remedy="Name the code book with book=.",
-            patient=plain(row[PATIENT]),
-            session=plain(row[SESSION]),
-        )
+    unknown = table[name].notna() & ~table[name].isin(list(known))
+    if unknown.any():
+        problem = f"{table.loc[unknown, name].iloc[0]!r} is no {name} of the code book {book.name}."
+        refuse(table, unknown, problem, remedy="Name the code book with book=.", row=False)
 
 
 def consensus(rated: pd.DataFrame, *, method: str = "majority", adjudicator: Any = None) -> pd.DataFrame:

@@ -11,14 +11,13 @@ import pandas as pd
 from alliance_stats.dropout.design import HazardDesign
 from alliance_stats.dropout.few import events_by_state, few_events_notes, thin_states, thin_terms, unknowable
 from alliance_stats.dropout.result import HazardFit
-from alliance_stats.hazard.binary import fit_binary, row_terms
+from alliance_stats.hazard.binary import fit_binary, require_full_rank, row_terms
 from alliance_stats.hazard.clustered import forget, information_by, jackknife, require_clusters, sandwich, sum_by
 from alliance_stats.hazard.cox import fit_cox, without_each
 from alliance_stats.hazard.cox_answers import score_residuals
 from alliance_stats.hazard.firth import Binary, Cox, fit_firth
 from alliance_stats.hazard.frailty import fit_frailty
 from alliance_stats.hazard.quadrature import fit_mixed_binary
-from alliance_stats.hazard.rank import require_full_rank
 from alliance_stats.hazard.risk_sets import risk_sets
 from alliance_stats.tables.arrays import Array, FloatArray
 

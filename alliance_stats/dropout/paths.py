@@ -16,10 +16,9 @@ import pandas as pd
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.dropout.rows import HazardOf
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.episodes import episode_states
 from alliance_stats.tables.schema import SESSION
 from alliance_stats.tables.shares import log_log_interval
-from alliance_stats.tables.states import state_columns
+from alliance_stats.tables.states import episode_states, state_columns
 from alliance_stats.tables.terms import t_quantile
 
 

@@ -15,8 +15,7 @@ from alliance_stats.hazard.cox import fit_cox
 from alliance_stats.hazard.cox_answers import baseline_hazard
 from alliance_stats.hazard.risk_sets import risk_sets
 from alliance_stats.tables.arrays import Array
-from alliance_stats.tables.cores import run_pieces
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.schema import PATIENT, SESSION, DataError, Seed, generator, require_columns
 from alliance_stats.tables.states import STATES
 

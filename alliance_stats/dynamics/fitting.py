@@ -13,8 +13,7 @@ from alliance_stats.dynamics.likelihood import Likelihood
 from alliance_stats.dynamics.optimiser import Optimum, maximise
 from alliance_stats.dynamics.panels import Panel, make_batches
 from alliance_stats.dynamics.parameters import Layout, Matrices
-from alliance_stats.dynamics.starting import starts
-from alliance_stats.dynamics.units import Units, units_of
+from alliance_stats.dynamics.units import Units, starts, units_of
 from alliance_stats.tables.arrays import FloatArray
 
 Quantity = Callable[[list[Matrices], FloatArray], FloatArray]

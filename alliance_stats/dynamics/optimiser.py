@@ -17,15 +17,11 @@ from alliance_stats.dynamics.likelihood import Likelihood, Point
 from alliance_stats.dynamics.parameters import root
 from alliance_stats.tables.arrays import FloatArray
 
-TOLERANCE = 1e-9
-"""Done when a full step would raise the log-likelihood by less: about 0.0001 of a standard error."""
-ROUGHLY = 0.05
-"""The same where several starts are compared before the best goes on."""
-APART = 0.2
-"""Lagged coefficients that differ by so much belong to different peaks."""
+TOLERANCE = 1e-9  # Done when a full step would raise the log-likelihood by less: about 0.0001 of a standard error
+ROUGHLY = 0.05  # The same where several starts are compared before the best goes on
+APART = 0.2  # Lagged coefficients that differ by so much belong to different peaks
 MAX_EVALUATIONS = 400
-NOTHING = 1e-6
-"""A variance below this share of the measure's variance counts as zero."""
+NOTHING = 1e-6  # A variance below this share of the measure's variance counts as zero
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,7 @@ import numpy as np
 
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
-PATTERNS_PER_BATCH = 1024
-"""Small enough that the arrays of one step stay in the processor's cache."""
+PATTERNS_PER_BATCH = 1024  # Small enough that the arrays of one step stay in the processor's cache
 
 
 @dataclass(frozen=True)

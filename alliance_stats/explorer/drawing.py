@@ -55,13 +55,7 @@ def _carpet(ax: Axes, sessions: pd.DataFrame, states: pd.DataFrame | None, row: 
 
 
 def patient_picture(
-    sessions: pd.DataFrame,
-    events: pd.DataFrame,
-    states: pd.DataFrame | None,
-    *,
-    score: str,
-    patient: Any,
-    session: int,
+    sessions: pd.DataFrame, events: pd.DataFrame, states: pd.DataFrame | None, *, score: str, patient: Any, session: int
 ) -> bytes:
     """The course of one patient with its marks; below it, if known, the probability that a rupture is open."""
     with styled():

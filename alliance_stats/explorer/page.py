@@ -10,8 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_stats.explorer.answers import DRAWS, Answers
-from alliance_stats.explorer.choices import LATENT, as_python, as_toml, chosen_rule, latent_python, latent_toml
+from alliance_stats.explorer.choices import (
+    DRAWS,
+    LATENT,
+    Answers,
+    as_python,
+    as_toml,
+    chosen_rule,
+    latent_python,
+    latent_toml,
+)
 from alliance_stats.explorer.drawing import patient_picture, study_picture
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, REPAIRS, UNITS
@@ -23,8 +31,7 @@ FIRST_RULE = "running_mean_2pooled"
 WAIT_CHANCE = "Counting what chance alone would give ..."
 WAIT_LATENT = "Estimating the latent model; a large study takes half a minute ..."
 ROOMY = "th, td {padding: 1px 8px}"
-PICTURE = 680
-"""Pixels."""
+PICTURE = 680  # Pixels
 COPY = "navigator.clipboard.writeText(text.value)"
 
 
@@ -114,10 +121,7 @@ class _Page:
             "reference": widgets.Select(name="A fall from", options=_words(REFERENCES)),
             "size": widgets.FloatInput(name="by at least", start=0.05, step=0.25, value=2.0),
             "unit": widgets.Select(name="times", options=_words(UNITS)),
-            "repair": widgets.Select(
-                name="Repaired by a score",
-                options=_words(REPAIRS),
-            ),
+            "repair": widgets.Select(name="Repaired by a score", options=_words(REPAIRS)),
             "repair_amount": widgets.FloatInput(name="amount", start=0.05, step=0.05, value=0.5),
             "window": widgets.Select(name="within", options=WINDOWS),
         }

@@ -6,6 +6,6 @@ from alliance_stats.figures.dropout import plot_paths as plot_paths
 from alliance_stats.figures.dynamics import plot_dynamics as plot_dynamics
 from alliance_stats.figures.dynamics import plot_response as plot_response
 from alliance_stats.figures.flow import plot_flow as plot_flow
-from alliance_stats.figures.monitoring import plot_monitor as plot_monitor
-from alliance_stats.figures.multiverse import plot_multiverse as plot_multiverse
+from alliance_stats.figures.patients import plot_monitor as plot_monitor
 from alliance_stats.figures.power import plot_power as plot_power
+from alliance_stats.figures.terms import plot_multiverse as plot_multiverse

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINE, _PAD, _GAP = 0.17, 0.10, 0.26  # inches: a line of text, the margin inside a box, an arrow
-WIDTH = 4.8
-"""Inches: narrower than other figures, so that the words can be read on a phone."""
+WIDTH = 4.8  # Inches: narrower than other figures, so that the words can be read on a phone
 
 _MAIN, _SIDE = (0.0, 2.6), (2.85, WIDTH)  # inches: left and right edges of the two columns of boxes
 _LETTERS = 14.5  # letters to an inch, at 9 points

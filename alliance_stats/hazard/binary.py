@@ -14,7 +14,6 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
 
-from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import require_choice
 
@@ -81,12 +80,12 @@ def fit_binary(
     """
     require_choice(link, LINKS, name="link")
     names = [f"x{j}" for j in range(design.shape[1])] if names is None else names
+    rows = _Rows(y, np.ascontiguousarray(design, dtype=np.float64), link, weights, offset)
     if check:
-        _require_both(y, weights)
+        rows.require_both()
         require_full_rank(design, names, intercept=True)
-    design = np.ascontiguousarray(design, dtype=np.float64)
-    beta = _first_guess(y, design, link, weights, offset) if start is None else start.copy()
-    value, score, information = _pass(beta, y, design, link, weights, offset)
+    beta = _first_guess(rows) if start is None else start.copy()
+    value, score, information = rows.at(beta)
     step = np.zeros_like(beta)
     converged, iterations = False, 1
     while iterations < MAX_ITERATIONS:
@@ -97,48 +96,63 @@ def fit_binary(
             converged = True
             break
         trial = beta + step
-        new = _pass(trial, y, design, link, weights, offset)
+        new = rows.at(trial)
         halvings = 0
         while not new[0] >= value - 1e-10 * abs(value) and halvings < 30:
             step = step / 2
             trial = beta + step
-            new = _pass(trial, y, design, link, weights, offset)
+            new = rows.at(trial)
             halvings += 1
         beta, (value, score, information) = trial, new
         iterations += 1
     if check:
-        _require_overlap(beta, step, y, design, weights, names, converged, link)
-    linear = design @ beta if offset is None else design @ beta + offset
+        _require_overlap(rows, beta, step, names, converged)
+    linear = rows.design @ beta if offset is None else rows.design @ beta + offset
     residual = row_terms(linear, y, link)[1]
     covariance = solve_information(information, np.eye(len(beta)))
     return BinaryFit(beta, (covariance + covariance.T) / 2, value, residual, linear, converged, iterations)
 
 
-def _pass(
-    beta: FloatArray,
-    y: FloatArray,
-    design: FloatArray,
-    link: str,
-    weights: FloatArray | None,
-    offset: FloatArray | None,
-) -> tuple[float, FloatArray, FloatArray]:
-    """Log-likelihood, score and expected information, in blocks that fit the processor's cache."""
-    n_rows, n_terms = design.shape
-    value, score, information = 0.0, np.zeros(n_terms), np.zeros((n_terms, n_terms))
-    for begin in range(0, n_rows, _BLOCK):
-        rows = slice(begin, begin + _BLOCK)
-        block = design[rows]
-        linear = block @ beta
-        if offset is not None:
-            linear += offset[rows]
-        term, residual, curvature = row_terms(linear, y[rows], link)
-        if weights is not None:
-            term, residual, curvature = term * weights[rows], residual * weights[rows], curvature * weights[rows]
-        value += float(term.sum())
-        score += residual @ block
-        weighted = block * np.sqrt(curvature)[:, None]
-        information += weighted.T @ weighted
-    return value, score, information
+class _Rows(NamedTuple):
+    """The rows of a binary regression."""
+
+    y: FloatArray
+    design: FloatArray
+    link: str
+    weights: FloatArray | None
+    offset: FloatArray | None
+
+    def part(self, rows: slice) -> _Rows:
+        """Some of the rows."""
+        weights, offset = (None if own is None else own[rows] for own in (self.weights, self.offset))
+        return _Rows(self.y[rows], self.design[rows], self.link, weights, offset)
+
+    def at(self, beta: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Log-likelihood, score and expected information, in blocks that fit the processor's cache."""
+        n_rows, n_terms = self.design.shape
+        value, score, information = 0.0, np.zeros(n_terms), np.zeros((n_terms, n_terms))
+        for begin in range(0, n_rows, _BLOCK):
+            y, block, link, weights, offset = self.part(slice(begin, begin + _BLOCK))
+            linear = block @ beta
+            if offset is not None:
+                linear += offset
+            term, residual, curvature = row_terms(linear, y, link)
+            if weights is not None:
+                term, residual, curvature = term * weights, residual * weights, curvature * weights
+            value += float(term.sum())
+            score += residual @ block
+            weighted = block * np.sqrt(curvature)[:, None]
+            information += weighted.T @ weighted
+        return value, score, information
+
+    def require_both(self) -> None:
+        """Raise ``ValueError`` unless there are events and others."""
+        n, weights = len(self.y), np.ones(len(self.y)) if self.weights is None else self.weights
+        events, total = float((self.y * weights).sum()), float(weights.sum())
+        if events == 0:
+            raise ValueError(f"There is no event in the {n} rows used: a hazard of zero has no model.")
+        if events == total:
+            raise ValueError(f"Every one of the {n} rows used is an event: a hazard of one has no model.")
 
 
 def solve_information(information: FloatArray, right: FloatArray) -> FloatArray:
@@ -155,53 +169,20 @@ def solve_information(information: FloatArray, right: FloatArray) -> FloatArray:
     raise ValueError("The information matrix is not finite; rescale the covariates.")
 
 
-def _first_guess(
-    y: FloatArray,
-    design: FloatArray,
-    link: str,
-    weights: FloatArray | None,
-    offset: FloatArray | None,
-) -> FloatArray:
+def _first_guess(rows: _Rows) -> FloatArray:
     """Zeros; with many rows the fit of every tenth, which leaves two passes over all of them."""
-    zero = np.zeros(design.shape[1])
-    every = 10
-    if len(y) < _LARGE:
+    zero = np.zeros(rows.design.shape[1])
+    y, design, link, weights, offset = rows.part(slice(None, None, 10))
+    if len(rows.y) < _LARGE or y.sum() < 20 * len(zero):
         return zero
-    rows = slice(None, None, every)
-    if y[rows].sum() < 20 * design.shape[1]:
-        return zero
-    part = fit_binary(
-        y[rows],
-        design[rows],
-        link=link,
-        weights=None if weights is None else weights[rows],
-        offset=None if offset is None else offset[rows],
-        check=False,
-    )
+    part = fit_binary(y, design, link=link, weights=weights, offset=offset, check=False)
     usable = part.converged and bool(np.isfinite(part.coefficients).all())
     return part.coefficients if usable and np.abs(part.linear).max() < 15 else zero
 
 
-def _require_both(y: FloatArray, weights: FloatArray | None) -> None:
-    events = float(y.sum() if weights is None else (y * weights).sum())
-    total = float(len(y) if weights is None else weights.sum())
-    if events == 0:
-        raise ValueError(f"There is no event in the {len(y)} rows used: a hazard of zero has no model.")
-    if events == total:
-        raise ValueError(f"Every one of the {len(y)} rows used is an event: a hazard of one has no model.")
-
-
-def _require_overlap(
-    beta: FloatArray,
-    step: FloatArray,
-    y: FloatArray,
-    design: FloatArray,
-    weights: FloatArray | None,
-    names: Sequence[str],
-    converged: bool,
-    link: str,
-) -> None:
+def _require_overlap(rows: _Rows, beta: FloatArray, step: FloatArray, names: Sequence[str], converged: bool) -> None:
     """Raise `Separated` where some combination of terms is never higher for a non-event than for an event."""
+    y, design, link, weights, _ = rows
     linear = design @ beta
     # Where no fitted hazard comes within about 1e-6 of 0 or 1 the likelihood has a maximum.
     if converged and linear.min() > -14 and linear.max() < (14 if link == "logit" else 2.6):
@@ -222,3 +203,53 @@ def _require_overlap(
                 "Merge rare levels, use a smoother baseline, leave the term out, or ask for penalty='firth'.",
                 culprits,
             )
+
+
+ALIASED = 1e-9  # A column is aliased if the earlier ones leave less than this share of its (centred) sum of squares
+
+
+class Separated(ValueError):
+    """The estimate is infinite: `terms` split events from non-events without overlap (Albert & Anderson 1984)."""
+
+    def __init__(self, message: str, terms: Sequence[str]) -> None:
+        self.terms = list(terms)
+        super().__init__(message)
+
+
+def require_full_rank(design: FloatArray, names: Sequence[str], *, intercept: bool) -> None:
+    """Raise ``ValueError`` naming the first column that the earlier ones (and the intercept) determine."""
+    n_rows, p = design.shape
+    if not n_rows or not p:
+        return
+    middle = design.mean(axis=0)  # dates and years keep their digits
+    moved = design - middle
+    total, gram = moved.sum(axis=0), moved.T @ moved
+    centred = gram - np.outer(total, total) / n_rows
+    size = n_rows * (np.abs(middle) + np.sqrt(np.diag(gram) / n_rows)) ** 2
+    suspects = [j for j in range(p) if centred[j, j] <= 1e-12 * size[j]]
+    constant = [j for j in suspects if (design[:, j] == design[0, j]).all()]
+    allowed = [j for j in constant if design[0, j] != 0][:1] if intercept else []
+    bad = [j for j in constant if j not in allowed]
+    if bad:
+        raise ValueError(f"The term {names[bad[0]]!r} does not vary in the rows used. Leave it out.")
+    varying = [j for j in range(p) if j not in constant]
+    if not varying:
+        return
+    if intercept and not allowed:  # a model without an intercept: columns that add up to one are no alias
+        centred = gram + np.outer(total, middle) + np.outer(middle, total) + n_rows * np.outer(middle, middle)
+    gram = centred[np.ix_(varying, varying)]
+    scale = np.sqrt(np.diag(gram))
+    gram /= np.outer(scale, scale)
+    lower = np.zeros_like(gram)
+    for j in range(len(varying)):
+        left = gram[j, j] - lower[j, :j] @ lower[j, :j]
+        if left < ALIASED:
+            raise ValueError(f"The term {names[varying[j]]!r} is determined by the terms before it. Leave it out.")
+        lower[j, j] = np.sqrt(left)
+        lower[j + 1 :, j] = (gram[j + 1 :, j] - lower[j + 1 :, :j] @ lower[j, :j]) / lower[j, j]
+
+
+def leading_terms(direction: FloatArray, spread: FloatArray, names: Sequence[str]) -> list[str]:
+    """The terms that carry a direction, by their share of it over the spread of the data."""
+    share = np.abs(direction) * spread
+    return [names[j] for j in np.argsort(-share, kind="stable") if share[j] > 0.2 * share.max()][:5]

@@ -15,8 +15,7 @@ from alliance_stats.tables.schema import require_choice
 
 ADJUSTMENTS = ("jackknife", "groups", "groups and terms", "none")
 
-_NO_INFORMATION = 1e-8
-"""The share of a direction's information that must be left without a cluster."""
+_NO_INFORMATION = 1e-8  # The share of a direction's information that must be left without a cluster
 
 
 class Clustered(NamedTuple):

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alliance_stats.hazard.binary import solve_information
-from alliance_stats.hazard.rank import Separated, leading_terms, require_full_rank
+from alliance_stats.hazard.binary import Separated, leading_terms, require_full_rank, solve_information
 from alliance_stats.hazard.risk_sets import RiskSets, risk_sets
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import require_choice
@@ -20,11 +19,9 @@ from alliance_stats.tables.schema import require_choice
 TIES = ("efron", "breslow")
 
 MAX_ITERATIONS = 60
-_HOPELESS = 25.0
-"""A range of log hazards (e^25) that only an infinite estimate reaches."""
+_HOPELESS = 25.0  # A range of log hazards (e^25) that only an infinite estimate reaches
 
-_STRIDE = 5.0
-"""How far one step may move the log hazards apart."""
+_STRIDE = 5.0  # How far one step may move the log hazards apart
 
 
 class CoxFit(NamedTuple):

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from alliance_stats.instruments.key_files import read_toml
+from alliance_stats.instruments.catalogue import read_toml
 from alliance_stats.tables.schema import DataError, suggest
 
 BOOKS = Path(__file__).parent / "books"

@@ -135,11 +135,6 @@ class Instrument:
         n = len(self.items) if self.score == "sum" else 1
         return self.low * n * self.factor, self.high * n * self.factor
 
-    def subscale_range(self, name: str) -> tuple[float, float]:
-        """The smallest and largest score of a subscale."""
-        n = len(self.subscales[name]) if self.score == "sum" else 1
-        return self.low * n * self.factor, self.high * n * self.factor
-
     def with_range(self, low: float, high: float) -> Instrument:
         """The same instrument answered on another range, such as a WAI-SR with answers from 1 to 7.
 

@@ -105,7 +105,7 @@ def read_codes(
 def check_codes(file: str | Path, sessions: pd.DataFrame | None = None, **options: Any) -> pd.DataFrame:
     """Every problem of a file of codes, as CHECK; empty where :func:`read_codes`, whose options it takes, reads it."""
     try:
-        return _read(Path(file), sessions, **options)[1].table()
+        return _read(Path(file), sessions, **{**(read_codes.__kwdefaults__ or {}), **options})[1].table()
     except DataError as error:
         problems = Problems()
         problems.add_error(error, "file")
@@ -116,14 +116,11 @@ def _read(
     path: Path,
     sessions: pd.DataFrame | None,
     *,
-    book: str | Path | CodeBook = "3RS",
-    columns: Mapping[str, str] | None = None,
-    codes: Mapping[str, str] | None = None,
-    none: Sequence[str] = NONE,
-    delimiter: str | None = None,
-    encoding: str | None = None,
-    sheet: str | int | None = None,
-    header_row: int = 1,
+    book: str | Path | CodeBook,
+    columns: Mapping[str, str] | None,
+    codes: Mapping[str, str] | None,
+    none: Sequence[str],
+    **how: Any,
 ) -> tuple[pd.DataFrame, Problems]:
     key = as_code_book(book)
     named = dict(columns or {})
@@ -133,10 +130,7 @@ def _read(
             raise DataError(f"columns: {column!r} is to be {name!r}, which is no column of CODES.", remedy=remedy)
     raw = read_file(
         path,
-        delimiter=delimiter,
-        encoding=encoding,
-        sheet=sheet,
-        header_row=header_row,
+        **how,
         wanted=[*named, *CODES_COLUMNS],
         as_text=[*named, *CODES_COLUMNS],
         missing_text=MISSING_TEXT,

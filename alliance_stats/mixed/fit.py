@@ -11,7 +11,7 @@ import pandas as pd
 from alliance_stats.mixed.design.build import build_design
 from alliance_stats.mixed.design.design import Design
 from alliance_stats.mixed.design.formula import parse
-from alliance_stats.mixed.engine.diagnosis import diagnose
+from alliance_stats.mixed.engine.fitted import diagnose
 from alliance_stats.mixed.engine.model import Model, build_model
 from alliance_stats.mixed.engine.optimiser import Optimum
 from alliance_stats.mixed.engine.strata import minimised
@@ -32,6 +32,8 @@ def fit_mixed(
     drop_aliased: bool = False,
 ) -> MixedFit:
     """Fit a linear mixed model.
+
+    Bates, Maechler, Bolker & Walker (2015), J Stat Softw 67(1); serial correlation as Pinheiro & Bates (2000), ch. 5.
 
     Parameters
     ----------
@@ -70,13 +72,8 @@ def fit_mixed(
     ValueError
         For a formula that cannot be read, or arguments that do not fit together.
 
-    Notes
-    -----
-    Bates, Maechler, Bolker & Walker (2015), J Stat Softw 67(1); serial correlation as Pinheiro & Bates (2000), ch. 5.
-
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
     >>> fit = fit_mixed("y ~ 1 + (1 | g)", data)
     >>> fit.variances()[["group", "variance"]].round(4)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.answers import effects, predict, residuals, summary, tables
-from alliance_stats.mixed.answers.inference import contrast_rows, independent, inference, joint_table
+from alliance_stats.mixed.answers import effects, predict
+from alliance_stats.mixed.answers.inference import contrast_rows, contrast_table, independent, inference, joint_table
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.flow import in_words
 from alliance_stats.tables.rendering import Shown, Tables
+from alliance_stats.tables.schema import VARIANCES_COLUMNS
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,15 +33,46 @@ class MixedFit(Shown, Fitted):
             How tests account for the variances being estimated. Kenward-Roger and the cluster-robust method (CR2 at the
             top level) change the standard errors too; both write out each independent block of rows.
         """
-        return tables.terms(self, level=level, df=df)
+        return contrast_table(self, np.eye(self.design.p), list(self.terms), level=level, df=df)
 
     def glance(self) -> pd.DataFrame:
         """One row about the fit; AIC and BIC count fixed and variance parameters, as lme4 does."""
-        return tables.glance(self)
+        grouping = self.design.grouping
+        return pd.DataFrame(
+            {
+                "model": ["mixed"],
+                "n_rows": [self.design.n],
+                "n_groups": [grouping.n_inner],
+                "log_likelihood": [self.log_likelihood],
+                "aic": [self.aic],
+                "bic": [self.bic],
+                "converged": [self.optimum.converged],
+                "boundary": [bool(self.optimum.boundary or self.optimum.held)],
+                "criterion": ["REML" if self.reml else "ML"],
+                "n_outer_groups": [len(grouping.outer_labels[0]) if grouping.outer_labels else 0],
+                "sigma": [np.sqrt(self.residual_variance)],
+            }
+        )
 
     def variances(self) -> pd.DataFrame:
         """VARIANCES: variances of each block, then its covariances; the residual last."""
-        return tables.variances(self)
+        rows: list[tuple[object, ...]] = []
+        for block, cov in zip(self.design.blocks, self.covariances):
+            sd = np.sqrt(np.diag(cov))
+            for i, name in enumerate(block.names):
+                rows.append((block.factor, name, "", cov[i, i], sd[i], np.nan))
+            for i, name in enumerate(block.names):
+                for j in range(i + 1, len(block.names)):
+                    scale = sd[i] * sd[j]
+                    correlation = cov[i, j] / scale if scale > 0 else np.nan
+                    rows.append((block.factor, name, block.names[j], cov[i, j], np.nan, correlation))
+        strata = self.design.strata
+        for label, ratio in [("", 1.0)] if strata is None else zip(strata.labels, strata.ratios):
+            variance = self.residual_variance * float(ratio)
+            rows.append(("residual", str(label), "", variance, np.sqrt(variance), np.nan))
+        if self.rho is not None:
+            rows.append(("residual", "rho", "", np.nan, np.nan, self.rho))
+        return pd.DataFrame(rows, columns=list(VARIANCES_COLUMNS))
 
     def degrees_of_freedom(self, contrasts: Any = None) -> FloatArray:
         """Satterthwaite df of each row of `contrasts` (by default of every coefficient)."""
@@ -64,7 +97,7 @@ class MixedFit(Shown, Fitted):
 
     def fitted(self, *, level: str | None = None) -> pd.Series:
         """Fitted values of the rows used: ``"population"`` or a grouping factor (default: the inner one)."""
-        return residuals.fitted(self, level)
+        return predict.fitted(self, level)
 
     def residuals(self, *, kind: str = "raw", level: str | None = None) -> pd.Series:
         """Residuals of the rows used, at a `level` as in :meth:`fitted`.
@@ -73,7 +106,7 @@ class MixedFit(Shown, Fitted):
         well by the serial correlation, so that they are independent of each other if the model holds (nlme's
         "normalized").
         """
-        return residuals.residuals(self, kind, level)
+        return predict.residuals(self, kind, level)
 
     def predict(
         self,
@@ -112,10 +145,31 @@ class MixedFit(Shown, Fitted):
 
     # -- words ------------------------------------------------------------------------------------------------------
     def _shown(self) -> tuple[list[str], Tables, list[str]]:
-        return summary.parts(self)
+        found = self.diagnostics
+        groups = ", ".join(f"{count:,} {name}" for name, count in found["groups"].items())
+        method = "REML" if self.reml else "maximum likelihood"
+        serial = {None: "", "ar1": ", AR(1) residuals", "car1": ", continuous AR(1) residuals"}[self.correlation]
+        left_out = f"; {found['rows_dropped']:,} incomplete rows left out" if found["rows_dropped"] else ""
+        heading = [
+            f"Linear mixed model, {method}{serial}",
+            self.formula,
+            f"{found['rows']:,} rows; groups: {groups}{left_out}",
+            in_words(found["flow"]),
+            f"log-likelihood {self.log_likelihood:.3f}, AIC {self.aic:.1f}, BIC {self.bic:.1f}",
+        ]
+        table = self.variances()
+        pair = np.where(table["term_2"] != "", table["term"] + " x " + table["term_2"], table["term"])
+        random = table.assign(term=pair).drop(columns="term_2")
+        shown: Tables = {
+            "Fixed effects (t tests, Satterthwaite df)": self.tidy(),
+            "Random effects and residual": random,
+        }
+        notes = [f"Boundary: {text}." for text in found["boundary"]]
+        if not found["converged"]:
+            notes.append(f"NOT CONVERGED: {found['message']}.")
+        if found["aliased"]:
+            notes.append(f"Left out as combinations of other terms: {', '.join(found['aliased'])}.")
+        return heading, shown, [*notes, *found["notes"]]
 
     def __repr__(self) -> str:
         return f"<MixedFit {self.formula!r}, {self.design.n} rows, log-likelihood {self.log_likelihood:.4f}>"
-
-
-__all__ = ["MixedFit"]

@@ -24,8 +24,7 @@ from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.tables.cores import run_pieces
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,

@@ -34,8 +34,7 @@ from alliance_stats.outcome.next_session_fit import STATES
 from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray, IntArray
-from alliance_stats.tables.cores import run_pieces
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import (
     PATIENT,

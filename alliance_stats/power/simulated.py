@@ -1,4 +1,4 @@
-"""How often a study of a given size would find what the simulated world holds."""
+"""How often a study of a given size would find what the simulated world holds, and the smallest that often does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from alliance_stats.power.design import Analysis, Answer, Design
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.parts import Work
-from alliance_stats.tables.schema import Seed
+from alliance_stats.tables.schema import Seed, require_choice, require_columns
 from alliance_stats.tables.shares import wilson
 
 
@@ -113,11 +113,9 @@ def merged(told: Mapping[str, Any], answers: Sequence[Any]) -> tuple[Design, pd.
 
 def power_table(design: Design, answers: Sequence[Answer]) -> pd.DataFrame:
     """The table of `simulate_power` from the answers of all studies, in the order of ``design.pieces()``."""
-    rows, n = [], design.n_studies
-    for place, cell in enumerate(design.cells()):
-        own = answers[place * n : (place + 1) * n]
-        rows.append({**cell, **_counted(own, design.alpha)})
-    return pd.DataFrame(rows)
+    n = design.n_studies
+    cells = enumerate(design.cells())
+    return pd.DataFrame([cell | _counted(answers[k * n : (k + 1) * n], design.alpha) for k, cell in cells])
 
 
 def _counted(answers: Sequence[Answer], alpha: float) -> dict[str, Any]:
@@ -138,3 +136,50 @@ def _counted(answers: Sequence[Answer], alpha: float) -> dict[str, Any]:
         "mean_std_error": float(error.mean()) if some else np.nan,
         "not_fitted": min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else "",
     }
+
+
+SIZES = ("n_patients", "n_sessions", "n_therapists")
+
+
+def smallest_study(table: pd.DataFrame, *, wanted: float = 0.8, size: str = "n_patients") -> pd.DataFrame:
+    """The smallest size tried that reaches the wanted power, for each combination of the other varied parameters.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From `simulate_power`, which varied `size`.
+    wanted : float
+        The power.
+    size : str
+        The parameter to keep small: ``n_patients``, ``n_sessions`` or ``n_therapists``.
+
+    Returns
+    -------
+    DataFrame
+        One row per combination: the other parameters, ``wanted``, `size` (missing where no size tried is enough) with
+        its ``power, ci_low, ci_high``; and how well the simulation knows it: ``<size>_low``, the smallest whose
+        interval of power includes `wanted`, and ``<size>_high``, the smallest whose interval lies above it.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"n_patients": [50, 100, 200], "n_studies": 100, "power": [0.5, 0.79, 0.93],
+    ...                       "ci_low": [0.40, 0.70, 0.86], "ci_high": [0.60, 0.86, 0.97]})
+    >>> smallest_study(table)[["n_patients_low", "n_patients", "n_patients_high"]].iloc[0].tolist()
+    [100, 200, 200]
+    """
+    require_columns(table, ["n_studies", "power", "ci_low", "ci_high"], table_name="table")
+    if not 0 < wanted < 1:
+        raise ValueError(f"wanted={wanted!r} must be a power between 0 and 1.")
+    varied = list(table.columns[: list(table.columns).index("n_studies")])
+    require_choice(size, varied, name="size")
+    others = [name for name in varied if name != size]
+    rows: list[dict[str, Any]] = []
+    for values, cells in table.groupby(others, sort=False) if others else [((), table)]:
+        ordered = cells.sort_values(size)
+        reached = {bound: ordered[ordered[bound] >= wanted].head(1) for bound in ("ci_high", "power", "ci_low")}
+        found = [part[size].iloc[0] if len(part) else pd.NA for part in reached.values()]
+        at = {name: reached["power"][name].sum(min_count=1) for name in ("power", "ci_low", "ci_high")}
+        row = {**dict(zip(others, values, strict=True)), "wanted": wanted, size: found[1], **at}
+        rows.append(row | {f"{size}_low": found[0], f"{size}_high": found[2]})
+    dtype = "Int64" if pd.api.types.is_integer_dtype(table[size]) else "Float64"
+    return pd.DataFrame(rows).astype(dict.fromkeys([f"{size}_low", size, f"{size}_high"], dtype))

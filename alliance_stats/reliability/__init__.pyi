@@ -4,7 +4,7 @@ from alliance_stats.reliability.change import reliable_change_points as reliable
 from alliance_stats.reliability.change import standard_error_of_measurement as standard_error_of_measurement
 from alliance_stats.reliability.consistency import item_reliability as item_reliability
 from alliance_stats.reliability.consistency import item_statistics as item_statistics
-from alliance_stats.reliability.distribution import score_distribution as score_distribution
+from alliance_stats.reliability.consistency import score_distribution as score_distribution
 from alliance_stats.reliability.levels import level_correlations as level_correlations
 from alliance_stats.reliability.levels import level_omega as level_omega
 from alliance_stats.reliability.levels import repeated_correlation as repeated_correlation

@@ -1,16 +1,19 @@
-"""Internal consistency of a set of items: coefficient alpha and omega."""
+"""Internal consistency of a set of items (coefficient alpha and omega), and how often each score was given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.reliability.keyed import keyed_answers
-from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables import naming
+from alliance_stats.tables.arrays import BoolArray, FloatArray
+from alliance_stats.tables.schema import DataError, check_sessions, numeric, require_columns, suggest
 from alliance_stats.tables.shares import check_level
 
 
@@ -25,6 +28,9 @@ def item_reliability(
 
     Rows are taken as independent. With several sessions per patient alpha mixes differences between patients with
     differences within them: see :func:`session_reliability` and :func:`level_omega`.
+
+    The interval is Feldt's (1965). Omega is McDonald's (1999) total of a one-factor model fitted by maximum
+    likelihood to the covariances: ``(sum of loadings)^2 / ((sum of loadings)^2 + sum of unique variances)``.
 
     Parameters
     ----------
@@ -43,11 +49,6 @@ def item_reliability(
         One row: ``n_items, n_rows, n_incomplete, alpha, alpha_ci_low, alpha_ci_high, alpha_standardised, omega,
         mean_r`` (mean correlation between items).
 
-    Notes
-    -----
-    The interval is Feldt's (1965). Omega is McDonald's (1999) total of a one-factor model fitted by maximum
-    likelihood to the covariances: ``(sum of loadings)^2 / ((sum of loadings)^2 + sum of unique variances)``.
-
     Examples
     --------
     >>> rows = pd.DataFrame({"a": [1, 2, 3, 4, 5], "b": [1, 2, 3, 5, 4], "c": [2, 1, 3, 4, 5]})
@@ -56,11 +57,12 @@ def item_reliability(
     """
     check_level(level)
     answers = keyed_answers(table, items, instrument)
-    values = answers.values
-    n, k = values.shape
-    alpha = cronbach_alpha(np.cov(values, rowvar=False))
+    n, k = answers.values.shape
+    covariance = np.cov(answers.values, rowvar=False)
+    alpha, sd = cronbach_alpha(covariance), np.sqrt(np.diag(covariance))
     low, high = _feldt(alpha, n, k, level)
-    correlation = _correlation(np.cov(values, rowvar=False))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = covariance / np.outer(sd, sd)
     return pd.DataFrame(
         {
             "n_items": [k],
@@ -70,7 +72,7 @@ def item_reliability(
             "alpha_ci_low": [low],
             "alpha_ci_high": [high],
             "alpha_standardised": [cronbach_alpha(correlation)],
-            "omega": [omega_total(np.cov(values, rowvar=False))],
+            "omega": [omega_total(covariance)],
             "mean_r": [float(correlation[np.triu_indices(k, 1)].mean())],
         }
     )
@@ -147,30 +149,24 @@ def one_factor(covariance: FloatArray) -> tuple[FloatArray, FloatArray] | None:
         loading = _minres(correlation)
         return loading * sd, np.clip(1 - loading**2, 0, None) * sd**2
 
-    def deviance(unique: FloatArray) -> tuple[float, FloatArray]:
+    def solved(unique: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The loadings in closed form, and all roots but the largest."""
         scale = 1 / np.sqrt(unique)
         roots, vectors = np.linalg.eigh(correlation * np.outer(scale, scale))
-        rest = roots[:-1]
-        loading = np.sqrt(max(roots[-1] - 1, 0)) * vectors[:, -1] * np.sqrt(unique)
+        return np.sqrt(max(roots[-1] - 1, 0)) * vectors[:, -1] * np.sqrt(unique), roots[:-1]
+
+    def deviance(unique: FloatArray) -> tuple[float, FloatArray]:
+        loading, rest = solved(unique)
         gap = np.outer(loading, loading) + np.diag(unique) - correlation
         return float(np.sum(rest - np.log(rest) - 1)), np.diag(gap) / unique**2
 
     start = np.clip((1 - 0.5 / len(sd)) / np.diag(np.linalg.inv(correlation)), 0.01, 0.99)
-    found = minimize(
-        deviance,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.005, 1.0)] * len(sd),
-        options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000},
-    )
+    options: Any = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 2000}
+    bounds = [(0.005, 1.0)] * len(sd)
+    found = minimize(deviance, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     unique = np.asarray(found.x, dtype=np.float64)
-    scale = 1 / np.sqrt(unique)
-    roots, vectors = np.linalg.eigh(correlation * np.outer(scale, scale))
-    loading = np.sqrt(max(roots[-1] - 1, 0)) * vectors[:, -1] * np.sqrt(unique)
-    if loading.sum() < 0:
-        loading = -loading
-    return loading * sd, unique * sd**2
+    loading = solved(unique)[0]
+    return (-loading if loading.sum() < 0 else loading) * sd, unique * sd**2
 
 
 def _minres(correlation: FloatArray) -> FloatArray:
@@ -184,18 +180,10 @@ def _minres(correlation: FloatArray) -> FloatArray:
     def gaps(loading: FloatArray) -> FloatArray:
         return np.asarray(np.outer(loading, loading)[above] - correlation[above], dtype=np.float64)
 
-    found = least_squares(
-        gaps, start if start.sum() >= 0 else -start, bounds=(-1, 1), xtol=1e-12, ftol=1e-12, gtol=1e-12
-    )
+    start = start if start.sum() >= 0 else -start
+    found = least_squares(gaps, start, bounds=(-1, 1), xtol=1e-12, ftol=1e-12, gtol=1e-12)
     loading: FloatArray = np.asarray(found.x, dtype=np.float64)
     return loading if loading.sum() >= 0 else -loading
-
-
-def _correlation(covariance: FloatArray) -> FloatArray:
-    sd = np.sqrt(np.diag(covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation: FloatArray = covariance / np.outer(sd, sd)
-    return correlation
 
 
 def _feldt(alpha: float, n: int, k: int, level: float) -> tuple[float, float]:
@@ -207,3 +195,96 @@ def _feldt(alpha: float, n: int, k: int, level: float) -> tuple[float, float]:
     low = 1 - (1 - alpha) * fdtri(first, second, 1 - tail)
     high = 1 - (1 - alpha) * fdtri(first, second, tail)
     return float(low), float(high)
+
+
+_BARS = 40
+_MOST_BARS = 100
+
+
+def score_distribution(sessions: pd.DataFrame, *, score: str) -> pd.DataFrame:
+    """How often each score was given: one bar per possible value, or about 40 bars where the values have no grid.
+
+    Returns
+    -------
+    DataFrame
+        ``low, high, value, n, share``: the bar's edges, the one value it shows (missing where it groups
+        several), the number of ratings and their share of all ratings.
+    """
+    values = check_sessions(sessions, [score])[score].dropna().to_numpy()
+    if len(values) == 0:
+        columns = {"low": [], "high": [], "value": [], "n": np.array([], dtype=np.int64), "share": []}
+        return pd.DataFrame(columns)
+    distinct = np.unique(np.round(values, 9))  # means of items are equal only to rounding
+    step = float(np.diff(distinct).min()) if len(distinct) > 1 else 1.0
+    place = (distinct - distinct[0]) / step
+    if place[-1] <= _MOST_BARS and np.allclose(place, np.round(place), atol=1e-3):
+        n = np.bincount(np.round((values - distinct[0]) / step).astype(np.int64))
+        middle = distinct[0] + step * np.arange(len(n))
+        low, high = middle - step / 2, middle + step / 2
+    else:
+        width = _round_width((distinct[-1] - distinct[0]) / _BARS)
+        place = np.floor(values / width + 0.5).astype(np.int64)  # bars are centred on round numbers
+        n = np.bincount(place - place.min())
+        low = (np.arange(len(n)) + place.min() - 0.5) * width
+        high, middle = low + width, np.full(len(n), np.nan)
+    table = {"low": low, "high": high, "value": middle, "n": n.astype(np.int64), "share": n / len(values)}
+    return pd.DataFrame(table)
+
+
+def _round_width(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is at least `least`."""
+    power = 10.0 ** np.floor(np.log10(least))
+    return float(next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= least * (1 - 1e-9)))
+
+
+class Keyed(NamedTuple):
+    """Complete rows of keyed answers, their column names, and which rows of the table they are."""
+
+    values: FloatArray
+    columns: list[str]
+    complete: BoolArray
+
+
+def keyed_answers(
+    table: pd.DataFrame, items: str | Sequence[str], instrument: str | Path | Instrument | None = None
+) -> Keyed:
+    """The answers to `items` (a pattern such as ``wai_{item}`` or column names), in the key's direction.
+
+    Without an instrument the columns are taken as they are: reverse-keyed items must be reversed already. Raises
+    ``DataError`` if columns are missing, fewer than two items are found, or fewer than three rows are complete.
+    """
+    if isinstance(items, str):
+        columns = list(naming.numbered(table.columns, items).values())
+        if not columns:
+            names = [str(name) for name in table.columns]
+            raise DataError(f"No column fits the pattern {items!r}.", remedy=suggest(items, names))
+    else:
+        columns = list(items)
+    require_columns(table, columns)
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise DataError(f"items names the column {twice[0]!r} twice.", remedy="Name each item column once.")
+    if len(columns) < 2:
+        raise DataError("Reliability needs two or more items.", remedy="Name more item columns.")
+    values = np.column_stack([numeric(table, column) for column in columns])
+    if instrument is not None:
+        key = as_instrument(instrument)
+        if len(columns) != len(key.items):
+            raise DataError(
+                f"{len(columns)} columns were found; {key.name} has {len(key.items)} items.",
+                remedy="Name one column per item, in the order of the item numbers.",
+            )
+        values = key.reverse(values)
+    complete: BoolArray = np.logical_not(np.isnan(values).any(axis=1))
+    if complete.sum() < 3:
+        raise DataError(
+            f"{int(complete.sum())} rows have an answer to every item; three or more are needed.",
+            remedy="Check missing_codes= and the item columns.",
+        )
+    return Keyed(values[complete], columns, complete)
+
+
+def patient_means(values: FloatArray, patient: Any, sizes: FloatArray) -> FloatArray:
+    """The mean of each column over the rows of each patient 0, 1, ..., who has that many."""
+    totals = [np.bincount(patient, weights=column, minlength=len(sizes)) for column in values.T]
+    return np.asarray(np.column_stack(totals) / sizes[:, None])

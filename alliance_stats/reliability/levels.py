@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.instruments.instrument import Instrument
-from alliance_stats.reliability.consistency import omega_total
-from alliance_stats.reliability.keyed import keyed_answers
+from alliance_stats.reliability.consistency import keyed_answers, omega_total, patient_means
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions
 from alliance_stats.tables.shares import normal_quantile
@@ -81,6 +80,11 @@ def level_correlations(sessions: pd.DataFrame, columns: Sequence[str]) -> pd.Dat
 def repeated_correlation(sessions: pd.DataFrame, first: str, second: str, *, level: float = 0.95) -> pd.DataFrame:
     """Repeated-measures correlation: whether two measures rise and fall together within patients.
 
+    Bakdash & Marusich (2017): the correlation of the deviations from the patients' own means (``r_within`` of
+    :func:`level_correlations`), with df = rows - patients - 1. Every patient has the same slope, and sessions are
+    independent given the patient: autocorrelation makes p too small. The interval is Fisher's, with standard error
+    1 / sqrt(df - 1). ``pingouin.rm_corr`` gives the same r and p, with an interval of 95 % in two digits.
+
     Parameters
     ----------
     sessions : DataFrame
@@ -94,13 +98,6 @@ def repeated_correlation(sessions: pd.DataFrame, first: str, second: str, *, lev
     -------
     DataFrame
         One row: ``first, second, r, df, p_value, ci_low, ci_high, n_rows, n_patients, n_incomplete``.
-
-    Notes
-    -----
-    Bakdash & Marusich (2017): the correlation of the deviations from the patients' own means (``r_within`` of
-    :func:`level_correlations`), with df = rows - patients - 1. Every patient has the same slope, and sessions are
-    independent given the patient: autocorrelation makes p too small. The interval is Fisher's, with standard error
-    1 / sqrt(df - 1). ``pingouin.rm_corr`` gives the same r and p, with an interval of 95 % in two digits.
 
     Examples
     --------
@@ -120,19 +117,19 @@ def repeated_correlation(sessions: pd.DataFrame, first: str, second: str, *, lev
         t = abs(r) * np.sqrt(df / (1.0 - r * r)) if df > 0 else np.nan
         half = z / np.sqrt(df - 1.0) if df > 1 else np.nan
         low, high = np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half)
-    columns = ["first", "second", "r_within", "n_rows", "n_patients", "n_incomplete"]
-    table = found[columns].rename(columns={"r_within": "r"})
-    for place, (name, value) in enumerate(
-        {"df": df, "p_value": 2.0 * stdtr(df, -t) if df > 0 else np.nan, "ci_low": low, "ci_high": high}.items()
-    ):
-        table.insert(3 + place, name, value)
-    return table
+    p_value = 2.0 * stdtr(df, -t) if df > 0 else np.nan
+    table = found.rename(columns={"r_within": "r"}).assign(df=df, p_value=p_value, ci_low=low, ci_high=high)
+    return table[["first", "second", "r", "df", "p_value", "ci_low", "ci_high", "n_rows", "n_patients", "n_incomplete"]]
 
 
 def level_omega(
     sessions: pd.DataFrame, items: str | Sequence[str], *, instrument: str | Path | Instrument | None = None
 ) -> pd.DataFrame:
     """Omega within and between patients: one common factor at each level.
+
+    Geldhof, Preacher & Zyphur (2014), in two steps: a one-factor model is fitted by maximum likelihood to the pooled
+    within-patient covariances, and another to the between-patient covariances freed of within-patient variance (by
+    least squares where these are not positive definite).
 
     Parameters
     ----------
@@ -148,12 +145,6 @@ def level_omega(
     DataFrame
         ``level`` (``within``, ``between``), ``omega`` (NaN where an item does not vary at that level), ``n_rows``,
         ``n_patients``, ``n_incomplete``.
-
-    Notes
-    -----
-    Geldhof, Preacher & Zyphur (2014), in two steps: a one-factor model is fitted by maximum likelihood to the pooled
-    within-patient covariances, and another to the between-patient covariances freed of within-patient variance (by
-    least squares where these are not positive definite).
     """
     table = check_sessions(sessions)
     answers = keyed_answers(table, items, instrument)
@@ -177,7 +168,7 @@ def _split(values: FloatArray, patient: Any) -> _Levels:
             remedy="At least two patients and one with two complete sessions are needed.",
         )
     sizes = np.bincount(patient).astype(np.float64)
-    means = np.column_stack([np.bincount(patient, weights=column) for column in values.T]) / sizes[:, None]
+    means = patient_means(values, patient, sizes)
     inside = values - means[patient]
     n, p = len(values), len(sizes)
     within = inside.T @ inside / (n - p)
@@ -188,7 +179,5 @@ def _split(values: FloatArray, patient: Any) -> _Levels:
 
 
 def _r(covariance: FloatArray, first: int, second: int) -> float:
-    product = covariance[first, first] * covariance[second, second]
-    if covariance[first, first] <= 0 or covariance[second, second] <= 0:
-        return float("nan")
-    return float(covariance[first, second] / np.sqrt(product))
+    own = covariance[first, first], covariance[second, second]
+    return float(covariance[first, second] / np.sqrt(own[0] * own[1])) if min(own) > 0 else float("nan")

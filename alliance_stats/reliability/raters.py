@@ -9,7 +9,7 @@ import pandas as pd
 
 from alliance_stats.reliability.levels import level_correlations
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, numeric, require_columns
-from alliance_stats.tables.shares import check_level
+from alliance_stats.tables.shares import check_level, spearman_brown
 
 if TYPE_CHECKING:
     from alliance_stats.mixed.result import MixedFit
@@ -89,7 +89,7 @@ def _icc_rows(x: Any, level: float) -> list[tuple[Any, ...]]:
     def one_way(error: float, df: int) -> tuple[float, float, float]:
         ratio = ms_rows / error if error > 0 else np.inf
         low, high = ratio / fdtri(n - 1, df, upper), ratio * fdtri(df, n - 1, upper)
-        return (ratio - 1) / (ratio + k - 1) if np.isfinite(ratio) else 1.0, _single(low, k), _single(high, k)
+        return _single(ratio, k), _single(low, k), _single(high, k)
 
     one, one_low, one_high = one_way(ms_within, n * (k - 1))
     three, three_low, three_high = one_way(ms_error, (n - 1) * (k - 1))
@@ -97,9 +97,8 @@ def _icc_rows(x: Any, level: float) -> list[tuple[Any, ...]]:
     if two < 1 and ms_error > 0:
         a = k * two / (n * (1 - two))
         b = 1 + k * two * (n - 1) / (n * (1 - two))
-        df = (a * ms_columns + b * ms_error) ** 2 / (
-            (a * ms_columns) ** 2 / (k - 1) + (b * ms_error) ** 2 / ((n - 1) * (k - 1))
-        )
+        parts = (a * ms_columns) ** 2 / (k - 1) + (b * ms_error) ** 2 / ((n - 1) * (k - 1))
+        df = (a * ms_columns + b * ms_error) ** 2 / parts
         f_low, f_high = fdtri(n - 1, df, upper), fdtri(df, n - 1, upper)
         spread = k * ms_columns + (k * n - k - n) * ms_error
         two_low = n * (ms_rows - f_low * ms_error) / (f_low * spread + n * ms_rows)
@@ -116,7 +115,7 @@ def _icc_rows(x: Any, level: float) -> list[tuple[Any, ...]]:
             form.replace(",1)", ",k)"),
             name.replace("(1)", "(k)").replace(",1)", ",k)"),
             meaning.replace("one rater", f"mean of {k} raters"),
-            *(_spearman_brown(value, k) for value in values),
+            *(float(spearman_brown(value, k)) for value in values),
         )
         for form, name, meaning, *values in single
     ]
@@ -125,10 +124,6 @@ def _icc_rows(x: Any, level: float) -> list[tuple[Any, ...]]:
 
 def _single(ratio: float, k: int) -> float:
     return float((ratio - 1) / (ratio + k - 1)) if np.isfinite(ratio) else 1.0
-
-
-def _spearman_brown(value: float, k: int) -> float:
-    return float(k * value / (1 + (k - 1) * value))
 
 
 def rater_agreement(sessions: pd.DataFrame, first: str, second: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 from alliance_stats.report.checking import check_study as check_study
-from alliance_stats.report.spreadsheet import as_csv as as_csv
-from alliance_stats.report.spreadsheet import write_table as write_table
+from alliance_stats.report.folder import as_csv as as_csv
+from alliance_stats.report.folder import write_table as write_table
 from alliance_stats.report.study import StudyError as StudyError
 from alliance_stats.report.writing import Written as Written
 from alliance_stats.report.writing import demo_study as demo_study

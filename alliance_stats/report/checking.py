@@ -12,8 +12,7 @@ from alliance_stats.load.layout import ROLES, layout_of
 from alliance_stats.load.problems import NOTE
 from alliance_stats.load.reading import read_in_part
 from alliance_stats.load.sessions import read_raw
-from alliance_stats.report.findings import Findings, no_column
-from alliance_stats.report.rehearsal import rehearse, rehearse_codes, rehearse_endings
+from alliance_stats.report.rehearsal import Findings, no_column, rehearse, rehearse_codes, rehearse_endings
 from alliance_stats.report.sections import in_section, mistakes, well_formed
 from alliance_stats.report.steps import read_and_score, steps_between
 from alliance_stats.report.study import FILES, StudyError, StudyFile, load_study

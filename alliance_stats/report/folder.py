@@ -1,17 +1,24 @@
-"""A folder of results that is written as a whole or not at all."""
+"""A folder of results that is written as a whole or not at all: CSV tables and pseudonyms."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from alliance_stats.report.study import StudyError
+import numpy as np
+import pandas as pd
+
+from alliance_stats.report.study import StudyError, StudyFile
+from alliance_stats.tables.files import write_whole
+from alliance_stats.tables.schema import PATIENT, THERAPIST, generator
 
 MANIFEST = "manifest.json"
 
@@ -121,3 +128,91 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV text.
+
+    Text that a spreadsheet would take for a formula (beginning with ``=``, ``+``, ``-``, ``@``, a tab or a carriage
+    return) gets an apostrophe in front, in column names too. Numbers, and text that is a number, stay as they are.
+
+    Examples
+    --------
+    >>> print(as_csv(pd.DataFrame({"id": ["=1+1", "-7", "p1"], "x": [-1.5, 2, 3]})), end="")
+    id,x
+    '=1+1,-1.5
+    -7,2.0
+    p1,3.0
+    """
+    changed = {}
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(dtype) for dtype in table.dtypes]]:
+        cells = table[name].tolist()
+        harmless = [_defused(cell) for cell in cells]
+        if any(new is not old for new, old in zip(harmless, cells, strict=True)):
+            changed[name] = pd.Series(harmless, index=table.index, dtype=object)
+    return table.assign(**changed).rename(columns=_defused).to_csv(index=False, lineterminator="\n")
+
+
+def write_table(table: pd.DataFrame, out: Path) -> None:
+    """Write a table as CSV, whole or not at all; a link is followed, a device or pipe is written to as it is."""
+    out = out.resolve()
+    if out.is_dir():
+        raise StudyError(f"{out} is a folder.", remedy="Give --out the name of a file.")
+    text = as_csv(table)
+    if out.exists() and not out.is_file():
+        out.write_text(text, encoding="utf-8", newline="\n")
+        return
+    write_whole(out, text.encode())
+
+
+def _defused(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(_DANGEROUS) and not _NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def seed_of(study: StudyFile) -> int:
+    """The study's seed; 1 where the study file names none."""
+    return int(study.section("study").get("seed", 1))
+
+
+def shows_ids(study: StudyFile) -> bool:
+    """Whether the study file asks for the real ids in what is written."""
+    return bool(study.section("study").get("show_ids", False))
+
+
+def names_of(study: StudyFile, sessions: pd.DataFrame, column: str) -> Mapping[Any, str]:
+    """Id to pseudonym (or to itself, where the study file shows ids), for the patients or therapists of `sessions`.
+
+    Pseudonyms are numbered in a random order (by the study's seed), so that they do not tell the order of admission;
+    the same study file and data give the same pseudonyms in every command.
+    """
+    ids = pd.unique(sessions[column].dropna())
+    ids = ids[np.argsort([str(one) for one in ids], kind="stable")]
+    if shows_ids(study):
+        return {one: str(one) for one in ids}
+    letter, digits = column[0].upper(), max(2, len(str(len(ids))))
+    order = generator(seed_of(study)).permutation(len(ids)) + 1
+    return {one: f"{letter}{number:0{digits}d}" for one, number in zip(ids, order, strict=True)}
+
+
+def masked(table: pd.DataFrame, names: Mapping[str, Mapping[Any, str]], *, ids_shown: bool) -> pd.DataFrame:
+    """`table` with the names of its patients and therapists instead of their ids.
+
+    Rows are sorted by pseudonym, so that their order does not tell the order of the ids either.
+    """
+    named = {column: table[column].map(own) for column, own in names.items() if column in table}
+    table = table.assign(**named)
+    if ids_shown or PATIENT not in named:
+        return table
+    return table.sort_values(PATIENT, kind="stable").reset_index(drop=True)
+
+
+def masked_for(study: StudyFile, sessions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """`table`, made from `sessions`, as the study file lets it be shown."""
+    names = {column: names_of(study, sessions, column) for column in (PATIENT, THERAPIST) if column in sessions}
+    return masked(table, names, ids_shown=shows_ids(study))

@@ -15,8 +15,8 @@ from alliance_stats.report.numbers import MISSING, Format, printed
 
 Labels = Mapping[str | tuple[str, str], str]
 """Columns to show and their headings; a pair of columns is shown as one interval."""
-_NARROW = 3
-"""Tables of this many columns fit a narrow screen as they are; in wider ones each row becomes a block there."""
+_WORDS = {"std_error": "SE", "p_value": "p", "ci_": "95% CI"}
+_NARROW = 3  # Tables of this many columns fit a narrow screen as they are; in wider ones each row becomes a block there
 
 
 @dataclass
@@ -77,6 +77,17 @@ class Section:
     def folded(self, summary: str, text: str) -> None:
         """Add preformatted text behind a heading to click on."""
         self.blocks.append(f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>")
+
+
+def headings(*columns: str, **words: str) -> Labels:
+    """Columns to show, in order, with their own names as headings unless `words` says otherwise.
+
+    >>> headings("term", "n_rows", "ci_", "p_value", term="")
+    {'term': '', 'n_rows': 'n rows', ('ci_low', 'ci_high'): '95% CI', 'p_value': 'p'}
+    """
+    words = {**_WORDS, **words}
+    ends = {name: (f"{name}low", f"{name}high") for name in columns if name.endswith("_")}
+    return {ends.get(name, name): words.get(name, name.replace("_", " ")) for name in columns}
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:

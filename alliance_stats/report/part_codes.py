@@ -17,16 +17,15 @@ from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.models import listed
-from alliance_stats.report.numbers import Format, correlation, p_clause, p_value, percent, tally
-from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.numbers import Format, correlation, p_clause, p_value, percent, remark, tally
+from alliance_stats.report.page import Section, headings
 from alliance_stats.report.part_dropout import ratio_name, ratios
-from alliance_stats.report.part_outcome import interval, method, sample
+from alliance_stats.report.part_outcome import method, sample
 from alliance_stats.report.part_ruptures import MIN_DRAWN
-from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.run import Run, blank_axes, interval, tested
 from alliance_stats.report.sections import in_section
 from alliance_stats.report.steps import study_codes
 from alliance_stats.report.study import StudyFile, options_of
-from alliance_stats.report.wording import remark
 from alliance_stats.rupture.describe.describe import describe_ruptures
 from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import PATIENT, REPAIRED, SESSION, STATUSES, THERAPIST
@@ -100,12 +99,11 @@ def _options(study: StudyFile, function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _tell(run: Run, section: Section, book: str) -> None:
-    cite = {name: run.citer("coded_ruptures", name) for name in ("count", "of", "estimate", "ci_low", "ci_high")}
+    cite = run.citers("coded_ruptures")
     found = (
         f"With the code book {book!r}, {cite['of'](ONSETS)} sessions of {cite['of'](ANYONE)} patients were coded. "
         f"{cite['count'](ONSETS)} ruptures began in them, in {cite['count'](ANYONE)} patients "
-        f"({cite['estimate'](ANYONE, percent)}, 95% CI [{cite['ci_low'](ANYONE, percent)}, "
-        f"{cite['ci_high'](ANYONE, percent)}])"
+        f"({cite['estimate'](ANYONE, percent)}, {interval(cite, ANYONE, percent)})"
     )
     if run.tables["coded_ruptures"].set_index("quantity").loc[DECIDED, "of"]:
         found += f"; {cite['count'](DECIDED)} of {cite['of'](DECIDED)} that were decided were repaired"
@@ -119,26 +117,17 @@ def _reliability(run: Run, section: Section, rated: pd.DataFrame) -> None:
     alpha = long.loc[long["coefficient"] == "alpha"].set_index("measure")
     wide = wide.join(alpha[["ci_low", "ci_high", "n_sessions", "n_coders"]]).reset_index()
     run.keep("coder_reliability", wide)
-    cite = {name: run.citer("coder_reliability", name) for name in wide.columns[1:]}
-    found = ""
+    cite, found = run.citers("coder_reliability"), ""
     if "rupture" in set(wide["measure"]):
-        found = (
+        found = run.state(
             f"{cite['n_coders']('rupture')} coders shared {cite['n_sessions']('rupture')} sessions. On whether there "
-            f"was a rupture, Krippendorff's alpha was {cite['alpha']('rupture', correlation)} (95% CI "
-            f"[{cite['ci_low']('rupture', correlation)}, {cite['ci_high']('rupture', correlation)}])."
+            f"was a rupture, Krippendorff's alpha was {cite['alpha']('rupture', correlation)} "
+            f"({interval(cite, 'rupture', correlation)})."
         )
-        found = run.state(found)
     section.subheading("The coders")
     section.paragraph(found)
-    labels: Labels = {
-        "measure": "",
-        "agreement": "agreement",
-        "kappa": "kappa",
-        "alpha": "alpha",
-        ("ci_low", "ci_high"): "95% CI of alpha",
-        "ICC(2,1)": "ICC(2,1)",
-        "coders needed": "coders needed for .80",
-    }
+    shown = ("measure", "agreement", "kappa", "alpha", "ci_", "ICC(2,1)", "coders needed")
+    labels = headings(*shown, measure="", ci_="95% CI of alpha", **{"coders needed": "coders needed for .80"})
     formats: dict[str, Format] = dict.fromkeys(("kappa", "alpha", "ci_low", "ci_high", "ICC(2,1)"), correlation)
     formats |= {"agreement": percent, "coders needed": tally}
     caption = "Reliability of one coder, per measure of a session; intervals from a bootstrap of patients."
@@ -165,13 +154,8 @@ def _by_type(run: Run, section: Section, events: pd.DataFrame) -> None:
     table.insert(0, "ruptures", table.sum(axis=1))
     run.keep("coded_by_type", table.assign(own_session=own).rename_axis("type").reset_index())
     caption = "Coded ruptures by their type, and what became of them."
-    labels: Labels = {
-        "type": "",
-        "ruptures": "ruptures",
-        REPAIRED: "repaired",
-        "own_session": "of these in their own session",
-        **{status: status for status in STATUSES if status != REPAIRED},
-    }
+    shown = ("type", "ruptures", REPAIRED, "own_session", *(status for status in STATUSES if status != REPAIRED))
+    labels = headings(*shown, type="", own_session="of these in their own session")
     run.show_table(section, "coded_by_type", caption, labels=labels)
 
 
@@ -179,23 +163,16 @@ def _beside_scores(run: Run, section: Section, coded: pd.DataFrame) -> None:
     ruptures = run.events if run.trusted is None else run.trusted
     table = run.keep("codes_against_scores", codes_against_scores(coded, ruptures))
     how = "the rule marks an open rupture" if run.trusted is None else "a rupture is open in the scores"
-    cite = {name: run.citer("codes_against_scores", name) for name in table.columns[1:]}
+    cite = run.citers("codes_against_scores")
     found = (
         f"Where {how}, coders saw a rupture in {cite['open']('rupture', percent)} of sessions, otherwise in "
         f"{cite['otherwise']('rupture', percent)}; the difference within patients is "
-        f"{cite['estimate']('rupture')} ({interval(cite, 'rupture')})."
+        f"{cite['estimate']('rupture')} ({tested(cite, 'rupture')})."
     )
     section.subheading("Codes beside scores")
     section.paragraph(run.state(found))
-    labels: Labels = {
-        "measure": "",
-        "open": "rupture open in scores",
-        "otherwise": "otherwise",
-        "estimate": "difference within patients",
-        ("ci_low", "ci_high"): "95% CI",
-        "p_value": "p",
-        "d": "d",
-    }
+    shown = ("measure", "open", "otherwise", "estimate", "ci_", "p_value", "d")
+    labels = headings(*shown, measure="", open="rupture open in scores", estimate="difference within patients")
     caption = "What coders saw in sessions with and without a rupture in the scores: means, and difference within "
     caption += "patients." if run.trusted is None else "patients between certainly open and certainly not."
     words = {"measure": _measures(table["measure"])}
@@ -210,10 +187,10 @@ def _repair(run: Run, section: Section, events: pd.DataFrame, coded: pd.DataFram
     used = [name for name in fit.terms if name != "Intercept" and "since" not in name]
     run.keep_model("repair", fit)
     run.keep("repair_ratios", ratios(run.tables["repair_terms"]))
-    cite = {column: run.citer("repair_ratios", column) for column in ("ratio", "ci_low", "ci_high", "p_value")}
+    cite = run.citers("repair_ratios")
     words = {name: name.removeprefix(USED).replace("_", " ") for name in used}
     told = run.tables["repair_terms"].loc[lambda terms: terms["std_error"].notna(), "term"]
-    phrases = [f"{words[term]}, {ratio_name(fit)} {cite['ratio'](term)} ({interval(cite, term)})"
+    phrases = [f"{words[term]}, {ratio_name(fit)} {cite['ratio'](term)} ({tested(cite, term)})"
                for term in told if term in words]  # fmt: skip
     repairs = run.citer("models", "events")("repair")
     so_far = " (strategies: used so far in the rupture)" if any(name.startswith(USED) for name in used) else ""
@@ -236,7 +213,7 @@ def _repair(run: Run, section: Section, events: pd.DataFrame, coded: pd.DataFram
     label = f"{ratio_name(fit).capitalize()} of repair (95% CI)"
     axes = plot_terms(shown, labels=words, ratio=True, xlabel=label, ax=blank_axes(1.0 + 0.3 * len(shown)))
     caption = "What goes with repair of a coded rupture; 95% intervals, logarithmic axis."
-    run.show_figure(section, "repair_terms", axes, caption, alt=caption)
+    run.show_figure(section, "repair_terms", axes, caption)
 
 
 def _noticed(run: Run, section: Section, events: pd.DataFrame, reports: dict[str, Any]) -> None:
@@ -246,7 +223,7 @@ def _noticed(run: Run, section: Section, events: pd.DataFrame, reports: dict[str
     run.keep("noticed", table.reindex(list(NOTICED), fill_value=0).reset_index())
     found = report_concordance(run.sessions, seed=run.seed, **reports)
     run.keep("report_concordance", found.assign(report="rupture")[["report", *found.columns]])
-    count, cite = run.citer("noticed", "ruptures"), {n: run.citer("report_concordance", n) for n in found.columns}
+    count, cite = run.citer("noticed", "ruptures"), run.citers("report_concordance")
     who_alone = {"neither": "neither", "patient": "the patient only", "therapist": "the therapist only", "both": "both"}
     counts = listed(f"{count(name)} by {who_alone[name]}" for name in NOTICED)
     stated = (
@@ -257,6 +234,6 @@ def _noticed(run: Run, section: Section, events: pd.DataFrame, reports: dict[str
     )
     section.subheading("Who noticed")
     section.paragraph(run.state(stated))
-    labels: Labels = {"noticed": "reported by", "ruptures": "ruptures", "repaired": "repaired"}
+    labels = headings("noticed", "ruptures", "repaired", noticed="reported by")
     caption = "Coded ruptures by who reported them."
     run.show_table(section, "noticed", caption, labels=labels, words={"noticed": who_alone})

@@ -11,11 +11,18 @@ from alliance_stats.figures.attendance import plot_attendance
 from alliance_stats.figures.courses import plot_distribution
 from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.load.codebook import describe_sessions, describe_study, missing_patterns
-from alliance_stats.reliability.consistency import item_reliability
-from alliance_stats.reliability.distribution import score_distribution
+from alliance_stats.reliability.consistency import item_reliability, score_distribution
 from alliance_stats.reliability.sessions import session_reliability
-from alliance_stats.report.numbers import MISSING, brief, correlation, number, one_decimal, percent
-from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.numbers import (
+    MISSING,
+    Format,
+    brief,
+    correlation,
+    one_decimal,
+    percent,
+    whole_or_not,
+)
+from alliance_stats.report.page import Labels, Section, headings
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import instrument_of
 from alliance_stats.tables.schema import ENDING, ENDINGS, PATIENT, SESSION, THERAPIST
@@ -44,23 +51,16 @@ def describe_data(run: Run) -> None:
             f"{cite('highest possible score', brief)}."
         )
     section.paragraph(described)
-    shown = run.tables["overview"]
-    shown = shown.loc[~shown["quantity"].isin(_IN_SHAPE)]
-    section.table(
-        shown.assign(value=[_overview_cell(*row) for row in shown.itertuples(index=False, name=None)]),
-        "The study in numbers.",
-        labels={"quantity": "", "value": "value"},
-        formats={"value": str},
-        file="tables/overview.csv",
-    )
+    shown = run.tables["overview"].loc[lambda table: ~table["quantity"].isin(_IN_SHAPE)]
+    shown = shown.assign(value=[_overview_cell(*row) for row in shown.itertuples(index=False, name=None)])
+    look: dict[str, Any] = {"labels": {"quantity": "", "value": "value"}, "formats": {"value": str}}
+    section.table(shown, "The study in numbers.", file="tables/overview.csv", **look)
     run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
-    axes = plot_distribution(
-        run.tables["score_distribution"], score=run.score, floor=low, ceiling=high, ax=blank_axes(2.7)
-    )
-    caption = f"Distribution of {run.score} over all ratings" + (
-        "; the ends of the scale are orange." if high is not None else "."
-    )
-    run.show_figure(section, "score_distribution", axes, caption, alt=caption)
+    distribution = run.tables["score_distribution"]
+    axes = plot_distribution(distribution, score=run.score, floor=low, ceiling=high, ax=blank_axes(2.7))
+    ends = "; the ends of the scale are orange" if high is not None else ""
+    caption = f"Distribution of {run.score} over all ratings{ends}."
+    run.show_figure(section, "score_distribution", axes, caption)
     _coverage(run, section)
     if any(table["into"] == run.score for table in run.study.tables("score")):
         with run.attempt("The reliability of the score"):
@@ -101,9 +101,7 @@ def overview(sessions: pd.DataFrame, score: str, *, low: float | None, high: flo
 
 
 def _overview_cell(quantity: str, value: float) -> str:
-    if quantity.startswith("share"):
-        return percent(value)
-    return number(int(value) if float(value).is_integer() else value)
+    return percent(value) if quantity.startswith("share") else whole_or_not(value)
 
 
 def score_range(run: Run) -> tuple[float | None, float | None]:
@@ -139,24 +137,16 @@ def _coverage(run: Run, section: Section) -> None:
     ranges = None if low is None or high is None else {run.score: [low, high]}
     run.keep("codebook", describe_sessions(run.sessions, measures, ranges=ranges))
     run.keep("shape", describe_study(run.sessions))
-    labels: Labels = {"fact": "", "unit": "unit", "n": "of", "mean": "mean", "median": "median"}
-    run.show_table(
-        section,
-        "shape",
-        "The shape of the study.",
-        labels={**labels, ("minimum", "maximum"): "range"},
-        formats=dict.fromkeys(("median", "minimum", "maximum"), brief) | {"mean": one_decimal},
-    )
+    labels: Labels = headings("fact", "unit", "n", "mean", "median", fact="", n="of")
+    labels = {**labels, ("minimum", "maximum"): "range"}
+    formats: dict[str, Format] = dict.fromkeys(("median", "minimum", "maximum"), brief) | {"mean": one_decimal}
+    run.show_table(section, "shape", "The shape of the study.", labels=labels, formats=formats)
     if len(measures) > 1:
         run.keep("missing_patterns", missing_patterns(run.sessions, measures))
-        labels = {**{name: name for name in measures}, "sessions": "sessions", "patients": "patients", "share": "share"}
-        run.show_table(
-            section,
-            "missing_patterns",
-            "Which measures are there together.",
-            labels=labels,
-            formats={"share": percent, **dict.fromkeys(measures, lambda there: "rated" if there else MISSING)},
-        )
+        labels = {name: name for name in (*measures, "sessions", "patients", "share")}
+        formats = {"share": percent, **dict.fromkeys(measures, lambda there: "rated" if there else MISSING)}
+        caption = "Which measures are there together."
+        run.show_table(section, "missing_patterns", caption, labels=labels, formats=formats)
 
 
 def _reliability(run: Run, section: Section) -> None:
@@ -175,9 +165,8 @@ def _reliability(run: Run, section: Section) -> None:
     alphas = item_reliability(run.sessions, items, instrument=key, **over_items).assign(score=run.score)
     run.keep("item_reliability", alphas[["score", *(name for name in alphas if name != "score")]])
     run.keep("session_reliability", session_reliability(run.sessions, items, instrument=key, **over_sessions))
-    alpha = run.citer("item_reliability", "alpha")(run.score, correlation)
-    omega = run.citer("item_reliability", "omega")(run.score, correlation)
-    cite = run.citer("session_reliability", "estimate")
+    over, cite = run.citers("item_reliability"), run.citer("session_reliability", "estimate")
+    alpha, omega = over["alpha"](run.score, correlation), over["omega"](run.score, correlation)
     stated = run.state(
         f"Over all completed questionnaires, coefficient alpha was {alpha} and omega {omega}. The reliability of "
         f"differences between patients, from one session, was {cite('R_1F', correlation)}; the reliability of change "
@@ -185,23 +174,17 @@ def _reliability(run: Run, section: Section) -> None:
     )
     section.subheading("Reliability")
     section.paragraph(stated)
-    labels: Labels = {"coefficient": "", "estimate": "estimate", "meaning": "of"}
-    run.show_table(
-        section,
-        "session_reliability",
-        "Reliability between and within patients.",
-        labels=labels,
-        formats={"estimate": correlation},
-    )
+    labels = headings("coefficient", "estimate", "meaning", coefficient="", meaning="of")
+    caption = "Reliability between and within patients."
+    run.show_table(section, "session_reliability", caption, labels=labels, formats={"estimate": correlation})
 
 
 def _attendance(run: Run, section: Section) -> None:
     height = min(4.6, 1.6 + 0.03 * run.sessions[PATIENT].nunique())
     axes = plot_attendance(run.sessions, score=run.score, endings=run.endings, ax=blank_axes(height))
-    caption = "Attendance and ratings: one line per patient, one cell per session number." + (
-        " A cross marks a dropout." if run.endings is not None else ""
-    )
-    run.show_figure(section, "attendance", axes, caption, alt=caption)
+    caption = "Attendance and ratings: one line per patient, one cell per session number."
+    caption += " A cross marks a dropout." if run.endings is not None else ""
+    run.show_figure(section, "attendance", axes, caption)
 
 
 def _endings(run: Run, section: Section, endings: pd.DataFrame) -> None:
@@ -209,7 +192,7 @@ def _endings(run: Run, section: Section, endings: pd.DataFrame) -> None:
     n = max(int(counts.sum()), 1)
     table = pd.DataFrame({"ending": list(counts.index), "patients": counts.to_numpy(), "share": counts.to_numpy() / n})
     run.keep("endings", table)
-    labels: Labels = {"ending": "ending", "patients": "patients", "share": "share"}
+    labels = headings("ending", "patients", "share")
     run.show_table(section, "endings", "How therapies ended.", labels=labels, formats={"share": percent})
     cite = run.citer("endings", "patients")
     share = run.citer("endings", "share")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -14,24 +16,22 @@ from alliance_stats.dropout.rows import rows_at_risk
 from alliance_stats.figures.dropout import plot_incidence
 from alliance_stats.figures.terms import plot_terms
 from alliance_stats.report.models import predictors, term_words
-from alliance_stats.report.numbers import count, one_decimal, percent
-from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.numbers import count, one_decimal, percent, remark
+from alliance_stats.report.page import Section, headings
 from alliance_stats.report.part_outcome import (
     FEW,
     STATE_WORDS,
     TERM_FORMATS,
     TERM_LABELS,
     beside_marks,
-    interval,
     method,
     sample,
     states_known,
 )
 from alliance_stats.report.part_ruptures import MIN_DRAWN
-from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.run import Run, blank_axes, tested
 from alliance_stats.report.steps import prediction_events
 from alliance_stats.report.study import StudyError, options_of
-from alliance_stats.report.wording import remark
 from alliance_stats.tables.formulas import variables_of
 from alliance_stats.tables.schema import ENDING, ENDINGS
 from alliance_stats.tables.shares import wilson
@@ -81,22 +81,13 @@ def _dropout(run: Run, section: Section) -> None:
     if "rupture_state" in intervals:
         run.keep("dropout_by_state", by_state(intervals, fit.ending))
         _show_states(run, section, fit.ending)
-    run.show_table(
-        section,
-        "dropout_terms",
-        f"Hazard of {fit.ending}, log scale: coefficients.",
-        labels=TERM_LABELS,
-        formats=TERM_FORMATS,
-        words={"term": words | {term: f"{words[term]} ({_unknown(one_decimal(n))})" for term, n in unknown.items()}},
-    )
+    look: dict[str, Any] = {"labels": TERM_LABELS, "formats": TERM_FORMATS}
+    told = {"term": words | {term: f"{words[term]} ({_unknown(one_decimal(n))})" for term, n in unknown.items()}}
+    caption = f"Hazard of {fit.ending}, log scale: coefficients."
+    run.show_table(section, "dropout_terms", caption, words=told, **look)
     if uncertain is not None and marked is not None:
         run.show_table(
-            section,
-            "dropout_marked_terms",
-            "The same with the marks of the rule.",
-            labels=TERM_LABELS,
-            formats=TERM_FORMATS,
-            words={"term": words},
+            section, "dropout_marked_terms", "The same with the marks of the rule.", words={"term": words}, **look
         )
     fits = [one for one in (uncertain, marked) if one is not None]
     remarks = list(dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ())))
@@ -107,15 +98,10 @@ def _dropout(run: Run, section: Section) -> None:
     shown = shown.loc[~shown["term"].isin(_thin(fit, MIN_DRAWN))]
     if fit.diagnostics["n_events"] < MIN_DRAWN or shown.empty:
         return
-    axes = plot_terms(
-        shown,
-        labels=words,
-        ratio=True,
-        xlabel=f"{ratio_name(fit).capitalize()} of {fit.ending} (95% CI)",
-        ax=blank_axes(1.0 + 0.3 * len(shown)),
-    )
+    label = f"{ratio_name(fit).capitalize()} of {fit.ending} (95% CI)"
+    axes = plot_terms(shown, labels=words, ratio=True, xlabel=label, ax=blank_axes(1.0 + 0.3 * len(shown)))
     caption = f"What goes with {fit.ending} at the next session; 95% intervals, logarithmic axis."
-    run.show_figure(section, "dropout_terms", axes, caption, alt=caption)
+    run.show_figure(section, "dropout_terms", axes, caption)
 
 
 def _draw_incidence(run: Run, section: Section, incidence: pd.DataFrame) -> None:
@@ -126,44 +112,30 @@ def _draw_incidence(run: Run, section: Section, incidence: pd.DataFrame) -> None
     if not states:
         return
     axes = plot_incidence(incidence, states=states, ax=blank_axes(3.2))
-    caption = (
-        "Share of patients whose therapy has ended in each way by each session; the endings compete (Aalen-Johansen, "
-        "pointwise 95% intervals)."
-    )
-    run.show_figure(section, "cumulative_incidence", axes, caption, alt=caption)
+    caption = "Share of patients whose therapy has ended in each way by each session; the endings compete "
+    caption += "(Aalen-Johansen, pointwise 95% intervals)."
+    run.show_figure(section, "cumulative_incidence", axes, caption)
 
 
 def _show_states(run: Run, section: Section, ending: str) -> None:
     table = run.tables["dropout_by_state"]
-    labels: Labels = {
-        "rupture_state": "rupture state",
-        "n_at_risk": "sessions at risk",
-        "n_dropouts": f"{ending}, n",
-        "rate": "per session",
-        ("ci_low", "ci_high"): "95% CI",
-    }
-    run.show_table(
-        section,
-        "dropout_by_state",
-        f"Sessions at risk that were followed by {ending}, by the rupture state known before (95% Wilson intervals).",
-        labels=labels,
-        formats=dict.fromkeys(("rate", "ci_low", "ci_high"), percent),
-        words={"rupture_state": _STATES},
+    caption = (
+        f"Sessions at risk that were followed by {ending}, by the rupture state known before (95% Wilson intervals)."
     )
+    shown = ("rupture_state", "n_at_risk", "n_dropouts", "rate", "ci_")
+    labels = headings(*shown, n_at_risk="sessions at risk", n_dropouts=f"{ending}, n", rate="per session")
+    formats = dict.fromkeys(("rate", "ci_low", "ci_high"), percent)
+    words = {"rupture_state": _STATES}
+    run.show_table(section, "dropout_by_state", caption, labels=labels, formats=formats, words=words)
     table = table.loc[table["n_dropouts"] >= MIN_DRAWN]
     if len(table) < 2:
         return
-    shown = pd.DataFrame({"term": table["rupture_state"], "estimate": 100 * table["rate"]})
-    shown = shown.assign(ci_low=100 * table["ci_low"], ci_high=100 * table["ci_high"])
-    axes = plot_terms(
-        shown,
-        labels=_STATES,
-        xlabel=f"{ending.capitalize()} per 100 sessions at risk (95% CI)",
-        reference=None,
-        ax=blank_axes(1.6),
-    )
+    rates = pd.DataFrame({"term": table["rupture_state"], "estimate": 100 * table["rate"]})
+    rates = rates.assign(ci_low=100 * table["ci_low"], ci_high=100 * table["ci_high"])
+    label = f"{ending.capitalize()} per 100 sessions at risk (95% CI)"
+    axes = plot_terms(rates, labels=_STATES, xlabel=label, reference=None, ax=blank_axes(1.6))
     caption = f"{ending.capitalize()} by the rupture state known before; not adjusted for the session reached."
-    run.show_figure(section, "dropout_by_state", axes, caption, alt=caption)
+    run.show_figure(section, "dropout_by_state", axes, caption)
 
 
 def by_state(intervals: pd.DataFrame, ending: str) -> pd.DataFrame:
@@ -193,7 +165,7 @@ def ratio_name(fit: HazardFit) -> str:
 
 
 def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], marked: HazardFit | None) -> None:
-    cite = {column: run.citer("dropout_ratios", column) for column in run.tables["dropout_ratios"].columns[1:]}
+    cite = run.citers("dropout_ratios")
     estimated = run.tables["dropout_terms"].set_index("term")["std_error"].notna()
     thin = _thin(fit)
     phrases = []
@@ -202,9 +174,9 @@ def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], mark
             if term in fit.diagnostics["unknown"]:
                 phrases.append(f"{word}, {_unknown(cite['expected_events'](term, one_decimal))}")
                 continue
-            tested = f" ({interval(cite, term)})" if estimated[term] else ""
+            test = f" ({tested(cite, term)})" if estimated[term] else ""
             warned = FEW if term in thin else ""
-            phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{tested}{warned}")
+            phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{test}{warned}")
     lag = fit.settings["lag"]
     known = f" The rupture state is the one known {count(int(lag), 'session')} before." if phrases and lag else ""
     events = run.citer("models", "events")("dropout")

@@ -8,13 +8,13 @@ from alliance_stats.features import mark_ruptures
 from alliance_stats.figures.dynamics import plot_dynamics, plot_response
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
-from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.part_outcome import TERM_FORMATS, TERM_LABELS, interval, method, sample
-from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.numbers import remark
+from alliance_stats.report.page import Section, headings
+from alliance_stats.report.part_outcome import SHOWN, TERM_FORMATS, method, sample
+from alliance_stats.report.run import Run, blank_axes, tested
 from alliance_stats.report.steps import prediction_events
-from alliance_stats.report.wording import remark
 
-_LABELS: Labels = {"path": "path", **{key: words for key, words in TERM_LABELS.items() if key != "term"}}
+_LABELS = headings("path", *SHOWN, attenuation="share of an effect shown")
 
 
 def relate_both_ways(run: Run) -> None:
@@ -37,7 +37,7 @@ def _dynamics(run: Run, section: Section) -> None:
     fit = fit_dynamics(sessions, **{"alliance": run.score, **options})
     symptom = str(options["symptom"])
     run.keep_model("dynamics", fit)
-    terms = run.keep("dynamics_paths", _paths(fit))
+    terms = run.keep("dynamics_paths", _named(fit.tidy()))
     run.keep("dynamics_standardised", _named(fit.standardised()))
     response = run.keep("dynamics_response", fit.response())
     section.paragraph(run.state(_sentence(run, fit, symptom) + ("" if named else run.say_error())))
@@ -51,29 +51,22 @@ def _dynamics(run: Run, section: Section) -> None:
     if settings["by"] is None:
         axes = plot_dynamics(terms, ax=blank_axes(1.15 * len(fit.study.measures)))
         caption = "From one session to the next within patients; points per point, 95% intervals."
-        run.show_figure(section, "dynamics", axes, caption, alt=caption)
+        run.show_figure(section, "dynamics", axes, caption)
         axes = plot_response(response.loc[response["outcome"] == symptom], ax=blank_axes(2.8))
         caption = f"{symptom} over the sessions after one within-patient SD more, for one session; 95% intervals."
-        run.show_figure(section, "dynamics_response", axes, caption, alt=caption)
-
-
-def _paths(fit: DynamicsFit) -> pd.DataFrame:
-    return _named(fit.tidy())
+        run.show_figure(section, "dynamics_response", axes, caption)
 
 
 def _named(terms: pd.DataFrame) -> pd.DataFrame:
     """Paths in words in front, to cite and to read: alliance → later phq9."""
     group = [f" ({name})" if name != "all" else "" for name in terms["group"]] if "group" in terms else ""
-    path = (
-        terms["term"].str.removesuffix("_lag")
-        + " → "
-        + terms["term"].str.endswith("_lag").map({True: "later ", False: "mean of "})
-    )
-    return terms.assign(path=path + terms["outcome"] + group)[["path", *terms.columns]]
+    of = terms["term"].str.endswith("_lag").map({True: "later ", False: "mean of "})
+    path = terms["term"].str.removesuffix("_lag") + " → " + of + terms["outcome"] + group
+    return terms.assign(path=path)[["path", *terms.columns]]
 
 
 def _sentence(run: Run, fit: DynamicsFit, symptom: str) -> str:
-    cite = {name: run.citer("dynamics_paths", name) for name in ("estimate", "ci_low", "ci_high", "p_value")}
+    cite = run.citers("dynamics_paths")
     cross = [
         row["path"]
         for row in run.tables["dynamics_paths"].to_dict("records")
@@ -81,11 +74,10 @@ def _sentence(run: Run, fit: DynamicsFit, symptom: str) -> str:
     ]
 
     def phrase(path: str) -> str:
-        return f"{path}, {cite['estimate'](path)} points per point ({interval(cite, path)})"
+        return f"{path}, {cite['estimate'](path)} points per point ({tested(cite, path)})"
 
-    how = method(run, "dynamics")
     return (
         f"The measures of {sample(run, 'dynamics')} were modelled together: a mean course, each patient's own level, "
         "and deviations within patients that depend on those of the session before (random-intercept cross-lagged "
-        f"panel model; {how}): {'; '.join(phrase(path) for path in cross)}."
+        f"panel model; {method(run, 'dynamics')}): {'; '.join(phrase(path) for path in cross)}."
     )

@@ -6,14 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from alliance_stats.figures.multiverse import plot_multiverse
+from alliance_stats.figures.terms import plot_multiverse
 from alliance_stats.multiverse.joint import joint_test
-from alliance_stats.report.numbers import Format, number, p_clause, p_value
-from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.pseudonyms import seed_of
+from alliance_stats.report.folder import seed_of
+from alliance_stats.report.numbers import Format, number, p_clause, p_value, remark, whole_or_not
+from alliance_stats.report.page import Section, headings
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.study import StudyFile
-from alliance_stats.report.wording import remark
 from alliance_stats.tables.words import term_in_words
 
 _QUESTIONS = {
@@ -21,14 +20,8 @@ _QUESTIONS = {
     "next_session": "the next session's {} score, by rupture state",
     "dropout": "dropout, by rupture state",
 }
-_LABELS: Labels = {
-    "effect": "effect",
-    "statistic": "",
-    "n_specifications": "specifications",
-    "observed": "observed",
-    ("null_low", "null_high"): "95% without an effect",
-    "p_value": "p",
-}
+_SHOWN = ("effect", "statistic", "n_specifications", "observed", "null_", "p_value")
+_LABELS = headings(*_SHOWN, statistic="", n_specifications="specifications", null_="95% without an effect")
 _MEAN = "mean z"
 
 
@@ -57,9 +50,7 @@ def _every_rule(run: Run, section: Section, options: dict[str, Any]) -> None:
     effects = test.joint["term"].map(lambda term: term_in_words(term).replace(" - ", " minus "))
     joint = test.joint.assign(effect=effects, name=effects + ", " + test.joint["statistic"], draws=test.draws)
     run.keep(f"{name}_joint", joint[["name", *(column for column in joint if column != "name")]])
-    cite = {
-        column: run.citer(f"{name}_joint", column) for column in ("n_specifications", "observed", "p_value", "draws")
-    }
+    cite = run.citers(f"{name}_joint")
 
     def phrase(row: str) -> str:
         n, z = cite["n_specifications"](row), cite["observed"](row, number)
@@ -75,7 +66,7 @@ def _every_rule(run: Run, section: Section, options: dict[str, Any]) -> None:
     section.paragraph(stated)
     caption = "All specifications together. Report the p value of the mean z."
     words = {"statistic": {"significant": "significant specifications"}}
-    formats: dict[str, Format] = dict.fromkeys(("observed", "null_low", "null_high"), _whole_or_not)
+    formats: dict[str, Format] = dict.fromkeys(("observed", "null_low", "null_high"), whole_or_not)
     run.show_table(section, f"{name}_joint", caption, labels=_LABELS, formats=formats, words=words)
     if test.notes:
         section.notes(map(remark, test.notes))
@@ -90,7 +81,3 @@ def _every_rule(run: Run, section: Section, options: dict[str, Any]) -> None:
         "without any effect. Rules that look ahead or find no rupture are in the table only."
     )
     run.show_figure(section, name, axes, caption, alt="One effect under every rule and repair target.")
-
-
-def _whole_or_not(value: float) -> str:
-    return number(int(value) if float(value).is_integer() else value)

@@ -8,31 +8,16 @@ import pandas as pd
 
 from alliance_stats.figures.flow import WIDTH, flow_height, plot_flow
 from alliance_stats.report.models import MODELS
-from alliance_stats.report.numbers import one_decimal, percent
-from alliance_stats.report.page import Labels
+from alliance_stats.report.numbers import one_decimal, percent, remark
+from alliance_stats.report.page import headings
 from alliance_stats.report.run import Run, blank_axes
-from alliance_stats.report.wording import remark
 from alliance_stats.tables.flow import flow, in_words, record
 from alliance_stats.tables.schema import PATIENT
 
-_FLOW_LABELS: Labels = {
-    "step": "",
-    "patients": "patients",
-    "sessions": "rows",
-    "patients_lost": "patients lost",
-    "sessions_lost": "rows lost",
-    "why": "why",
-}
-_MODEL_LABELS: Labels = {
-    "name": "",
-    "patients": "patients",
-    "sessions": "sessions",
-    "therapists": "therapists",
-    "events": "events",
-    "estimator": "estimator",
-    "tests": "tests",
-    "errors": "standard errors",
-}
+_FLOW = ("step", "patients", "sessions", "patients_lost", "sessions_lost", "why")
+_FLOW_LABELS = headings(*_FLOW, step="", sessions="rows", sessions_lost="rows lost")
+_MODEL = ("name", "patients", "sessions", "therapists", "events", "estimator", "tests", "errors")
+_MODEL_LABELS = headings(*_MODEL, name="", errors="standard errors")
 
 
 def open_report(run: Run) -> None:
@@ -72,18 +57,17 @@ def close_report(run: Run) -> None:
 def _first_section(run: Run) -> None:
     section = run.sections[0]
     run.notes = list(dict.fromkeys(map(remark, run.notes)))
-    overview, ruptures = run.citer("overview", "value"), run.citer("ruptures", "estimate")
-    counts = run.citer("ruptures", "count")
+    overview, ruptures = run.citer("overview", "value"), run.citers("ruptures")
     tiles = {"patients": overview("patients"), "rated sessions": overview("rated sessions")}
     if run.latent is not None:
         expected = run.citer("probable", "count")("onsets per rated session", one_decimal)
         tiles["ruptures expected (probabilities)"] = expected if run.latent.supported else "not known"
-    tiles["ruptures marked by the rule"] = counts("onsets per session at risk")
+    tiles["ruptures marked by the rule"] = ruptures["count"]("onsets per session at risk")
     if "chance" in run.tables:
         known = run.tables["chance"]["p_value"].notna().any()
         by_chance = run.citer("chance", "expected")("ruptures", one_decimal)
         tiles["marked by chance alone, at most"] = by_chance if known else "not known"
-    tiles["patients with a marked rupture"] = ruptures("patients with a rupture", percent)
+    tiles["patients with a marked rupture"] = ruptures["estimate"]("patients with a rupture", percent)
     if "endings" in run.tables:
         tiles["dropout"] = run.citer("endings", "share")("dropout", percent)
     section.tiles(tiles)
@@ -93,6 +77,5 @@ def _first_section(run: Run) -> None:
     section.subheading("Methods and main results, to copy")
     section.boxed(" ".join(sentences) for sentences in run.facts_by_part.values())
     section.paragraph(
-        "Every number in this text is a cell of one of the tables; tables/cited_numbers.csv says which.",
-        css="small",
+        "Every number in this text is a cell of one of the tables; tables/cited_numbers.csv says which.", css="small"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,39 +12,21 @@ from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.report.models import AnyFit, predictors, random_effects, term_words
-from alliance_stats.report.numbers import Format, correlation, one_decimal, p_clause, p_value, percent, two_decimals
-from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.numbers import Format, correlation, one_decimal, percent, remark, two_decimals
+from alliance_stats.report.page import Section, headings
+from alliance_stats.report.run import Run, blank_axes, interval, tested
 from alliance_stats.report.steps import prediction_events
-from alliance_stats.report.wording import remark
 
-TERM_LABELS: Labels = {
-    "term": "",
-    "estimate": "estimate",
-    "std_error": "SE",
-    "df": "df",
-    "p_value": "p",
-    ("ci_low", "ci_high"): "95% CI",
-    "attenuation": "share of an effect shown",
-}
+SHOWN = ("estimate", "std_error", "df", "p_value", "ci_", "attenuation")
+TERM_LABELS = headings("term", *SHOWN, term="", attenuation="share of an effect shown")
 FEW = "; few events: do not rest a conclusion on it"
 TERM_FORMATS: dict[str, Format] = {"df": one_decimal, "attenuation": lambda share: percent(share, 0)}
-_EFFECT_LABELS: Labels = {
-    "contrast": "",
-    "adjusted": "adjusted",
-    "difference": "difference",
-    ("ci_low", "ci_high"): "95% CI",
-    "p_value": "p",
-    "d": "d",
-    ("d_low", "d_high"): "95% CI of d",
-    "r": "partial r",
-    ("r_low", "r_high"): "95% CI of r",
-}
+_EFFECTS = ("contrast", "adjusted", "difference", "ci_", "p_value", "d", "d_", "r", "r_")
+_EFFECT_LABELS = headings(*_EFFECTS, contrast="", d_="95% CI of d", r="partial r", r_="95% CI of r")
 _EFFECT_FORMATS: dict[str, Format] = {
     **dict.fromkeys(["d", "d_low", "d_high"], two_decimals),
     **dict.fromkeys(["r", "r_low", "r_high"], correlation),
 }
-
 
 STATE_WORDS = {"rupture_open": "an open rupture", "repaired_before": "an earlier repair"}
 
@@ -95,15 +77,6 @@ def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str, word
         section.notes(map(remark, remarks))
 
 
-def interval(cite: Mapping[str, Callable[..., str]], row: str, low: str = "ci_low", high: str = "ci_high") -> str:
-    """The interval and p value of a row: ``95% CI [0.1, 0.9], p = .012``."""
-    return f"95% CI [{cite[low](row)}, {cite[high](row)}], {p_clause(cite['p_value'](row, p_value))}"
-
-
-def _citers(run: Run, table: str, *columns: str) -> dict[str, Callable[..., str]]:
-    return {column: run.citer(table, column) for column in columns}
-
-
 def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     options = {key: value for key, value in run.study.section("outcome").items() if key != "symptom"}
     fit = fit_outcome(run.patients, post=f"{symptom}_post", pre=f"{symptom}_pre", **options)
@@ -111,15 +84,14 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     effects = run.keep("outcome_effects", _named(fit.effects()))
     words = term_words(fit, symptom=symptom)
     main = effects.loc[effects["adjusted"]] if effects["adjusted"].any() else effects
-    cite = _citers(run, "outcome_effects", *run.tables["outcome_effects"].columns[1:])
+    cite = run.citers("outcome_effects")
 
     def phrase(row: str) -> str:
         contrast = row.split(", ")[0]
         return (
-            f"{contrast}, {cite['difference'](row)} points ({interval(cite, row)}; d = {cite['d'](row, two_decimals)}, "
-            f"95% CI [{cite['d_low'](row, two_decimals)}, {cite['d_high'](row, two_decimals)}]; partial r = "
-            f"{cite['r'](row, correlation)}, 95% CI [{cite['r_low'](row, correlation)}, "
-            f"{cite['r_high'](row, correlation)}])"
+            f"{contrast}, {cite['difference'](row)} points ({tested(cite, row)}; d = {cite['d'](row, two_decimals)}, "
+            f"{interval(cite, row, two_decimals, ends='d')}; partial r = {cite['r'](row, correlation)}, "
+            f"{interval(cite, row, correlation, ends='r')})"
         )
 
     stated = run.state(
@@ -131,24 +103,16 @@ def _by_pattern(run: Run, section: Section, symptom: str) -> None:
     section.subheading("At the end of therapy")
     section.paragraph(stated)
     show_fit(run, section, "outcome", fit, f"Last {symptom} score: coefficients.", words)
-    run.show_table(
-        section,
-        "outcome_effects",
-        "Differences between patterns, with effect sizes.",
-        labels=_EFFECT_LABELS,
-        formats=_EFFECT_FORMATS,
-    )
+    caption = "Differences between patterns, with effect sizes."
+    run.show_table(section, "outcome_effects", caption, labels=_EFFECT_LABELS, formats=_EFFECT_FORMATS)
     terms = effects.rename(columns={"contrast": "term", "difference": "estimate"})
     if len(terms["adjusted"].unique()) > 1:
         by = {True: "adjusted for exposure (rated sessions)", False: "not adjusted"}
         terms = terms.assign(model=terms["adjusted"].map(by))
-    axes = plot_terms(
-        terms,
-        xlabel=f"Difference in last {symptom}, points (95% CI)",
-        ax=blank_axes(1.3 + 0.45 * terms["term"].nunique()),
-    )
+    label = f"Difference in last {symptom}, points (95% CI)"
+    axes = plot_terms(terms, xlabel=label, ax=blank_axes(1.3 + 0.45 * terms["term"].nunique()))
     caption = f"Differences between rupture patterns in the last {symptom} score, with 95% intervals."
-    run.show_figure(section, "outcome_effects", axes, caption, alt=caption)
+    run.show_figure(section, "outcome_effects", axes, caption)
 
 
 def _named(effects: pd.DataFrame) -> pd.DataFrame:
@@ -171,10 +135,10 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     main = marked if fit is None else fit
     run.keep("next_session_effects", main.effects())
     words = term_words(main, symptom=symptom, alliance=run.score)
-    cite = _citers(run, "next_session_terms", "estimate", "ci_low", "ci_high", "p_value")
+    cite = run.citers("next_session_terms")
 
     def phrase(term: str) -> str:
-        return f"{cite['estimate'](term)} points ({interval(cite, term)})"
+        return f"{cite['estimate'](term)} points ({tested(cite, term)})"
 
     found = [f"{word}, {phrase(term)}" for term, word in STATE_WORDS.items() if term in words]
     within = f"{run.score}_within"
@@ -194,14 +158,10 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
         show_fit(run, section, "next_session_marked", marked, "The same with the marks of the rule.", words)
     terms = run.tables["next_session_terms"]
     shown = terms.loc[terms["term"] != "Intercept"]
-    axes = plot_terms(
-        shown,
-        labels=words,
-        xlabel=f"Points of next-session {symptom} (95% CI)",
-        ax=blank_axes(1.0 + 0.3 * len(shown)),
-    )
+    label = f"Points of next-session {symptom} (95% CI)"
+    axes = plot_terms(shown, labels=words, xlabel=label, ax=blank_axes(1.0 + 0.3 * len(shown)))
     caption = f"What goes with the {symptom} score of the next session; 95% intervals."
-    run.show_figure(section, "next_session", axes, caption, alt=caption)
+    run.show_figure(section, "next_session", axes, caption)
 
 
 def states_known(run: Run, rule: object) -> str:
@@ -218,7 +178,7 @@ def beside_marks(
     if f"{name}_marked_{table}" not in run.tables:
         return []
     terms = run.tables[f"{name}_marked_terms"]
-    cite = _citers(run, f"{name}_marked_{table}", column, "ci_low", "ci_high", "p_value")
+    cite = run.citers(f"{name}_marked_{table}")
     parts = []
     for term, word in STATE_WORDS.items():
         row = terms.loc[terms["term"] == term]
@@ -229,7 +189,7 @@ def beside_marks(
             shown = run.citer(f"{name}_marked_terms", "attenuation")(term, lambda value: percent(value, 0))
             share = f"; such marks show {shown} of an effect"
         share += FEW if term in thin else ""
-        parts.append(f"{word}, {cite[column](term)}{unit} ({interval(cite, term)}{share})")
+        parts.append(f"{word}, {cite[column](term)}{unit} ({tested(cite, term)}{share})")
     if not parts:
         return []
     return [f"With the marks of the rule in place of the probabilities: {'; '.join(parts)}."]
@@ -242,30 +202,24 @@ def _growth(run: Run, section: Section, symptom: str) -> None:
     slopes = fit.slopes()
     slopes = slopes.assign(name=slopes["pattern"] + ", " + slopes["kind"])
     slopes = run.keep("growth_slopes", slopes[["name", *slopes.columns[:-1]]])
-    cite = _citers(run, "growth_slopes", "estimate", "ci_low", "ci_high", "p_value")
-    other = [name for name in slopes["name"] if name.endswith(", difference")]
+    cite = run.citers("growth_slopes")
     differences = [
-        f"{name.removesuffix(', difference')} minus {fit.reference}, {cite['estimate'](name)} ({interval(cite, name)})"
-        for name in other
+        f"{name.removesuffix(', difference')} minus {fit.reference}, {cite['estimate'](name)} ({tested(cite, name)})"
+        for name in slopes["name"]
+        if name.endswith(", difference")
     ]
     own = f"{fit.reference}, slope"
     stated = run.state(
         f"Change of the {symptom} score over sessions was compared between rupture patterns in "
         f"{sample(run, 'growth')} ({method(run, 'growth', fit)}). Points per session: pattern {fit.reference}, "
-        f"{cite['estimate'](own)} ({interval(cite, own)}); differences: {'; '.join(differences)}."
+        f"{cite['estimate'](own)} ({tested(cite, own)}); differences: {'; '.join(differences)}."
     )
     section.subheading("Over the whole course")
     section.paragraph(stated)
     words = term_words(fit, symptom=symptom)
     show_fit(run, section, "growth", fit, f"Course of the {symptom} score by rupture pattern: coefficients.", words)
-    labels: Labels = {
-        "pattern": "pattern",
-        "kind": "what",
-        "estimate": "per session",
-        ("ci_low", "ci_high"): "95% CI",
-        "p_value": "p",
-        "d": "d over 10 sessions",
-    }
+    shown = ("pattern", "kind", "estimate", "ci_", "p_value", "d")
+    labels = headings(*shown, kind="what", estimate="per session", d="d over 10 sessions")
     formats: dict[str, Format] = {"d": two_decimals}
     kinds = {"slope": "change", "difference": f"minus {fit.reference}"}
     caption = "Change per session of each pattern."

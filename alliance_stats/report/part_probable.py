@@ -1,15 +1,19 @@
-"""What leads the report's part about ruptures: how probable they are, given that scores are noisy."""
+"""What leads the report's part about ruptures: how probable they are, and the courses of single patients."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
+from alliance_stats.figures.patients import plot_patients
 from alliance_stats.report.numbers import Format, one_decimal, percent, two_decimals
-from alliance_stats.report.page import Section
-from alliance_stats.report.run import Run
+from alliance_stats.report.page import Section, headings
+from alliance_stats.report.run import Run, blank_grid, interval
 from alliance_stats.rupture.describe.describe import describe_ruptures
 from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.latent.result import LatentRuptures
+from alliance_stats.tables.schema import PATIENT
 
 _LEVELS = {"p_past": "past the level before", "p_at": "at the level before", "p_short": "short of the level before"}
 _QUANTITIES = {
@@ -58,14 +62,13 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
             "noise."
         )
         return
-    number, share = run.citer("probable", "count"), run.citer("probable", "estimate")
-    low, high = run.citer("probable", "ci_low"), run.citer("probable", "ci_high")
+    cite = run.citers("probable")
     onsets, anyone = "onsets per rated session", "patients with a rupture"
     found = (
-        f"{number(onsets, one_decimal)} ruptures are to be expected (the sum of the probabilities; "
-        f"{share(onsets, percent)} of rated sessions, 95% CI [{low(onsets, percent)}, {high(onsets, percent)}]), in "
-        f"{number(anyone, one_decimal)} patients ({share(anyone, percent)}, 95% CI [{low(anyone, percent)}, "
-        f"{high(anyone, percent)}])."
+        f"{cite['count'](onsets, one_decimal)} ruptures are to be expected (the sum of the probabilities; "
+        f"{cite['estimate'](onsets, percent)} of rated sessions, {interval(cite, onsets, percent)}), in "
+        f"{cite['count'](anyone, one_decimal)} patients ({cite['estimate'](anyone, percent)}, "
+        f"{interval(cite, anyone, percent)})."
     )
     section.paragraph(run.state(how, found))
     run.headline.append(found)
@@ -74,7 +77,7 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
     section.table(
         shown,
         f"Expected numbers, given the whole course of each patient. Each is {shown['note'].iloc[0]}.",
-        labels={"quantity": "", "count": "expected", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
+        labels=headings("quantity", "count", "of", "estimate", "ci_", quantity="", count="expected", estimate="share"),
         formats=formats,
         file="tables/probable.csv",
     )
@@ -83,10 +86,10 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
 def _endings(run: Run, section: Section, latent: LatentRuptures) -> None:
     """How ruptures end, of all of them and not of those found."""
     run.keep("rupture_endings", latent.endings())
-    share, low, high = (run.citer("rupture_endings", name) for name in ("estimate", "ci_low", "ci_high"))
+    cite = run.citers("rupture_endings")
 
     def phrase(ending: str) -> str:
-        return f"{share(ending, percent)} (95% CI [{low(ending, percent)}, {high(ending, percent)}])"
+        return f"{cite['estimate'](ending, percent)} ({interval(cite, ending, percent)})"
 
     stated = (
         f"Of all ruptures, found or not, {phrase('repaired')} are estimated to end in therapy with the level back "
@@ -94,13 +97,10 @@ def _endings(run: Run, section: Section, latent: LatentRuptures) -> None:
         "rating."
     )
     section.paragraph(run.state(stated))
-    section.table(
-        run.tables["rupture_endings"],
-        "How ruptures end, by maximum likelihood over all series.",
-        labels={"ending": "ending", "estimate": "share", ("ci_low", "ci_high"): "95% CI", "meaning": "meaning"},
-        formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
-        file="tables/rupture_endings.csv",
-    )
+    caption = "How ruptures end, by maximum likelihood over all series."
+    labels = headings("ending", "estimate", "ci_", "meaning", estimate="share")
+    formats = dict.fromkeys(("estimate", "ci_low", "ci_high"), percent)
+    run.show_table(section, "rupture_endings", caption, labels=labels, formats=formats)
 
 
 def _recovery(run: Run, section: Section, latent: LatentRuptures) -> None:
@@ -112,23 +112,19 @@ def _recovery(run: Run, section: Section, latent: LatentRuptures) -> None:
     shares = pd.DataFrame({"level": list(_LEVELS.values()), "ruptures": known[list(_LEVELS)].sum().to_numpy()})
     shares = shares.assign(of=len(known), share=shares["ruptures"] / len(known), flagged=len(found))
     run.keep("recovery_shares", shares.assign(band=known["band"].iloc[0]))
-    cite, share = run.citer("recovery_shares", "flagged"), run.citer("recovery_shares", "share")
+    cite = run.citers("recovery_shares")
     past, at, short = _LEVELS.values()
-    rated, band = run.citer("recovery_shares", "of"), run.citer("recovery_shares", "band")
     stated = (
-        f"The detector flags {cite(past)} ruptures (5% false alarms), {rated(past)} of them with later ratings. The "
-        f"level afterwards is expected past the level before in {share(past, percent)} of these, at it (within half a "
-        f"within-patient SD, {band(at, two_decimals)} points) in {share(at, percent)}, and short of it in "
-        f"{share(short, percent)}."
+        f"The detector flags {cite['flagged'](past)} ruptures (5% false alarms), {cite['of'](past)} of them with later "
+        f"ratings. The level afterwards is expected past the level before in {cite['share'](past, percent)} of these, "
+        f"at it (within half a within-patient SD, {cite['band'](at, two_decimals)} points) in "
+        f"{cite['share'](at, percent)}, and short of it in {cite['share'](short, percent)}."
     )
     section.paragraph(run.state(stated))
-    section.table(
-        run.tables["recovery_shares"],
-        "Where the level lies after a rupture, all later ratings together: expected numbers.",
-        labels={"level": "", "ruptures": "ruptures", "of": "of", "share": "share"},
-        formats={"ruptures": one_decimal, "share": percent},
-        file="tables/recovery_shares.csv",
-    )
+    caption = "Where the level lies after a rupture, all later ratings together: expected numbers."
+    labels = headings("level", "ruptures", "of", "share", level="")
+    formats: dict[str, Format] = {"ruptures": one_decimal, "share": percent}
+    run.show_table(section, "recovery_shares", caption, labels=labels, formats=formats)
 
 
 def latent_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -143,32 +139,59 @@ def beside_the_rule(run: Run, section: Section) -> None:
         return
     expected = run.tables["probable"].set_index("quantity")["count"]
     marked = run.tables["ruptures"].set_index("quantity")["count"]
-    chance = (
-        run.tables["chance"].set_index("quantity")["expected"] if "chance" in run.tables else pd.Series(dtype=float)
-    )
-    if "chance" in run.tables and run.tables["chance"]["p_value"].isna().all():
-        chance = pd.Series(dtype=float)  # cannot be known
-    anyone = "patients with a rupture"
+    chance = pd.Series(dtype=float)
+    if "chance" in run.tables and run.tables["chance"]["p_value"].notna().any():  # else it cannot be known
+        chance = run.tables["chance"].set_index("quantity")["expected"]
+    anyone, unknown = "patients with a rupture", float("nan")
     names = {"ruptures": ("onsets per rated session", "onsets per session at risk"), anyone: (anyone, anyone)}
     rows = [
-        (
-            name,
-            expected[own] if run.latent.supported else float("nan"),
-            int(marked[rule]),
-            chance.get(name, float("nan")),
-        )
+        (name, expected[own] if run.latent.supported else unknown, int(marked[rule]), chance.get(name, unknown))
         for name, (own, rule) in names.items()
     ]
     run.keep("ruptures_beside", pd.DataFrame(rows, columns=["quantity", "expected", "marked", "by_chance"]))
-    run.show_table(
-        section,
-        "ruptures_beside",
-        "How many, by each way of counting.",
-        labels={
-            "quantity": "",
-            "expected": "expected (probabilities)",
-            "marked": "marked by the rule",
-            "by_chance": "marked by chance alone, at most",
-        },
-        formats={"expected": one_decimal, "by_chance": one_decimal},
+    words = {
+        "expected": "expected (probabilities)",
+        "marked": "marked by the rule",
+        "by_chance": "marked by chance alone, at most",
+    }
+    labels = headings("quantity", "expected", "marked", "by_chance", quantity="", **words)
+    formats = dict.fromkeys(("expected", "by_chance"), one_decimal)
+    run.show_table(section, "ruptures_beside", "How many, by each way of counting.", labels=labels, formats=formats)
+
+
+_PATTERN_ORDER = ("repaired", "unrepaired", "mixed", "censored", "none")
+_COLUMNS = 3
+
+
+def show_single_patients(run: Run, section: Section) -> None:
+    """Draw the courses of a few patients, with the marks of the rule and the probabilities."""
+    wanted = run.study.section("figures").get("patients", 12)
+    shown = examples(run.patients, wanted)
+    if not shown:
+        return
+    rows = -(-len(shown) // _COLUMNS)
+    panels = blank_grid(rows, _COLUMNS, 0.8 + 1.05 * rows)
+    for spare in panels[len(shown) :]:
+        spare.remove()
+    names = run.names(PATIENT)
+    labels = {patient: f"{names[patient]}: {pattern}" for patient, pattern in shown.items()}
+    look: dict[str, Any] = {"labels": labels, "axes": panels[: len(shown)]}
+    axes = plot_patients(run.sessions, run.events, patients=list(shown), score=run.score, states=run.latent, **look)
+    caption = (
+        f"Courses of {len(shown)} patients, from each pattern of marks those with most rated sessions. Triangles are "
+        "the marks of the rule (onset, repair), the dashed line is the baseline to be regained; dotted lines bridge "
+        "missing ratings."
     )
+    if run.latent is not None:
+        caption += " The strip below each is the probability that a rupture is open, given the whole course."
+    run.show_figure(section, "patients", axes[0], caption, alt="Courses of single patients with ruptures and repairs.")
+
+
+def examples(patients: pd.DataFrame, n: int) -> dict[object, str]:
+    """Up to `n` patients to show and their patterns: of each pattern in turn the one with most ratings."""
+    rated = patients.loc[patients["n_rated"] > 0].sort_values("n_rated", ascending=False, kind="stable")
+    turn = rated.groupby("pattern").cumcount()
+    rank = rated["pattern"].map({pattern: k for k, pattern in enumerate(_PATTERN_ORDER)})
+    chosen = rated.assign(turn=turn, rank=rank).sort_values(["turn", "rank"], kind="stable").head(n)
+    chosen = chosen.sort_values(["rank", "turn"], kind="stable")
+    return dict(zip(chosen[PATIENT], chosen["pattern"], strict=True))

@@ -5,44 +5,53 @@ from __future__ import annotations
 import pandas as pd
 
 from alliance_stats.figures.courses import plot_onset_aligned, plot_prevalence
-from alliance_stats.report.numbers import Format, count, one_decimal, p_clause, p_value, percent, tally
-from alliance_stats.report.page import Labels, Section
+from alliance_stats.report.numbers import (
+    Format,
+    count,
+    one_decimal,
+    p_clause,
+    p_value,
+    percent,
+    remark,
+    rule_in_words,
+    tally,
+)
+from alliance_stats.report.page import Section, headings
 from alliance_stats.report.part_data import score_range
-from alliance_stats.report.part_patients import show_single_patients
-from alliance_stats.report.part_probable import beside_the_rule, show_probabilities
-from alliance_stats.report.run import Run, blank_axes
+from alliance_stats.report.part_probable import beside_the_rule, show_probabilities, show_single_patients
+from alliance_stats.report.run import Run, blank_axes, interval
 from alliance_stats.report.sections import study_rule
-from alliance_stats.report.wording import remark, rule_in_words
 from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.rupture.chance.fit_check import MISFIT
 from alliance_stats.rupture.chance.repair import chance_of_repair
 from alliance_stats.rupture.describe.describe import describe_ruptures, ruptures_by_session
-from alliance_stats.rupture.describe.onset import PROBABLE, onset_aligned
-from alliance_stats.rupture.describe.repair import repair_times
+from alliance_stats.rupture.describe.repair import PROBABLE, onset_aligned, repair_times
 from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, STATUSES, UNREPAIRED
 
-MIN_DRAWN = 3
-"""Fewer events are not drawn: a curve through one or two would look like a finding."""
+MIN_DRAWN = 3  # Fewer events are not drawn: a curve through one or two would look like a finding
 _DEEPEST = 8
-_DEEPEST_LABELS: Labels = {
-    "patient": "patient",
-    "onset": "onset",
-    "baseline": "baseline",
+_MARK = (
+    "patient",
+    "onset",
+    "baseline",
+    "nadir_score",
+    "drop",
+    "drop_units",
+    "status",
+    "repaired_at",
+    "false_discovery",
+)
+_MARK_WORDS = {
     "nadir_score": "lowest",
     "drop": "fall, points",
     "drop_units": "in units",
-    "status": "status",
-    "repaired_at": "repaired at",
     "false_discovery": "by chance",
 }
-_CHANCE_LABELS: Labels = {
+_BY_CHANCE = {
     "quantity": "",
-    "of": "of",
-    "observed": "observed",
     "expected": "by chance",
-    ("chance_low", "chance_high"): "95% of simulated studies",
+    "chance_": "95% of simulated studies",
     "at_least": "more than chance, at least",
-    "p_value": "p",
 }
 
 
@@ -91,19 +100,19 @@ def _prevalence(run: Run, section: Section) -> None:
     section.table(
         shown.assign(quantity=shown["quantity"].replace(words, regex=True)),
         "Prevalence, with 95% confidence intervals.",
-        labels={"quantity": "", "count": "n", "of": "of", "estimate": "share", ("ci_low", "ci_high"): "95% CI"},
+        labels=headings("quantity", "count", "of", "estimate", "ci_", quantity="", count="n", estimate="share"),
         formats=dict.fromkeys(("estimate", "ci_low", "ci_high"), percent),
         file="tables/ruptures.csv",
     )
 
 
 def _found(run: Run) -> list[str]:
-    count, share = run.citer("ruptures", "count"), run.citer("ruptures", "estimate")
-    low, high = run.citer("ruptures", "ci_low"), run.citer("ruptures", "ci_high")
+    cite = run.citers("ruptures")
+    count, share = cite["count"], cite["estimate"]
     any_one, decided = "patients with a rupture", "ruptures repaired, of those decided"
     sentences = [
-        f"{count(any_one)} of {count('patients with a rating')} rated patients ({share(any_one, percent)}, 95% CI "
-        f"[{low(any_one, percent)}, {high(any_one, percent)}]) had at least one rupture."
+        f"{count(any_one)} of {count('patients with a rating')} rated patients ({share(any_one, percent)}, "
+        f"{interval(cite, any_one, percent)}) had at least one rupture."
     ]
     if len(run.events):
         n = run.tables["ruptures"].set_index("quantity")["count"]
@@ -112,7 +121,7 @@ def _found(run: Run) -> list[str]:
             for status in STATUSES
         }
         sentences.append(
-            f"Of {run.citer('ruptures', 'of')('ruptures repaired')} ruptures, {of_status[REPAIRED]} repaired, "
+            f"Of {cite['of']('ruptures repaired')} ruptures, {of_status[REPAIRED]} repaired, "
             f"{of_status[UNREPAIRED]} not, and {of_status[CENSORED]} still open when the ratings ended"
             + (f"; {share(decided, percent)} of resolved ruptures were repaired." if n[decided] else ".")
         )
@@ -137,7 +146,7 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     options = {"bounds": None if low is None or high is None else (low, high), **run.study.section("chance")}
     chance = chance_level(run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, **options)
     run.keep("chance", chance.table)
-    cite = {column: run.citer("chance", column) for column in chance.table.columns[1:]}
+    cite = run.citers("chance")
     some, anyone = "ruptures", "patients with a rupture"
     if chance.table["p_value"].isna().all():
         sentence = (
@@ -168,8 +177,8 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     section.paragraph(sentence)
     formats: dict[str, Format] = {"expected": one_decimal, "chance_low": tally, "chance_high": tally, "at_least": tally}
     known = chance.table["p_value"].notna().any()
-    bare: Labels = {name: _CHANCE_LABELS[name] for name in ("quantity", "of", "observed")}
-    labels = _CHANCE_LABELS if known else bare
+    shown = ["quantity", "of", "observed", *(["expected", "chance_", "at_least", "p_value"] if known else [])]
+    labels = headings(*shown, **_BY_CHANCE)
     run.show_table(section, "chance", "Observed and expected by chance.", labels=labels, formats=formats)
     if chance.diagnostics:
         section.notes(map(remark, chance.diagnostics))
@@ -188,7 +197,7 @@ def _deepest(run: Run, section: Section) -> None:
         deepest,
         f"The {count(len(deepest), 'deepest rupture')}. Last column: of all ruptures at least as deep, the share that "
         "chance alone would give.",
-        labels=_DEEPEST_LABELS,
+        labels=headings(*_MARK, **_MARK_WORDS),
         formats={"false_discovery": lambda share: percent(share, 0)},
         file="tables/events.csv",
     )
@@ -240,10 +249,7 @@ def _repair(run: Run, section: Section) -> None:
         run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, progress=False, bounds=bounds
     )
     run.keep("repair_by_chance", chance)
-    cite = {
-        name: run.citer("repair_by_chance", name)
-        for name in ("observed", "expected", "chance_low", "chance_high", "p_value")
-    }
+    cite = run.citers("repair_by_chance")
     within = next((row for row in chance["quantity"] if "within 3" in row), None)
     section.subheading("Repair")
     if within is not None and chance.set_index("quantity").loc[within, ["observed", "expected"]].notna().all():
@@ -256,20 +262,13 @@ def _repair(run: Run, section: Section) -> None:
         )
         section.paragraph(run.state(told))
     percents = chance["quantity"].str.startswith("ruptures")
-    shown: Labels = {
-        "quantity": "",
-        "n": "ruptures",
-        "observed": "observed",
-        "expected": "by chance",
-        ("chance_low", "chance_high"): "95% of simulated studies",
-        "p_value": "p",
-    }
+    shown = ("quantity", "n", "observed", "expected", "chance_", "p_value")
     words = {r"\b1 session\(s\)": "1 session", r"session\(s\)": "sessions"}
     section.table(
         chance.loc[percents].assign(quantity=chance["quantity"].replace(words, regex=True)),
         "Repair beside what chance alone gives as many marks in scores without ruptures."
         + (f" Of {chance.attrs['part']}." if chance.attrs["part"] else ""),
-        labels=shown,
+        labels=headings(*shown, n="ruptures", **_BY_CHANCE),
         formats=dict.fromkeys(("observed", "expected", "chance_low", "chance_high"), percent),
         file="tables/repair_by_chance.csv",
     )

@@ -1,10 +1,12 @@
-"""The part of a dry run behind detection: endings, patients, sessions at risk, and the models' columns and options."""
+"""What a dry run found, each cause once; and its part behind detection: endings, patients, the models' options."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -14,23 +16,21 @@ from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.load.codes import check_codes
 from alliance_stats.load.endings import endings_table, read_endings
-from alliance_stats.load.problems import ERROR, WARNING
+from alliance_stats.load.problems import ERROR, NOTE, WARNING
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics
-from alliance_stats.report.findings import Findings, no_column
 from alliance_stats.report.part_codes import coded_study, fit_repair, repair_rows
 from alliance_stats.report.sections import in_section, study_rule
 from alliance_stats.report.steps import codes_of, find_ruptures, prediction_events, summarised
 from alliance_stats.report.study import StudyError, StudyFile, options_of
 from alliance_stats.tables.endings import endings_problems
 from alliance_stats.tables.formulas import variables_of
-from alliance_stats.tables.schema import ENDING, PATIENT, THERAPIST, DataError
+from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, THERAPIST, DataError, suggest
 from alliance_stats.tables.states import STATE_COLUMNS
 
-TRIAL = 40
-"""Patients in the trial of the models' options."""
+TRIAL = 40  # Patients in the trial of the models' options
 
 
 def rehearse(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> None:
@@ -172,3 +172,79 @@ def _options(
                     break
                 found.error(StudyError(f"[{section}] {error}", remedy=""), "")
                 del options[key[1]]  # and look for the next
+
+
+SHOWN = 3  # Places of a cause that are shown; the rest are counted
+FINDINGS = ("severity", "of", "file", "problem", "places", "n", "remedy")
+"""One row per cause; ``of`` is ``study`` or ``data``, ``places`` the first rows in words, ``n`` how many."""
+
+
+@dataclass
+class Findings:
+    """What is wrong, in the order in which it was looked for."""
+
+    study: StudyFile
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, severity: str, of: str, file: str, problem: str, remedy: str, places: str = "", n: int = 1) -> None:
+        """One cause more; the same words of the same file count once."""
+        row = dict(zip(FINDINGS, (severity, of, file, problem, places, n, remedy), strict=True))
+        if row not in self.rows:
+            self.rows.append(row)
+
+    def error(self, error: Exception, file: str) -> None:
+        """What an error says, about the study file or about a file of data."""
+        problem = getattr(error, "problem", str(error)).removeprefix(f"{self.study.path}: ")
+        if isinstance(error, StudyError):
+            self.add(ERROR, "study", self.study.path.name, problem, error.remedy, _place(vars(error)))
+        else:
+            self.add(ERROR, "data", file, problem, getattr(error, "remedy", ""), _place(vars(error)))
+
+    @contextmanager
+    def trying(self, file: str = "") -> Iterator[None]:
+        """Note an error of the block and go on after it."""
+        try:
+            yield
+        except (DataError, ImportError) as error:
+            self.error(error, file or self.study.path.name)
+
+    def checked(self, table: pd.DataFrame, file: str) -> None:
+        """The rows of CHECK, one for each cause; a file that cannot be read at all is the study's mistake."""
+        table = table.fillna({"column": ""})
+        for _, cells in table.groupby(["severity", "rule", "column", "problem", "remedy"], sort=False):
+            severity, rule, problem, remedy = cells[["severity", "rule", "problem", "remedy"]].iloc[0]
+            places = "; ".join(filter(None, map(_place, cells.head(SHOWN).to_dict("records"))))
+            self.add(severity, "study" if rule == "file" else "data", file, problem, remedy, places, len(cells))
+
+    def table(self) -> pd.DataFrame:
+        """FINDINGS, errors first."""
+        order = {ERROR: 0, WARNING: 1, NOTE: 2}
+        rows = sorted(self.rows, key=lambda row: order[str(row["severity"])])
+        return pd.DataFrame(rows, columns=list(FINDINGS))
+
+
+def no_column(
+    study: StudyFile, section: str, key: str, name: object, columns: Iterable[str], where: str = "the sessions"
+) -> StudyError:
+    """The mistake of naming a column that is not there; `where` says in which table."""
+    problem = f"{study.path}: [{section}] {key} = {name!r}: {where} has no such column."
+    problem = problem.replace("the sessions has", "the sessions have")
+    return StudyError(problem, remedy=suggest(name, sorted(map(str, columns))))
+
+
+def _place(cell: Any) -> str:
+    """Where a cell is, in words: ``row 4 (patient p1, session 3): 'n/q'``."""
+    there = {name: cell[name] for name in ("row", PATIENT, SESSION, "value") if not _missing(cell.get(name))}
+    value = there.pop("value", None)
+    row = there.pop("row", None)
+    who = ", ".join(f"{name} {value}" for name, value in there.items())
+    place = " ".join(
+        part
+        for part in (f"row {row}" if row is not None else "", f"({who})" if who and row is not None else who)
+        if part
+    )
+    return f"{place}: {value!r}" if place and value is not None else place or ("" if value is None else repr(value))
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value == "" or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))

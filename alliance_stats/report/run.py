@@ -13,15 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.figures.saving import save_figure
-from alliance_stats.figures.style import WIDTH, styled
+from alliance_stats.figures.style import WIDTH, save_figure, styled
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
-from alliance_stats.report.doubts import doubts
-from alliance_stats.report.models import MODELS, AnyFit, facts, models_table
-from alliance_stats.report.numbers import Format, number, printed
+from alliance_stats.report.folder import as_csv, masked, names_of, seed_of, shows_ids
+from alliance_stats.report.models import MODELS, AnyFit, doubts, facts, models_table
+from alliance_stats.report.numbers import Format, number, p_clause, p_value, printed
 from alliance_stats.report.page import Labels, Section
-from alliance_stats.report.pseudonyms import masked, names_of, seed_of, shows_ids
-from alliance_stats.report.spreadsheet import as_csv
 from alliance_stats.report.steps import implied_error
 from alliance_stats.report.study import StudyFile
 from alliance_stats.rupture.latent.result import LatentRuptures
@@ -31,6 +28,8 @@ from alliance_stats.tables.terms import glance, tidy, variances
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Citers = Mapping[str, Callable[..., str]]  # Of a kept table: functions that print the number of a row, by column
 
 
 @dataclass
@@ -153,6 +152,10 @@ class Run:
 
         return cite
 
+    def citers(self, table: str) -> Citers:
+        """A :meth:`citer` for each column of a kept table but the first, which names the rows."""
+        return {str(column): self.citer(table, str(column)) for column in self.tables[table].columns[1:]}
+
     def show_table(
         self,
         section: Section,
@@ -168,10 +171,10 @@ class Run:
         table = table.assign(**{column: table[column].replace(dict(own)) for column, own in (words or {}).items()})
         section.table(table, caption, labels=labels, formats=formats, file=f"tables/{name}.csv")
 
-    def show_figure(self, section: Section, name: str, axes: Axes, caption: str, *, alt: str) -> None:
-        """Write a figure as PNG and SVG and put it on the page."""
+    def show_figure(self, section: Section, name: str, axes: Axes, caption: str, *, alt: str = "") -> None:
+        """Write a figure as PNG and SVG and put it on the page; what it shows is said by `alt`, or by the caption."""
         written = save_figure(axes, self.folder / "figures" / name)
-        section.figure(written[1].read_bytes(), caption, alt=alt, file=f"figures/{name}")
+        section.figure(written[1].read_bytes(), caption, alt=alt or caption, file=f"figures/{name}")
         self.n_figures += 1
 
     @contextmanager
@@ -201,12 +204,19 @@ class Run:
         return " ".join(str(error).split())
 
 
+def interval(cite: Citers, row: str, form: Format | None = None, *, ends: str = "ci") -> str:
+    """The interval of a row: ``95% CI [0.1, 0.9]``."""
+    return f"95% CI [{cite[f'{ends}_low'](row, form)}, {cite[f'{ends}_high'](row, form)}]"
+
+
+def tested(cite: Citers, row: str) -> str:
+    """The interval and p value of a row: ``95% CI [0.1, 0.9], p = .012``."""
+    return f"{interval(cite, row)}, {p_clause(cite['p_value'](row, p_value))}"
+
+
 def blank_axes(height: float, *, width: float = WIDTH) -> Axes:
     """Axes of a new figure that no window shows."""
-    from matplotlib.figure import Figure
-
-    with styled():
-        return Figure(figsize=(width, height)).subplots()
+    return blank_grid(1, 1, height, width=width)[0]
 
 
 def blank_grid(rows: int, columns: int, height: float, *, width: float = WIDTH) -> list[Axes]:

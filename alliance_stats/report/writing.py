@@ -14,7 +14,7 @@ import pandas as pd
 
 from alliance_stats.multiverse.fit import FITTING
 from alliance_stats.multiverse.joint import joint_of, plan_joint
-from alliance_stats.report.folder import MANIFEST, sha256, whole_folder
+from alliance_stats.report.folder import MANIFEST, masked_for, names_of, sha256, whole_folder
 from alliance_stats.report.page import page
 from alliance_stats.report.part_codes import describe_the_codes
 from alliance_stats.report.part_data import describe_data
@@ -24,7 +24,6 @@ from alliance_stats.report.part_multiverse import arguments, compare_the_rules
 from alliance_stats.report.part_notes import close_report, open_report
 from alliance_stats.report.part_outcome import relate_to_outcome
 from alliance_stats.report.part_ruptures import describe_the_ruptures
-from alliance_stats.report.pseudonyms import masked_for, names_of
 from alliance_stats.report.run import Run
 from alliance_stats.report.sections import open_study
 from alliance_stats.report.steps import find_ruptures, read_and_score, study_endings, summarised

@@ -7,8 +7,8 @@ from alliance_stats.rupture.describe.comparing import coder_agreement as coder_a
 from alliance_stats.rupture.describe.comparing import compare_raters as compare_raters
 from alliance_stats.rupture.describe.describe import ruptures_by_session as ruptures_by_session
 from alliance_stats.rupture.describe.evaluate import evaluate_detection as evaluate_detection
-from alliance_stats.rupture.describe.onset import onset_aligned as onset_aligned
 from alliance_stats.rupture.describe.repair import growth_after_repair as growth_after_repair
+from alliance_stats.rupture.describe.repair import onset_aligned as onset_aligned
 from alliance_stats.rupture.describe.repair import repair_times as repair_times
 from alliance_stats.rupture.latent.detect import states_so_far as states_so_far
 from alliance_stats.rupture.latent.parameters import LatentParameters as LatentParameters

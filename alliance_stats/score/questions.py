@@ -14,8 +14,7 @@ from alliance_stats.tables.arrays import FloatArray
 MIN_ROWS_FOR_QUESTION = 20
 QUESTION_BELOW = -0.1
 MOST_STRAIGHT = 0.5
-FAR = 0.15
-"""Share of the range by which means of items must lie beyond its middle to tell their direction."""
+FAR = 0.15  # Share of the range by which means of items must lie beyond its middle to tell their direction
 
 
 def questions(scores: Scores, plan: Plan, into: str) -> list[str]:

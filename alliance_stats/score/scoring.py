@@ -45,6 +45,10 @@ def score_items(
 ) -> pd.DataFrame:
     """Total and subscale scores of a questionnaire, one per row.
 
+    A missing answer counts as the mean of the answered items of the same scale (person-mean imputation), as long as
+    no more than the allowed number are missing; with more, the score is missing. An item that correlates negatively
+    with the rest of its scale (r below -0.1, 20 or more complete rows) is put as a question.
+
     Parameters
     ----------
     sessions : DataFrame
@@ -83,12 +87,6 @@ def score_items(
     DataError
         For an unknown instrument, a missing or surplus item column, text, an answer outside the range, or an answer
         that is not a whole number where the instrument has whole answers.
-
-    Notes
-    -----
-    A missing answer counts as the mean of the answered items of the same scale (person-mean imputation), as long as
-    no more than the allowed number are missing; with more, the score is missing. An item that correlates negatively
-    with the rest of its scale (r below -0.1, 20 or more complete rows) is put as a question.
 
     Examples
     --------

@@ -22,18 +22,18 @@ from alliance_stats.simulate.courses import (
     draw_ruptures,
     draw_symptoms,
 )
-from alliance_stats.simulate.measurement import Scale, fit_scale
 from alliance_stats.simulate.observation import (
+    Scale,
     draw_attendance,
     draw_dates,
     draw_endings,
     draw_forms,
     draw_therapists,
     dropout_hazard,
+    fit_scale,
     planned_sessions,
 )
-from alliance_stats.simulate.study import Study, Truth
-from alliance_stats.simulate.world import POINTS_SPAN, RESOLUTIONS, World
+from alliance_stats.simulate.study import POINTS_SPAN, RESOLUTIONS, Study, Truth, World
 from alliance_stats.tables.arrays import FloatArray as Array
 from alliance_stats.tables.arrays import IntArray
 from alliance_stats.tables.schema import (
@@ -133,12 +133,7 @@ def build_study(world: World, *, instrument: str, item_name: str, rng: np.random
             }
         ),
         therapists=pd.DataFrame(
-            {
-                THERAPIST: names.therapists,
-                "alliance": therapists[0],
-                "symptom": therapists[1],
-                "dropout": therapists[2],
-            }
+            {THERAPIST: names.therapists, "alliance": therapists[0], "symptom": therapists[1], "dropout": therapists[2]}
         ),
         parameters=parameters,
     )

@@ -15,12 +15,9 @@ from alliance_stats.tables.arrays import FloatArray as Array
 from alliance_stats.tables.schema import ATTENDANCE, ATTENDED, CANCELLED, LATE, PATIENT, SESSION
 
 TYPES = ("withdrawal", "confrontation")
-KINDS = (0.5, 0.3, 0.2)
-"""Shares of ruptures coded as withdrawal, as confrontation, as both. Chosen."""
-INITIATORS = (0.6, 0.25, 0.15)
-"""Shares begun by the patient, the therapist, both. Chosen."""
-MISSED_BY_THERAPIST = 0.2
-"""Share of cancelled sessions that the therapist cancelled; during a rupture none. Chosen."""
+KINDS = (0.5, 0.3, 0.2)  # Shares of ruptures coded as withdrawal, as confrontation, as both. Chosen.
+INITIATORS = (0.6, 0.25, 0.15)  # Shares begun by the patient, the therapist, both. Chosen.
+MISSED_BY_THERAPIST = 0.2  # Share of cancelled sessions that the therapist cancelled; during a rupture none. Chosen.
 EXPRESSIVE = "expressive"
 
 

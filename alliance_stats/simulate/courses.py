@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alliance_stats.simulate.world import RESOLUTIONS, World
+from alliance_stats.simulate.study import RESOLUTIONS, World
 from alliance_stats.tables.arrays import BoolArray, IntArray
 from alliance_stats.tables.arrays import FloatArray as Array
 
 PAST, TO, SHORT, NEVER = range(len(RESOLUTIONS))
-FIRST_ONSET = 3
-"""No rupture begins before the third session: there would be no level to fall from."""
+FIRST_ONSET = 3  # No rupture begins before the third session: there would be no level to fall from
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +141,7 @@ def _geometric(mean: float, uniform: Array) -> IntArray:
     return 1 + further
 
 
-HIGHEST = 27
-"""The highest sum of a 9-item, 0-to-3 symptom questionnaire (PHQ-9)."""
+HIGHEST = 27  # The highest sum of a 9-item, 0-to-3 symptom questionnaire (PHQ-9)
 
 
 class SymptomLines(NamedTuple):

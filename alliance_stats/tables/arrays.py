@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-Array = np.ndarray[Any, Any]
-"""An array of any kind: ids, text, dates."""
+Array = np.ndarray[Any, Any]  # An array of any kind: ids, text, dates
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]

@@ -9,8 +9,7 @@ from alliance_stats.tables.schema import DataError
 
 NUMBERS = ("log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "abs", "sin", "cos")
 """Functions of one number; each may be written as ``log(x)`` or ``np.log(x)``."""
-BASES = ("poly", "bs", "cs", "cc", "cr")
-"""Polynomials and splines."""
+BASES = ("poly", "bs", "cs", "cc", "cr")  # Polynomials and splines
 TERMS = ("I", "C", "center", "scale", "standardize", *BASES)
 """``I(x^2)`` arithmetic; ``C(x)`` a factor; centring and scaling; polynomials and splines."""
 CODINGS = ("Treatment", "Sum", "Helmert", "Diff", "Poly")

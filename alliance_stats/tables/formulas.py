@@ -20,8 +20,7 @@ from alliance_stats.tables.schema import DataError, numeric
 
 _LONGEST, _DEEPEST = 5000, 50
 _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)\s*")
-_MOST_CODES = 10
-"""Text that looks like whole numbers is taken as codes of a factor up to this number of levels."""
+_MOST_CODES = 10  # Text that looks like whole numbers is taken as codes of a factor up to this number of levels
 
 
 @lru_cache(maxsize=256)

@@ -11,8 +11,7 @@ import numpy as np
 
 from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 
-MIN_FOR_LINE = 3
-"""With two ratings a line passes through both: there is nothing left to call a deviation from it."""
+MIN_FOR_LINE = 3  # With two ratings a line passes through both: there is nothing left to call a deviation from it
 
 
 class Split(NamedTuple):

@@ -9,9 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from alliance_stats.tables.cores import run_pieces
 from alliance_stats.tables.files import write_whole
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.schema import DataError, require_whole
 
 PACKAGES = ("alliance_stats", "numpy", "scipy", "pandas")

@@ -1,8 +1,10 @@
-"""What long calls show while they run: a bar on a terminal (on stderr) or in a notebook, and nothing anywhere else.
+"""Long computations: pieces on as many cores as the caller wants, the same numbers on any, and a bar while they run.
 
-A public function opens the bar; the loops below it call :func:`advance`, wherever they are. A bar that opens inside
-another one is not shown, nor is one in a worker process or thread: the loop that hands out the work counts what comes
-back.
+The pieces go to joblib: processes of this machine by default, or whatever ``joblib.parallel_config`` names, such as
+the workers of a Dask or Ray cluster. Each piece has its own stream of random numbers and one thread for linear algebra,
+so that the result is the same to the bit for any number of workers. A public function opens the bar (on a terminal's
+stderr or in a notebook); the loops below it call :func:`advance`. A bar inside another one is not shown, nor is one in
+a worker process or thread: the loop that hands out the work counts what comes back.
 """
 
 from __future__ import annotations
@@ -10,13 +12,67 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
-from typing import Any, TextIO
+from functools import lru_cache
+from typing import Any, TextIO, TypeVar
 
-DELAY = 1.0
-"""Seconds before a bar appears: a call that is quick shows none."""
+import numpy as np
+
+from alliance_stats.tables.schema import Seed, generator
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+
+def run_pieces(
+    work: Callable[[Piece], Result], pieces: Sequence[Piece], *, n_jobs: int | None, steps: int = 1
+) -> list[Result]:
+    """`work` of every piece, in their order; the open bar moves by `steps` with each.
+
+    For several processes `work` must be importable (a function of a module, or a ``partial`` of one). `n_jobs` is 2, or
+    -1 for all cores; None is one, unless ``joblib.parallel_config`` says otherwise.
+
+    >>> run_pieces(abs, [-1, 2], n_jobs=None)
+    [1, 2]
+    """
+    if isinstance(n_jobs, bool) or not (n_jobs is None or isinstance(n_jobs, int | np.integer)) or n_jobs == 0:
+        raise ValueError(f"n_jobs={n_jobs!r} must be a number of workers, -1 for all cores, or None.")
+    from joblib import Parallel, delayed
+
+    found: list[Result] = []
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    # closed whatever happens: an interrupt ends the workers too
+    with closing(parallel(delayed(_on_one_thread)(work, piece) for piece in pieces)) as results:
+        for result in results:
+            found.append(result)
+            advance(steps)
+    return found
+
+
+def streams(seed: Seed, count: int) -> list[np.random.Generator]:
+    """One independent stream of random numbers for each piece (children of one ``SeedSequence``).
+
+    >>> [stream.integers(100) for stream in streams(1, 2)] == [stream.integers(100) for stream in streams(1, 2)]
+    True
+    """
+    return generator(seed).spawn(count)
+
+
+def _on_one_thread(work: Callable[[Any], Any], piece: Any) -> Any:
+    with _controller().limit(limits=1):
+        return work(piece)
+
+
+@lru_cache(maxsize=1)
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+DELAY = 1.0  # Seconds before a bar appears: a call that is quick shows none
 
 _MOVE: ContextVar[Callable[[int, str], Any] | None] = ContextVar("bar", default=None)
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-Tables = Mapping[str, pd.DataFrame]
-"""Tables to show, each under its heading."""
+Tables = Mapping[str, pd.DataFrame]  # Tables to show, each under its heading
 
 _HEADINGS = {"std_error": "SE", "p_value": "p"}
 _INTERVALS = {"ci": "{} CI", "ratio": "ratio {} CI"}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.arrays import BoolArray, changes
+from alliance_stats.tables.arrays import BoolArray, IntArray, changes
 
 # -- column names ---------------------------------------------------------------------------------------------
 PATIENT = "patient"
@@ -60,8 +60,7 @@ EVENTS_COLUMNS = (PATIENT, *EVENTS_DTYPES)
 TERMS_COLUMNS = ("term", "estimate", "std_error", "df", "statistic", "p_value", "ci_low", "ci_high")
 VARIANCES_COLUMNS = ("group", "term", "term_2", "variance", "sd", "correlation")
 
-Seed = int | np.random.Generator
-"""Randomness is an argument: an integer, or a generator that goes on where it was."""
+Seed = int | np.random.Generator  # Randomness is an argument: an integer, or a generator that goes on where it was
 
 
 class DataError(ValueError):
@@ -216,9 +215,7 @@ def check_sessions(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> pd.D
     return check_runs(sessions, measures)[0]
 
 
-def check_runs(
-    sessions: pd.DataFrame, measures: Iterable[str] = ()
-) -> tuple[pd.DataFrame, np.ndarray[Any, np.dtype[np.intp]]]:
+def check_runs(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> tuple[pd.DataFrame, IntArray]:
     """:func:`check_sessions`, and the row at which each patient begins."""
     measures = list(dict.fromkeys(measures))
     require_columns(sessions, [PATIENT, SESSION, *measures], table_name="sessions")
@@ -228,9 +225,7 @@ def check_runs(
     patient = table[PATIENT]
     refuse(sessions, patient.isna(), "A row has no patient.", remedy="Fill in the id or remove the row.")
     plain_numbers = {SESSION: _whole_sessions(sessions)} | {name: numeric(sessions, name) for name in measures}
-    changed: dict[str, Any] = {
-        name: values for name, values in plain_numbers.items() if table[name].dtype != values.dtype
-    }
+    changed: dict[str, Any] = {name: own for name, own in plain_numbers.items() if table[name].dtype != own.dtype}
     if changed:
         table = table.assign(**changed)
     order, first = _sorted_order(sessions, table)
@@ -254,14 +249,10 @@ def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.flo
         result = values.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         coerced = pd.to_numeric(values, errors="coerce")
-        text = coerced.isna() & values.notna()
-        kind = coerced.dtype
-        problem, remedy = (
-            f"{column!r} must hold numbers.",
-            "Correct the cell, or name the code with missing_codes= when reading.",
-        )
-        refuse(table, text, problem, remedy=remedy, column=column)
-        if not pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_complex_dtype(kind):
+        problem = f"{column!r} must hold numbers."
+        remedy = "Correct the cell, or name the code with missing_codes= when reading."
+        refuse(table, coerced.isna() & values.notna(), problem, remedy=remedy, column=column)
+        if not pd.api.types.is_numeric_dtype(coerced.dtype) or pd.api.types.is_complex_dtype(coerced.dtype):
             raise DataError(problem, remedy=remedy, column=column)
         result = coerced.to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -283,7 +274,7 @@ def empty_events(patients: pd.Series) -> pd.DataFrame:
     return pd.DataFrame({PATIENT: patients.iloc[:0].reset_index(drop=True), **columns})
 
 
-def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _whole_sessions(sessions: pd.DataFrame) -> IntArray:
     column = sessions[SESSION]
     if isinstance(column.dtype, np.dtype) and column.dtype.kind == "i":
         return column.to_numpy(dtype=np.int64)
@@ -293,9 +284,7 @@ def _whole_sessions(sessions: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64
     return values.astype(np.int64)
 
 
-def _sorted_order(
-    original: pd.DataFrame, table: pd.DataFrame
-) -> tuple[np.ndarray[Any, np.dtype[np.intp]] | None, np.ndarray[Any, np.dtype[np.intp]]]:
+def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> tuple[IntArray | None, IntArray]:
     """The order that sorts by patient and session (None: already sorted), and where in it each patient begins.
 
     Raises on a duplicate.

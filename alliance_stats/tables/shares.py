@@ -1,4 +1,4 @@
-"""Confidence levels, and confidence intervals for shares that respect patients as the unit of sampling."""
+"""Confidence levels, intervals for shares that respect patients as the unit of sampling, and what agreement needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+
+from alliance_stats.tables.arrays import FloatArray
 
 
 def check_level(level: object, *, name: str = "level") -> None:
@@ -95,3 +97,28 @@ def log_log_interval(probability: Any, error: Any, *, quantile: float) -> tuple[
     scale = np.log(-np.log1p(-safe))
     low, high = -np.expm1(-np.exp(scale - width)), -np.expm1(-np.exp(scale + width))
     return np.where(inside, low, probability), np.where(inside, high, probability)
+
+
+def resampled(rng: np.random.Generator, n: int, draws: int) -> FloatArray:
+    """How often each patient is in each bootstrap sample, (draws, n)."""
+    return rng.multinomial(n, np.full(n, 1.0 / n), size=draws).astype(np.float64)
+
+
+def percentiles(values: Any, level: float) -> tuple[float, float]:
+    """The percentile interval of what is not missing; NaN without any."""
+    known = np.asarray(values)[~np.isnan(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
+
+
+def spearman_brown(single: Any, k: int) -> Any:
+    """The reliability of the mean of k raters from that of one (Spearman 1910; Brown 1910)."""
+    return k * single / (1 + (k - 1) * single)
+
+
+def ratio(part: Any, whole: Any) -> Any:
+    """Part / whole, NaN where the whole is 0."""
+    part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole != 0)

@@ -10,7 +10,7 @@ import pandas as pd
 from detector_study.oracle import has_known_law, known_world
 from detector_study.worlds import SCORE, DetectorWorld, Simulated, simulate_world
 
-from alliance_stats.rupture.describe.matching import match_within
+from alliance_stats.rupture.describe.agreement import match_within
 from alliance_stats.rupture.latent.detect import detect_latent
 from alliance_stats.rupture.latent.flagging import statistic, where_likely
 from alliance_stats.rupture.rules.criterion import judge

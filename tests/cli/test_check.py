@@ -6,8 +6,8 @@ import pytest
 
 from alliance_stats.cli import main
 from alliance_stats.report.checking import check_study
+from alliance_stats.report.numbers import in_keys
 from alliance_stats.report.sections import all_keys
-from alliance_stats.report.wording import in_keys
 from alliance_stats.report.writing import demo_study
 
 DATA = demo_study().parent

@@ -5,8 +5,7 @@ import tomllib
 import pytest
 
 from alliance_stats import RULES, Rule, chance_level, detect_ruptures, simulate_study
-from alliance_stats.explorer.answers import DRAWS, Answers
-from alliance_stats.explorer.choices import as_python, as_toml, chosen_rule
+from alliance_stats.explorer.choices import DRAWS, Answers, as_python, as_toml, chosen_rule
 from alliance_stats.explorer.drawing import patient_picture, study_picture
 from alliance_stats.report.sections import study_rule
 from alliance_stats.report.study import StudyFile

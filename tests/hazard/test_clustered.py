@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from alliance_stats.dropout.fit import fit_dropout
-from alliance_stats.hazard.binary import fit_binary, row_terms
+from alliance_stats.hazard.binary import fit_binary, require_full_rank, row_terms
 from alliance_stats.hazard.clustered import information_by, jackknife, sandwich, sum_by
 from alliance_stats.hazard.cox import fit_cox, without_each
-from alliance_stats.hazard.rank import require_full_rank
 from alliance_stats.hazard.risk_sets import risk_sets
 
 

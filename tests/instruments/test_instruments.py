@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import alliance_stats as als
-from alliance_stats.instruments.catalogue import as_instrument
+from alliance_stats.instruments.catalogue import KEYS, as_instrument
 from alliance_stats.instruments.instrument import FACTS
-from alliance_stats.instruments.key_files import KEYS
 
 WANTED = [
     *("WAI-36", "WAI-S", "WAI-SR", "WAI-SR (1-7)", "SAI", "CALPAS-P", "ARM-5", "HAq-II", "SRS"),

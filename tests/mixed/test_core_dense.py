@@ -7,8 +7,8 @@ from scipy.linalg import block_diag
 
 from alliance_stats.mixed.design.build import build_design
 from alliance_stats.mixed.design.formula import parse
+from alliance_stats.mixed.engine.fitted import user_deviance, user_vector
 from alliance_stats.mixed.engine.model import build_model
-from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
 from alliance_stats.mixed.fit import fit_mixed
 
 STRUCTURES = {

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from alliance_stats.mixed.answers.anova import anova
-from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
 from alliance_stats.mixed.answers.compare import bootstrap_statistics, compare
+from alliance_stats.mixed.answers.effects import simulate_outcomes
 from alliance_stats.mixed.answers.inference import inference
 from alliance_stats.mixed.answers.kenward_roger import kenward_roger
 from alliance_stats.mixed.answers.marginal import marginal_blocks, whitened_residuals

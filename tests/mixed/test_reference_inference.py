@@ -248,7 +248,7 @@ def test_where_lme4_doubts_its_profile_the_definition_decides():
     """lme4 reports an upper end of .953 for this correlation and warns; the profile never reaches the cut before 1."""
     from scipy.optimize import minimize
 
-    from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
+    from alliance_stats.mixed.engine.fitted import user_deviance, user_vector
 
     spec = by_name("profiles")["reaction_slope"]
     place = spec["parameters"].index("cor_day.(Intercept)|subject")

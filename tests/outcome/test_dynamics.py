@@ -225,7 +225,7 @@ def test_next_session_says_when_symptoms_move_the_alliance():
 
 
 def test_one_question_answered_in_worlds_with_feedback():
-    from alliance_stats.outcome.feedback_bias import feedback_bias, summarise_feedback_bias
+    from feedback_bias import feedback_bias, summarise_feedback_bias
 
     found = summarise_feedback_bias(feedback_bias(feedbacks=(-0.06,), repetitions=4, n_sessions=8, seed=1))
     assert found["repetitions"].tolist() == [4, 4, 4]

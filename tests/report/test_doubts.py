@@ -5,8 +5,7 @@ import warnings
 import numpy as np
 
 import alliance_stats as als
-from alliance_stats.report.doubts import doubts
-from alliance_stats.report.models import facts
+from alliance_stats.report.models import doubts, facts
 
 
 def told(name, fit):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from alliance_stats.cli import main
-from alliance_stats.report.spreadsheet import as_csv, write_table
+from alliance_stats.report.folder import as_csv, write_table
 from alliance_stats.report.study import StudyError
 
 

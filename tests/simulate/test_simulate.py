@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.simulate.measurement import fit_scale
+from alliance_stats.simulate.observation import fit_scale
 from alliance_stats.tables.schema import ATTENDANCES, ENDINGS, EVENTS_COLUMNS, check_sessions
 
 QUIET = {"rupture_rate": 0.0, "growth": 0.0, "growth_sd": 0.0, "missing": 0.0, "missed": 0.0, "dropout": 0.0}

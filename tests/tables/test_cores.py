@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from alliance_stats.tables.cores import run_pieces, streams
+from alliance_stats.tables.progress import run_pieces, streams
 
 
 def drawn(stream):
@@ -52,7 +52,7 @@ def test_an_interrupt_leaves_nothing_running():
     code = textwrap.dedent(
         """
         import os, signal, sys, time
-        from alliance_stats.tables.cores import run_pieces
+        from alliance_stats.tables.progress import run_pieces
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background starts without it
         def work(piece):
             os.write(1, f"{os.getpid()}\\n".encode())  # at once: two workers share the pipe

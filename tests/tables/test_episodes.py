@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alliance_stats.tables.episodes import episode_states
+from alliance_stats.tables.states import episode_states
 
 
 def by_definition(series, time, owner, start, end):

@@ -43,7 +43,6 @@ def anova(fit: Fitted, *, df: str | Inference = "satterthwaite") -> pd.DataFrame
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> data = pd.DataFrame({"g": np.repeat(list("abcdef"), 2), "arm": np.repeat(list("xyz"), 4),
     ...                      "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})

@@ -15,15 +15,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
-from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
+from alliance_stats.mixed.answers.effects import simulate_outcomes
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.cores import run_pieces, streams
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.progress import bar, run_pieces, streams
 from alliance_stats.tables.schema import Seed
 
-LOWER = 1e-5
-"""By how much of deviance a larger model may be worse than a smaller one: what searches leave."""
+LOWER = 1e-5  # By how much of deviance a larger model may be worse than a smaller one: what searches leave
 
 
 def compare(
@@ -65,7 +63,6 @@ def compare(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> y = [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "t": [0, 1, 2] * 4, "y": y})

@@ -17,8 +17,7 @@ from alliance_stats.tables.arrays import BoolArray, FloatArray
 from alliance_stats.tables.schema import require_choice
 from alliance_stats.tables.terms import f_test, terms_table
 
-ESTIMABLE = 1e-7
-"""Weights closer than this to those of an estimable combination make one."""
+ESTIMABLE = 1e-7  # Weights closer than this to those of an estimable combination make one
 METHODS = ("satterthwaite", "kenward-roger", "robust", "normal")
 
 

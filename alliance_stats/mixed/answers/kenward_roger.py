@@ -25,8 +25,7 @@ from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.terms import f_test
 
-_ZERO = 1e-10
-"""Where a factor of the moments counts as zero."""
+_ZERO = 1e-10  # Where a factor of the moments counts as zero
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,6 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
     >>> kenward_roger(fit_mixed("y ~ 1 + (1 | g)", data)).df([[1.0]]).round(6).tolist()

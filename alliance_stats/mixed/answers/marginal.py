@@ -16,8 +16,7 @@ from scipy.linalg import solve_triangular
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
-LARGEST_BLOCK = 5000
-"""Rows of a block up to which V is written out: 200 MB for each matrix."""
+LARGEST_BLOCK = 5000  # Rows of a block up to which V is written out: 200 MB for each matrix
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,6 @@ def marginal_means(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> data = pd.DataFrame({"g": np.repeat(list("abcdef"), 2), "arm": np.repeat(list("xyz"), 4),
     ...                      "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
@@ -177,7 +176,6 @@ def marginal_slopes(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> y = [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "t": [0, 1, 2] * 4, "y": y})

@@ -10,8 +10,8 @@ from scipy.special import ndtri
 
 from alliance_stats.mixed.answers.effects import random_effects
 from alliance_stats.mixed.answers.marginal import whitened_residuals
-from alliance_stats.mixed.answers.residuals import fitted as fitted_values
-from alliance_stats.mixed.answers.residuals import residuals
+from alliance_stats.mixed.answers.predict import fitted as fitted_values
+from alliance_stats.mixed.answers.predict import residuals
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
 
@@ -39,9 +39,9 @@ def plot_diagnostics(fit: Fitted, *, ax: Sequence[Any] | None = None) -> Any:
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> import matplotlib; matplotlib.use("agg")
     >>> from alliance_stats import fit_mixed
+    >>> import numpy as np, pandas as pd
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
     >>> axes = plot_diagnostics(fit_mixed("y ~ 1 + (1 | g)", data))
     >>> axes[0].get_xlabel()

@@ -41,7 +41,6 @@ def profile_intervals(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
     >>> table = profile_intervals(fit_mixed("y ~ 1 + (1 | g)", data))

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from alliance_stats.mixed.engine.fitted import Fitted
+from alliance_stats.mixed.engine.fitted import Fitted, user_deviance, user_vector
 from alliance_stats.mixed.engine.model import build_model
 from alliance_stats.mixed.engine.optimiser import minimise
 from alliance_stats.mixed.engine.search_space import covariance_blocks, gradient_matrix
-from alliance_stats.mixed.engine.user_parameters import user_deviance, user_vector
 from alliance_stats.tables.arrays import FloatArray
 
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]

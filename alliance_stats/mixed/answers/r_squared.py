@@ -7,11 +7,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.answers.bootstrap import simulate_outcomes
+from alliance_stats.mixed.answers.effects import simulate_outcomes
 from alliance_stats.mixed.engine.fitted import Fitted
 from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.cores import run_pieces, streams
-from alliance_stats.tables.progress import bar
+from alliance_stats.tables.progress import bar, run_pieces, streams
 from alliance_stats.tables.schema import Seed
 from alliance_stats.tables.shares import check_level
 
@@ -56,7 +55,6 @@ def icc(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "y": [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]})
     >>> icc(fit_mixed("y ~ 1 + (1 | g)", data)).round(3)
@@ -115,7 +113,6 @@ def r_squared(fit: Fitted) -> pd.DataFrame:
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> from alliance_stats import fit_mixed
     >>> y = [1.0, 2, 3, 3, 4, 6, 5, 7, 6, 2, 2, 4]
     >>> data = pd.DataFrame({"g": np.repeat(list("abcd"), 3), "t": [0, 1, 2] * 4, "y": y})

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.mixed.design.columns import INTERCEPT, ColumnPlan, plan_columns
+from alliance_stats.mixed.design.columns import (
+    INTERCEPT,
+    ColumnPlan,
+    back_map,
+    plan_columns,
+    scaled,
+    suspects,
+    without_aliased,
+)
 from alliance_stats.mixed.design.design import Block, Design
 from alliance_stats.mixed.design.formula import MixedFormula, RandomTerm, require_variables
 from alliance_stats.mixed.design.grouping import Grouping, factor_of, group_rows, is_nested
@@ -19,7 +27,6 @@ from alliance_stats.mixed.design.rows import (
     typical_values,
     weights_of,
 )
-from alliance_stats.mixed.design.scaling import back_map, scaled, suspects, without_aliased
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import DataError, plain
 

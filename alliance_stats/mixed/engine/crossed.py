@@ -31,8 +31,7 @@ from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 _FLOOR = 1e-11
 """The smallest eigenvalue of T that is told from zero, over the largest precision of an effect: the
 deviance moves by less than the search resolves, and it keeps the formulas above free of cancellation."""
-_AT_ONCE = 256
-"""Columns solved for together."""
+_AT_ONCE = 256  # Columns solved for together
 
 
 @dataclass(frozen=True)

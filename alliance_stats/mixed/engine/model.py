@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from scipy.linalg.lapack import dpotrf, dtrtri
 
 from alliance_stats.mixed.design.design import Design
+from alliance_stats.mixed.design.grouping import Grouping
 from alliance_stats.mixed.engine.crossed import CrossedSpec
 from alliance_stats.mixed.engine.likelihood import Curvature, Directions, Evaluation, evaluate
 from alliance_stats.mixed.engine.nested import NestedSpec
-from alliance_stats.mixed.engine.pairs import Pairs, build_pairs
 from alliance_stats.mixed.engine.products import Products, build_products, with_outcome
-from alliance_stats.mixed.engine.residual import whiten
-from alliance_stats.mixed.engine.slots import crossed_spec, slot_columns
-from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.mixed.engine.residual import Pairs, build_pairs, whiten
+from alliance_stats.tables.arrays import FloatArray, IntArray
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -229,3 +229,46 @@ def _solve(cross: FloatArray) -> tuple[FloatArray, float, FloatArray, float]:
     inverse = dtrtri(root[:p, :p], lower=1)[0] if p else np.empty((0, 0))
     log_xx = float(2 * np.log(root.diagonal()[:p]).sum())
     return np.asarray(half @ inverse), float(root[p, p] ** 2), np.asarray(inverse.T @ inverse), log_xx
+
+
+def crossed_spec(grouping: Grouping, columns: tuple[tuple[int, ...], ...], a: int) -> CrossedSpec:
+    """The cells of a grouping; `columns` are the effect columns of each outer factor."""
+    inner = grouping.inner_of_row()
+    cells: list[tuple[IntArray, IntArray, IntArray]] = []
+    place, level, parts = [], [], []
+    extended, effects, levels, rows = a, 0, 0, 0
+    for codes, labels, own in zip(grouping.outer_codes, grouping.outer_labels, columns):
+        count, q = len(labels), len(own)
+        group, at, slot = _slots(inner, codes, count)
+        for effect in range(q):
+            cells.append((group, extended + slot * q + effect, effects + at * q + effect))
+        parts.append(tuple(range(rows, rows + q)))
+        place.append(rows + np.tile(np.arange(q), count))
+        level.append(levels + np.repeat(np.arange(count), q))
+        extended, effects = extended + (int(slot.max()) + 1) * q, effects + count * q
+        levels, rows = levels + count, rows + q
+    group, column, number = (np.concatenate(parts) for parts in zip(*cells))
+    order = np.lexsort((number, group))
+    cells_of = (group[order], column[order], number[order])
+    return CrossedSpec(a, np.concatenate(place), np.concatenate(level), levels, tuple(parts), *cells_of)
+
+
+def _slots(inner: IntArray, codes: IntArray, count: int) -> tuple[IntArray, IntArray, IntArray]:
+    """The group, level and slot of each group-by-level cell of one factor, sorted by group."""
+    group, level = np.divmod(np.sort(pd.unique(inner * count + codes)), count)
+    first = np.flatnonzero(np.diff(group, prepend=-1))
+    return group, level, np.arange(len(group)) - np.repeat(first, np.diff(first, append=len(group)))
+
+
+def slot_columns(grouping: Grouping, columns: tuple[tuple[int, ...], ...], effects: FloatArray) -> FloatArray:
+    """The extra columns, (slots of all factors, n): each outer factor's effects over the rows of each slot."""
+    inner = grouping.inner_of_row()
+    found = []
+    for codes, labels, own in zip(grouping.outer_codes, grouping.outer_labels, columns):
+        group, level, slot = _slots(inner, codes, len(labels))
+        slot = slot[np.searchsorted(group * len(labels) + level, inner * len(labels) + codes)]
+        out = np.zeros(((int(slot.max()) + 1) * len(own), len(slot)))
+        for effect, column in enumerate(own):
+            out[slot * len(own) + effect, np.arange(len(slot))] = effects[column]
+        found.append(out)
+    return np.concatenate(found)

@@ -19,13 +19,11 @@ from alliance_stats.mixed.engine.model import Deviance, Model
 from alliance_stats.mixed.engine.search_space import gradient_matrix, search_space, square_root
 from alliance_stats.tables.arrays import FloatArray
 
-TOLERANCE = 1e-12
-"""Stop when a full step would lower the deviance by less than this."""
+TOLERANCE = 1e-12  # Stop when a full step would lower the deviance by less than this
 START_INNER, START_OUTER = 0.5, 0.1
 MAX_EVALUATIONS = 500
 _TRUST = 10.0
-PATIENCE = 12
-"""Steps over square roots with the expected Hessian, before it is formed by differences."""
+PATIENCE = 12  # Steps over square roots with the expected Hessian, before it is formed by differences
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def build_products(design: Design, extra: FloatArray | None = None) -> Products:
     columns = columns if root is None else columns * root
     same = _same_columns(design)
     moving = tuple(j for j in range(design.p + 1) if j not in same)
-    ones = root is None and _starts_with_ones(design)
+    ones = root is None and design.effect_names[0] == "Intercept"
     a, m = len(columns), len(starts)
     rows = [column if j == 0 else np.empty(design.n) for j, column in enumerate(columns)]
     basis = Basis(rows, np.empty((a, a, m)), np.empty((a, m)), ones)
@@ -116,10 +116,6 @@ def with_outcome(products: Products, design: Design) -> Products:
     coef, rest = products.coef.copy(), products.rest.copy()
     coef[:, -1], rest[-1] = _split(y, products.basis, products.starts, products.counts)
     return replace(products, coef=coef, rest=rest, total=rest @ rest.T)
-
-
-def _starts_with_ones(design: Design) -> bool:
-    return design.effect_names[0] == "Intercept"
 
 
 def _same_columns(design: Design) -> dict[int, int]:

@@ -23,12 +23,9 @@ from scipy.sparse.linalg import splu
 
 from alliance_stats.tables.arrays import FloatArray, IntArray
 
-Sparse = Any
-"""A scipy sparse matrix, or an array where it is tiny."""
-TINY, SMALL = 150, 400
-"""Rows up to which a matrix is stored whole, and up to which it is inverted whole."""
-CROWDED = 0.3
-"""Share of the entries of a factor from which the matrix is inverted whole."""
+Sparse = Any  # A scipy sparse matrix, or an array where it is tiny
+TINY, SMALL = 150, 400  # Rows up to which a matrix is stored whole, and up to which it is inverted whole
+CROWDED = 0.3  # Share of the entries of a factor from which the matrix is inverted whole
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import DataError
 
 _STEP = 1e-4
-_LARGEST = 12.0
-"""The largest log ratio: beyond it a stratum has no residual."""
+_LARGEST = 12.0  # The largest log ratio: beyond it a stratum has no residual
 
 
 def minimised(model: Model) -> tuple[Model, Optimum]:

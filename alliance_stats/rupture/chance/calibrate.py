@@ -116,7 +116,6 @@ def calibrate(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> rng = np.random.default_rng(1)
     >>> sessions = pd.DataFrame({"patient": np.repeat(range(40), 12), "session": np.tile(range(1, 13), 40)})
     >>> sessions["alliance"] = rng.normal(5, 0.5, 480)

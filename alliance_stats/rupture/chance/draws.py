@@ -18,7 +18,7 @@ from alliance_stats.rupture.rules.follow import Ruptures, follow
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Series
 from alliance_stats.tables.arrays import FloatArray, IntArray
-from alliance_stats.tables.cores import run_pieces
+from alliance_stats.tables.progress import run_pieces
 
 Draw = Callable[[int, np.random.Generator], FloatArray]
 """From a number of simulated studies and a stream of random numbers to their scores, (n, draws)."""

@@ -9,7 +9,6 @@ import pandas as pd
 
 from alliance_stats.rupture.describe.describe import at_risk, place_events
 from alliance_stats.tables.arrays import BoolArray
-from alliance_stats.tables.bootstrap import percentiles, ratio, resampled
 from alliance_stats.tables.panel import rows_at
 from alliance_stats.tables.schema import (
     ATTENDANCE,
@@ -23,7 +22,7 @@ from alliance_stats.tables.schema import (
     require_columns,
     require_whole,
 )
-from alliance_stats.tables.shares import check_level
+from alliance_stats.tables.shares import check_level, percentiles, ratio, resampled
 
 
 def attendance_markers(
@@ -43,6 +42,8 @@ def attendance_markers(
     signal at the onset session itself does not lead. Counted are the rated sessions at risk (no rupture open) by what
     attendance was in the `within` sessions before: any late, cancelled or no-show session, against attended ones
     alone.
+
+    A cancelled session also widens the gap that a fall is measured across; the association is descriptive.
 
     Parameters
     ----------
@@ -69,10 +70,6 @@ def attendance_markers(
         ``n_after`` (sessions at risk after it), ``onsets_after``, ``rate_after``, ``n_otherwise`` (after attended
         sessions alone), ``onsets_otherwise``, ``rate_otherwise``, ``risk_ratio`` with ``ci_low``, ``ci_high``
         (bootstrap over patients).
-
-    Notes
-    -----
-    A cancelled session also widens the gap that a fall is measured across; the association is descriptive.
     """
     check_level(level)
     require_whole(within, name="within", low=1)

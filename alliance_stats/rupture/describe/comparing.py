@@ -12,7 +12,6 @@ from alliance_stats.rupture.rules.follow import follow
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import read_series
-from alliance_stats.tables.bootstrap import ratio
 from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
@@ -27,7 +26,7 @@ from alliance_stats.tables.schema import (
     require_whole,
     suggest,
 )
-from alliance_stats.tables.shares import check_level
+from alliance_stats.tables.shares import check_level, ratio
 
 CODED_TYPES = ("withdrawal", "confrontation", "mixed")
 STRATEGIES = ("immediate direct", "immediate indirect", "expressive")
@@ -160,6 +159,9 @@ def compare_raters(
 ) -> pd.DataFrame:
     """Who saw the ruptures, and who saw them first: one rule on two raters' scores of the same sessions.
 
+    As in :func:`coder_agreement`; the second rater's ruptures are moved among the sessions that the rule can judge. The
+    p-values of who was first are two-sided.
+
     Parameters
     ----------
     sessions : DataFrame
@@ -178,11 +180,6 @@ def compare_raters(
         Quantities: ruptures seen by both, of those seen by the first and by the second rater; among those seen by both,
         seen first by the one, by the other, or in the same session; ruptures per session by either rater; kappa,
         Cohen's kappa and AC1.
-
-    Notes
-    -----
-    As in :func:`coder_agreement`; the second rater's ruptures are moved among the sessions that the rule can judge. The
-    p-values of who was first are two-sided.
     """
     check_level(level)
     require_whole(margin, name="margin", low=0)

@@ -52,6 +52,9 @@ def describe_ruptures(
 ) -> pd.DataFrame:
     """Prevalence of rupture and repair per patient and per session, with exposure and the cases that cannot show one.
 
+    A session is at risk if it is rated, the rule can judge it and no rupture is open. A count of ruptures means
+    little without the count expected by chance alone: :func:`~alliance_stats.chance_level`.
+
     Parameters
     ----------
     sessions : DataFrame
@@ -73,11 +76,6 @@ def describe_ruptures(
         numbers a ``note``: they lean on the detector's rates, and a rupture that ended short of the level before counts
         as over. Where the rule is not known the "cannot fire" rows are missing and every rated session counts as at
         risk.
-
-    Notes
-    -----
-    A session is at risk if it is rated, the rule can judge it and no rupture is open. A count of ruptures means
-    little without the count expected by chance alone: :func:`~alliance_stats.chance_level`.
     """
     check_level(level)
     if are_states(events_or_states(events, so_far=False)):

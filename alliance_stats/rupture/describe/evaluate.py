@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.describe.matching import match_within
+from alliance_stats.rupture.describe.agreement import match_within
 from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_columns, require_whole
 from alliance_stats.tables.shares import check_level, clustered_share, normal_quantile
 

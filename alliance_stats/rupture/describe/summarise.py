@@ -29,6 +29,9 @@ def summarise_patients(
 ) -> pd.DataFrame:
     """PATIENTS: one row per patient of the sessions, sorted by patient.
 
+    ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a
+    repair needs later sessions. Models of dropout and of the next session take the state known at the time instead.
+
     Parameters
     ----------
     sessions : DataFrame
@@ -59,11 +62,6 @@ def summarise_patients(
     ------
     DataError
         If the events do not belong to the sessions, or a patient has no ending or two.
-
-    Notes
-    -----
-    ``pattern`` is a description of a finished course. As a fixed predictor it is biased towards those who stay: a
-    repair needs later sessions. Models of dropout and of the next session take the state known at the time instead.
     """
     measures, patterns = list(measures), None
     if not isinstance(events, pd.DataFrame):
@@ -118,12 +116,7 @@ def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> Any:
 
 def _pattern(n_ruptures: IntArray, n_repaired: IntArray, n_unrepaired: IntArray) -> Any:
     none, repaired, unrepaired, mixed, censored = PATTERNS
-    conditions = [
-        n_ruptures == 0,
-        n_repaired + n_unrepaired == 0,
-        n_unrepaired == 0,
-        n_repaired == 0,
-    ]
+    conditions = [n_ruptures == 0, n_repaired + n_unrepaired == 0, n_unrepaired == 0, n_repaired == 0]
     return np.select(conditions, [none, censored, repaired, unrepaired], default=mixed).astype(object)
 
 

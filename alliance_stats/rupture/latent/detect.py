@@ -85,7 +85,6 @@ def detect_latent(
 
     Examples
     --------
-    >>> import numpy as np, pandas as pd
     >>> rng = np.random.default_rng(1)
     >>> scores = 5 + 0.3 * rng.standard_normal((60, 12)) + 0.5 * rng.standard_normal((60, 1))
     >>> scores[:20, 5:8] -= 1.2

@@ -43,7 +43,6 @@ def detect_ruptures(sessions: pd.DataFrame, *, score: str, rule: str | Rule) -> 
 
     Examples
     --------
-    >>> import pandas as pd
     >>> sessions = pd.DataFrame({"patient": 1, "session": range(1, 8), "alliance": [5, 6, 4, 5, 7, 6, 6.0]})
     >>> rule = Rule(name="two points", reference="previous", unit="points", size=2.0)
     >>> events = detect_ruptures(sessions, score="alliance", rule=rule)

@@ -106,7 +106,6 @@ def explain(sessions: pd.DataFrame, *, patient: Any, session: int, score: str, r
 
     Examples
     --------
-    >>> import pandas as pd
     >>> sessions = pd.DataFrame({"patient": 1, "session": range(1, 6), "alliance": [5, 6, 5, 5.0, 2]})
     >>> print(explain(sessions, patient=1, session=5, score="alliance", rule="own_mean_2sd"))
     Patient 1, session 5, alliance, rule own_mean_2sd: The rule can never find a rupture in this patient (too few

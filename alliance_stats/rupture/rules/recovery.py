@@ -47,10 +47,7 @@ def repair_curve(seen: Watched, cluster: IntArray) -> tuple[Occupation, Occupati
     origin, begun = np.zeros(len(stop), dtype=np.int64), np.array([1.0, 0.0, 0.0])
     return tuple(  # type: ignore[return-value]
         state_occupation(start, stop, origin, target, cluster, n_states=3, initial=begun)
-        for target in (
-            np.where(seen.repaired, 1, -1),
-            np.where(seen.repaired, 1, np.where(seen.ended, 2, -1)),
-        )
+        for target in (np.where(seen.repaired, 1, -1), np.where(seen.repaired, 1, np.where(seen.ended, 2, -1)))
     )
 
 

@@ -224,13 +224,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def _require_real(
-    name: str,
-    value: Any,
-    *,
-    low: float,
-    high: float = math.inf,
-    low_allowed: bool = False,
-    high_allowed: bool = False,
+    name: str, value: Any, *, low: float, high: float = math.inf, low_allowed: bool = False, high_allowed: bool = False
 ) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}={value!r} must be a number.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.rules.separation import critical_t, sudden_parts
+from alliance_stats.rupture.rules.criterion import critical_t, sudden_parts
 from alliance_stats.rupture.rules.series import read_series
 from alliance_stats.tables.schema import PATIENT, check_sessions
 

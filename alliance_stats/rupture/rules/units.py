@@ -17,8 +17,7 @@ from alliance_stats.tables.arrays import FloatArray
 
 MOVING_RANGE_CONSTANT = 1.128
 """Expected absolute difference of two standard normal values (d2 of control charts), as charts use it."""
-EARLIER_WEIGHT = 4.0
-"""Ratings that the pooled variance counts for beside the earlier ratings of a patient."""
+EARLIER_WEIGHT = 4.0  # Ratings that the pooled variance counts for beside the earlier ratings of a patient
 RELIABLE = 1.96 * np.sqrt(2.0)
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from alliance_stats.rupture.describe.matching import expected_pairs, match_within
+from alliance_stats.rupture.describe.agreement import expected_pairs, match_within
 
 
 def best_pairing(a, b, margin):

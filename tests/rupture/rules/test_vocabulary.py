@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from naive_rules import random_sessions, sessions_of
 
-from alliance_stats.report.wording import rule_in_words
+from alliance_stats.report.numbers import rule_in_words
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import read_series
