@@ -19,7 +19,8 @@ WAYS = ("report", "practice")
 def plot_answers(table: pd.DataFrame) -> Axes:
     """One cell per world and question, two halves: the report's answer on the left, the field's practice on the right.
 
-    Each half shows the bias in per cent of the truth and below it the coverage of the 95 % interval.
+    Each half shows the bias in per cent of the truth (of a lower bound, its mean in per cent of the truth) and below it
+    the coverage of the 95 % interval.
     """
     table = table[table["way"].isin(WAYS)]
     worlds, questions = table["world"].unique(), table["question"].unique()
@@ -39,7 +40,8 @@ def plot_answers(table: pd.DataFrame) -> Axes:
         handles = [Patch(facecolor=colour, alpha=0.55, label=name) for name, colour in COLOURS.items()]
         ax.figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
         ax.set_xlabel(
-            "In each cell: the report (left) and the field's practice (right); bias in % of the truth, coverage below; "
+            "In each cell: the report (left) and the field's practice (right); bias in % of the truth "
+            "(\u2265: a lower bound in % of it), coverage below; "
             f"{table['n'].min()} to {table['n'].max()} studies"
         )
     return ax
@@ -49,4 +51,6 @@ def _words(row: dict[str, float]) -> str:
     if row["silent"] > 0.5:
         return f"silent\n{100 * row['silent']:.0f}%"
     coverage = "" if np.isnan(row["coverage"]) else f"\n{row['coverage']:.2f}".replace("0.", ".")
+    if row["bound"]:
+        return f"\u2265 {100 * (1 + row['bias']):.0f}%{coverage}"
     return f"{100 * row['bias']:+.0f}%".replace("-", "\u2212") + coverage

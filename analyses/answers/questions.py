@@ -86,9 +86,9 @@ def truth_of(question: str, version: str, study: Study, way: str) -> float:
 
 
 def _true_marks(study: Study, rule: str) -> float:
-    """How many of the ruptures that `rule` marks begin in a true one; without any true rupture, the ratio of 1."""
+    """How many of the ruptures that `rule` marks begin in a true one."""
     if study.events.empty:
-        return 1.0
+        return 0.0
     marks = als.detect_ruptures(study.sessions, score=SCORE, rule=rule)
     return float(len(marks.merge(_rated_inside(study), left_on=["patient", "onset"], right_on=["patient", "session"])))
 
@@ -218,11 +218,12 @@ def _prevalence(study: Study, ruptures: Any) -> Answer:
 
 
 def _beyond_chance(study: Study) -> Answer:
+    """How many of the marks are more than chance gives, at least: an interval that is open above."""
     chance = als.chance_level(study.sessions, score=SCORE, rule=CHANCE_RULE, draws=DRAWS, seed=1)
     row = chance.table.set_index("quantity").loc["ruptures"]
     said = chance.verdict if np.isnan(row["p_value"]) else ""
-    excess = row["observed"] - row["expected"] if len(study.events) else row["ratio"]
-    return {"estimate": float(excess), "p_value": float(row["p_value"]), "said": said}
+    least = {"estimate": float(row["at_least"]), "ci_low": float(row["at_least"]), "ci_high": np.inf}
+    return least | {"p_value": float(row["p_value"]), "said": said}
 
 
 def _both_directions(study: Study, error: float | None) -> Answer:

@@ -27,6 +27,8 @@ def cell(estimates, *, said="", width=0.5, null=()):
         (cell([0.95, 1.0, 1.05, 1.0] * 5, width=0.01), MISSES),  # intervals that do not cover
         (cell([1.0, 1.0, 1.0, 0.99], null=[0.01] * 10), MISSES),  # false alarms
         (cell([1.0, 1.0, 0.99, 1.01], said="none"), UNKNOWN),
+        (cell([0.4, 0.5, 0.6, 0.5], width=0.0).assign(ci_high=np.inf), HOLDS),  # a lower bound
+        (cell([1.4, 1.5, 1.6, 0.5], width=0.0).assign(ci_high=np.inf), MISSES),
     ],
 )
 def test_a_cell_is_judged_by_bias_coverage_and_false_alarms(rows, judgement):
