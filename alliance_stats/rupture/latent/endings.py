@@ -90,6 +90,12 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
     ones, which are found more easily, do not count for more. Intervals: on the logit scale, from the curvature at the
     maximum and the binomial variance of as many ruptures.
     """
+    names, meanings = zip(*ENDINGS, strict=True)
+    table = pd.DataFrame(
+        {"ending": names, "estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "meaning": meanings}
+    )
+    if _too_short(parameters, series).all():
+        return table
     likelihood, best = _most_likely(parameters, series)
     covariance = np.linalg.inv(_curvature(likelihood.loss, best))
     numbers = likelihood.numbers(best)
@@ -100,20 +106,13 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
         variance = np.einsum("jk,jl,lk->k", slopes, covariance, slopes) + shares * (1 - shares) / numbers.sum()
         error = np.sqrt(variance)
         odds, half = np.log(shares / (1 - shares)), normal_quantile(level) * error / (shares * (1 - shares))
-    names, meanings = zip(*ENDINGS, strict=True)
-    return pd.DataFrame(
-        {
-            "ending": names,
-            "estimate": shares,
-            "ci_low": _expit(odds - half),
-            "ci_high": _expit(odds + half),
-            "meaning": meanings,
-        }
-    )
+    return table.assign(estimate=shares, ci_low=_expit(odds - half), ci_high=_expit(odds + half))
 
 
 def ended_short(parameters: LatentParameters, series: Courses) -> Floats:
     """P(a rupture has ended by the session, and the level has stayed below where it was), given all ratings, (n, T)."""
+    if _too_short(parameters, series).all():
+        return np.zeros(series.score.shape)
     point, likelihood = _most_likely(parameters, series)[1], _likelihood(parameters, series)
     closed, still = likelihood.weights(point, likelihood.prior(point))
     over = np.arange(series.score.shape[1]) >= likelihood.candidates.stop[~likelihood.candidates.is_open, None]
@@ -121,11 +120,16 @@ def ended_short(parameters: LatentParameters, series: Courses) -> Floats:
     return np.asarray(closed[2] @ over.astype(np.float64) / total[:, None])
 
 
+def _too_short(parameters: LatentParameters, series: Courses) -> Bools:
+    """Whether no rupture can begin in a series."""
+    return series.n_rated <= parameters.min_ratings
+
+
 def _most_likely(parameters: LatentParameters, series: Courses) -> tuple[_Likelihood, Floats]:
     """The likelihood of the ruptures' endings, and the point of its maximum."""
     from scipy.optimize import minimize
 
-    series = fit.evenly_spaced(series.take(np.flatnonzero(series.n_rated > parameters.min_ratings)))
+    series = fit.evenly_spaced(series.take(np.flatnonzero(~_too_short(parameters, series))))
     likelihood = _likelihood(parameters, series)
     return likelihood, np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
 

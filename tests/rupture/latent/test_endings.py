@@ -83,6 +83,14 @@ def test_of_ruptures_that_all_begin_at_the_last_rating_no_ending_is_known():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n", [1, 2])
+def test_of_one_patient_with_too_few_ratings_nothing_is_known(n):
+    ratings = pd.DataFrame({"patient": ["x"] * n, "session": range(1, n + 1), "alliance": [4.0, 3.0][:n]})
+    latent = als.detect_latent(ratings, score="alliance", parameters=CLEAR)
+    assert latent.endings()["estimate"].isna().all()
+    assert (latent.states("smoothed")[["rupture_open", "short"]] == 0).all(axis=None)
+
+
 def test_the_share_repaired_and_the_number_of_ruptures_are_recovered():
     """Six studies of 250 patients: shares within 15 % on average, expected numbers within 10 %."""
     found, numbers = [], []
