@@ -95,7 +95,7 @@ def plot_prevalence(by_session: pd.DataFrame, *, at_least: int = 5, ax: Axes | N
             band = ax.fill_between(shown["session"], percent[low], percent[high], color=COLOURS["light"], linewidth=0)
             band.set_label("95 % of draws without ruptures")
             mean = 100 * shown["expected_rate"]
-            ax.plot(shown["session"], mean, color=COLOURS["grey"], linestyle="--", label="expected by chance, at most")
+            ax.plot(shown["session"], mean, color=COLOURS["grey"], linestyle="--", label="chance, at most")
             ax.plot(shown["session"], percent[rate], "o", color=COLOURS["blue"], label="observed", clip_on=False)
         else:
             length = [(percent[rate] - percent[low]).clip(lower=0), (percent[high] - percent[rate]).clip(lower=0)]
