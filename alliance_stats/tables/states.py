@@ -177,7 +177,8 @@ def distrust(attrs: Mapping[Any, Any]) -> list[str]:
     if at_bound > AT_BOUND:
         notes.append(
             f"{at_bound:.0%} of the scores are at a bound of the scale: with a tenth of them at a ceiling the "
-            "coefficient of an open rupture came out 15 to 30 % too small in simulated studies."
+            "coefficient of an open rupture came out a fifth to a quarter too small in the model of the next session "
+            "of simulated studies."
         )
     return notes
 
