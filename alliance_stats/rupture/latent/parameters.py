@@ -18,8 +18,8 @@ DEPTH_NODES = np.array([-1.81, -0.905, 0.0, 0.905, 1.81])  # mean 0 and variance
 DEPTH_WEIGHTS = np.array([0.278, 0.726, 1.0, 0.726, 0.278]) / 3.008
 FORMAT, VERSION = "alliance_stats latent parameters", 1
 WITHIN = {  # what a parameter read from a file may be: more than the first, at most the second
-    "onset_rate": (0.0, 1.0),
-    "repair_rate": (0.0, 1.0),
+    "onset_rate": (0.0, 0.9999),
+    "repair_rate": (0.0, 0.9999),
     "depth": (0.0, np.inf),
     "depth_cv": (0.0, np.inf),
     "autocorrelation": (-1e-12, 0.9999),
