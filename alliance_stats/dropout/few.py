@@ -68,7 +68,7 @@ def unknowable(data: pd.DataFrame, event: Array, terms: Sequence[str], error: Ar
     wide = {term for term, one in zip(terms, error, strict=True) if not one <= WIDE}
     values = {term: data[term].to_numpy(dtype=np.float64) for term in PROBABILITIES if term in wide and term in data}
     expected = {term: float(p.mean() * event.sum()) for term, p in values.items() if not np.isin(p, (0.0, 1.0)).all()}
-    return {term: n for term, n in expected.items() if n < MIN_EVENTS}
+    return {term: n for term, n in expected.items() if round(n, 1) < MIN_EVENTS}  # as it is printed
 
 
 def thin_states(states: pd.DataFrame, *, events: int = MIN_EVENTS) -> pd.DataFrame:

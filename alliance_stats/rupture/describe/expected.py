@@ -25,6 +25,7 @@ class Expected(NamedTuple):
     values: dict[str, FloatArray]  # the columns of STATES, and ``rupture_begins`` where they have it
     n_patients: int  # with or without a rating
     patterns: pd.DataFrame | None  # of the rated patients, where the detector gives them
+    inflation: float  # of the variance of expected numbers, where the detector's parameters were estimated
 
 
 def expected_states(sessions: pd.DataFrame, ruptures: Any, *, score: str | None) -> Expected:
@@ -32,13 +33,13 @@ def expected_states(sessions: pd.DataFrame, ruptures: Any, *, score: str | None)
     states = events_or_states(ruptures, so_far=False)
     series, roll = read_series(sessions, source_of(states, score=score))
     rated = pd.DataFrame({PATIENT: roll.ids.take(roll.rated[series.owner]).array, "session": series.session})
-    states = check_states(states, pd.Index(roll.ids))
-    values = rupture_states(rated, states[states[PATIENT].isin(rated[PATIENT])])
+    checked = check_states(states, pd.Index(roll.ids))
+    values = rupture_states(rated, checked[checked[PATIENT].isin(rated[PATIENT])])
     if "rupture_begins" in states:
         own = rated.merge(states[[PATIENT, "session", "rupture_begins"]], on=[PATIENT, "session"], how="left")
         values["rupture_begins"] = own["rupture_begins"].to_numpy(dtype=np.float64)
     patterns = None if isinstance(ruptures, pd.DataFrame) else ruptures.patterns()
-    return Expected(series.owner, series.session, values, len(roll.ids), patterns)
+    return Expected(series.owner, series.session, values, len(roll.ids), patterns, states.attrs.get("inflation", 1.0))
 
 
 def describe_expected(found: Expected, *, level: float) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def describe_expected(found: Expected, *, level: float) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = [("patients with a rating", n, found.n_patients, share, low, high, "patients", "")]
 
     def add(quantity: str, chance: FloatArray, part: FloatArray, whole: FloatArray, unit: str) -> None:
-        interval = clustered_share(part, whole, level=level, information=_information(chance))
+        interval = clustered_share(part, whole, level=level, information=_information(chance) / found.inflation**0.5)
         rows.append((quantity, float(part.sum()), int(whole.sum()), *interval, unit, NOTE))
 
     def patients(quantity: str, chance: FloatArray) -> None:
@@ -89,7 +90,7 @@ def expected_by_session(found: Expected, *, level: float) -> pd.DataFrame:
         begins = found.values["rupture_begins"]
         onsets, risk = total(begins), rated - np.maximum(total(is_open - begins), 0.0)
         rate = np.divide(onsets, risk, out=np.full(len(number), np.nan), where=risk > 0)
-        low, high = wilson(rate, risk * _information(begins), level=level)
+        low, high = wilson(rate, risk * _information(begins) / found.inflation, level=level)
         table = table.assign(n_at_risk=risk, n_onsets=onsets, onset_rate=rate, ci_low=low, ci_high=high)
     return table.assign(n_open=total(is_open), open_rate=total(is_open) / rated)
 

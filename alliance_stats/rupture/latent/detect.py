@@ -272,6 +272,7 @@ def _diagnostics(
         rows += [
             ("patients_fitted", fit.n_patients, "behind the estimates"),
             ("converged", float(fit.converged), "1 if the optimiser met its tolerance"),
+            ("inflation", fit.inflation, "of the variance of expected numbers, since all parameters are estimated"),
             ("log_likelihood", fit.log_likelihood, "with ruptures"),
             ("log_likelihood_null", fit.log_likelihood_null, "without ruptures"),
             ("bic_gain", bic_gain(fit), "above 0: the data support ruptures"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ class Estimate:
     n_patients : int
         Patients the estimates rest on.
     converged : bool
+    inflation : float
+        How many times larger the variance of the (logit) onset rate is than if all else were known, from all patients.
     """
 
     parameters: LatentParameters
@@ -88,6 +91,7 @@ class Estimate:
     skewness_z: float
     n_patients: int
     converged: bool
+    inflation: float
 
 
 def estimate(
@@ -124,7 +128,8 @@ def estimate(
     advance(now="falls against rises")
     mirrored = mirror_statistic(null, complete, unit, longest)
     skewness, z = noise_skewness(parameters, complete)
-    return Estimate(parameters, height, height_null, mirrored, skewness, z, len(sample.n_rated), converged)
+    inflation = _inflation(parameters, complete, found, unit, longest) * len(series.n_rated) / len(sample.n_rated)
+    return Estimate(parameters, height, height_null, mirrored, skewness, z, len(sample.n_rated), converged, inflation)
 
 
 def starting_values(series: Courses, *, floor: float, ceiling: float) -> LatentParameters:
@@ -189,6 +194,53 @@ def heights_of(
     return np.asarray(log_density)
 
 
+def _penalties(free: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Centre and SD of the penalty of each parameter; an infinite SD where there is none."""
+    centre, spread = np.array([PENALTY.get(name, (0.0, np.inf)) for name in free]).T
+    return centre, spread
+
+
+def _heights_and_slopes(
+    vector: Floats,
+    *,
+    start: LatentParameters,
+    series: Courses,
+    found: Patterns,
+    free: tuple[str, ...],
+    unit: float,
+    longest: int,
+) -> tuple[Floats, Floats]:
+    """Log-likelihood of each patient and its derivatives, (n, parameters), at a point of the optimiser."""
+
+    def heights(point: Floats, shared: Shared) -> Floats:
+        return heights_of(_unpack(start, point, free, unit), series, found, longest, shared=shared)
+
+    shared = shared_by(_unpack(start, vector, free, unit), found, longest)
+    here, slopes = heights(vector, shared), np.zeros((len(series.n_rated), len(vector)))
+    for k, name in enumerate(free):
+        moved, kept = vector.copy(), shared
+        moved[k] += STEP
+        if name in CORRELATION:
+            kept = shared_by(_unpack(start, moved, free, unit), found, longest, prior=shared.prior)
+        elif name in RATES:
+            prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
+            kept = shared._replace(prior=prior)
+        slopes[:, k] = (heights(moved, kept) - here) / STEP
+    return here, slopes
+
+
+def _inflation(best: LatentParameters, series: Courses, found: Patterns, unit: float, longest: int) -> float:
+    """Variance of the onset rate with all parameters estimated over that with the others known, from the scores."""
+    free = COVARIANCE + RUPTURES
+    vector = np.array([_to_line(name, getattr(best, name), unit, best) for name in free])
+    _, slopes = _heights_and_slopes(
+        vector, start=best, series=series, found=found, free=free, unit=unit, longest=longest
+    )
+    information = slopes.T @ slopes + np.diag(_penalties(free)[1] ** -2.0)
+    k = free.index("onset_rate")
+    return max(float(np.linalg.pinv(information, hermitian=True)[k, k] * information[k, k]), 1.0)
+
+
 def _maximise(
     start: LatentParameters,
     series: Courses,
@@ -203,24 +255,10 @@ def _maximise(
 
     n = len(series.n_rated)
     low, high = np.array([_LIMITS.get(name, (-np.inf, np.inf)) for name in free]).T
-    centre, spread = np.array([PENALTY.get(name, (0.0, np.inf)) for name in free]).T
-
-    def heights(vector: Floats, shared: Shared) -> Floats:
-        return heights_of(_unpack(start, vector, free, unit), series, found, longest, shared=shared)
-
-    def heights_and_slopes(vector: Floats) -> tuple[Floats, Floats]:
-        shared = shared_by(_unpack(start, vector, free, unit), found, longest)
-        here, slopes = heights(vector, shared), np.zeros((n, len(vector)))
-        for k, name in enumerate(free):
-            moved, kept = vector.copy(), shared
-            moved[k] += STEP
-            if name in CORRELATION:
-                kept = shared_by(_unpack(start, moved, free, unit), found, longest, prior=shared.prior)
-            elif name in RATES:
-                prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
-                kept = shared._replace(prior=prior)
-            slopes[:, k] = (heights(moved, kept) - here) / STEP
-        return here, slopes
+    centre, spread = _penalties(free)
+    heights_and_slopes = partial(
+        _heights_and_slopes, start=start, series=series, found=found, free=free, unit=unit, longest=longest
+    )
 
     def loss_and_gradient(point: Floats) -> tuple[float, Floats]:
         vector = first + turn @ point

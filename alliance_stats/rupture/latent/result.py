@@ -187,8 +187,8 @@ class LatentRuptures:
 
             Sessions without a score carry the latest values forward; 0 before the first rating that can be judged. For
             sessions that follow no rating they are what was known then. ``attrs`` hold ``prospective``, ``rule``,
-            ``score``, ``verdict``, the share of scores ``at_bound``, and of the parameters ``depth`` and
-            ``within_sd``, in points.
+            ``score``, ``verdict``, the share of scores ``at_bound``, the ``inflation`` of the variance of expected
+            numbers, and of the parameters ``depth`` and ``within_sd``, in points.
         """
         require_choice(version, VERSIONS, name="version")
         short = self._short if version == "smoothed" else None
@@ -201,6 +201,7 @@ class LatentRuptures:
             "depth": self.parameters.depth,
             "within_sd": self.parameters.within_sd,
             "at_bound": self._at_bound,
+            "inflation": float(self.diagnostics.set_index("quantity")["value"].get("inflation", 1.0)),
         }
         return table
 
