@@ -156,6 +156,22 @@ def test_states_are_probabilities_to_the_last_bit(fit):
     assert states[["rupture_open", "repaired_to_baseline", "repaired_before", "unrepaired"]].max().max() == 1.0
 
 
+def test_intervals_of_expected_numbers_allow_for_parameters_that_were_estimated(study, fit):
+    """Given parameters are taken as known; estimated ones make the variance of the onset rate larger, by `inflation`."""
+    known = als.detect_latent(study.sessions, score="alliance", parameters=fit.parameters)
+    estimated, given = (als.describe_ruptures(study.sessions, found).set_index("quantity") for found in (fit, known))
+    row = "patients with a rupture"
+    assert estimated.loc[row, "estimate"] == pytest.approx(given.loc[row, "estimate"])
+
+    def odds_width(table):
+        low, high = table.loc[row, ["ci_low", "ci_high"]].astype(float)
+        return np.log(high / (1 - high)) - np.log(low / (1 - low))
+
+    inflation = fit.diagnostics.set_index("quantity").loc["inflation", "value"]
+    assert 1.3 < inflation < 10
+    assert odds_width(estimated) / odds_width(given) == pytest.approx(np.sqrt(inflation), rel=0.1)
+
+
 def test_no_ruptures_here():
     """Without ruptures the verdict is none and no event is given, unless asked for."""
     calm = simulate_world(WORLDS["brief, 8 sessions"], n_patients=100, seed=3, ruptures=False).sessions
