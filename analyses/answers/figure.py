@@ -23,6 +23,7 @@ def plot_answers(table: pd.DataFrame) -> Axes:
     the coverage of the 95 % interval.
     """
     table = table[table["way"].isin(WAYS)]
+    asked = table.loc[table["way"] == "report", "n"]
     worlds, questions = table["world"].unique(), table["question"].unique()
     with axes_to_draw_on(None, size=(10.5, 0.42 * len(worlds) + 1.6)) as ax:
         for row in table.to_dict("records"):
@@ -41,8 +42,8 @@ def plot_answers(table: pd.DataFrame) -> Axes:
         ax.figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
         ax.set_xlabel(
             "In each cell: the report (left) and the field's practice (right); bias in % of the truth "
-            "(\u2265: a lower bound in % of it), coverage below; "
-            f"{table['n'].min()} to {table['n'].max()} studies"
+            "(\u2265: a lower bound in % of it), coverage below;\n"
+            f"{asked.min()} to {asked.max()} studies"
         )
     return ax
 

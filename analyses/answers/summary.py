@@ -28,12 +28,12 @@ def answer_table(answers: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         ``world, question, way, n`` studies with something to find; ``silent``, the share of them in which the package
         says that it cannot know. Over the others: ``truth`` and ``estimate`` (means), ``bias`` relative to the truth
-        with ``bias_se`` (Monte Carlo), ``coverage`` of 95 % intervals, ``bound`` (whether they are open above).
-        ``false_alarms`` (p < .05) and ``n_null`` in studies with nothing to find, silent ones counted. ``judgement``:
-        ``holds`` where the bias is at most 10 % (not asked of a lower bound), the coverage at least .92 and the false
-        alarms at most 5 %, each give or take its Monte Carlo error; ``misses`` where one of them is not; ``too few
-        studies to tell`` where none is shown to fail, but the bias is known to no better than a quarter of the truth;
-        ``says it cannot be known`` where more than half of the studies with something to find say so.
+        (below 0: too small) with ``bias_se`` (Monte Carlo), ``coverage`` of 95 % intervals, ``bound`` (whether they are
+        open above). ``false_alarms`` (p < .05) and ``n_null`` in studies with nothing to find, silent ones counted.
+        ``judgement``: ``holds`` where the bias is at most 10 % (not asked of a lower bound), the coverage at least .92
+        and the false alarms at most 5 %, each give or take its Monte Carlo error; ``misses`` where one of them is not;
+        ``too few studies to tell`` where none is shown to fail, but the bias is known to no better than a quarter of
+        the truth; ``says it cannot be known`` where more than half of the studies with something to find say so.
     """
     rows = []
     for (world, question, way), part in answers.groupby(["world", "question", "way"], sort=False):
@@ -46,7 +46,7 @@ def answer_table(answers: pd.DataFrame) -> pd.DataFrame:
 
 def _cell(found: pd.DataFrame) -> dict[str, Any]:
     told = found[found["said"].eq("") & found["estimate"].notna()]
-    error = (told["estimate"] - told["truth"]) / told["truth"].abs()
+    error = told["estimate"] / told["truth"] - 1
     covered = told["ci_low"].le(told["truth"]) & told["ci_high"].ge(told["truth"])
     known = told["ci_low"].notna()
     return {

@@ -157,7 +157,7 @@ def test_states_are_probabilities_to_the_last_bit(fit):
 
 
 def test_intervals_of_expected_numbers_allow_for_parameters_that_were_estimated(study, fit):
-    """Given parameters are taken as known; estimated ones make the variance of the onset rate larger, by `inflation`."""
+    """Given parameters are taken as known; estimated ones make the variance larger, by `inflation`."""
     known = als.detect_latent(study.sessions, score="alliance", parameters=fit.parameters)
     estimated, given = (als.describe_ruptures(study.sessions, found).set_index("quantity") for found in (fit, known))
     row = "patients with a rupture"
