@@ -108,7 +108,7 @@ def estimate_with(**changes):
         "skewness_z": 0.0,
     } | changes
     rates = {name: parts.pop(name, value) for name, value in (("repair_rate", 0.3), ("never_ends", 0.2))}
-    return Estimate(dataclasses.replace(start, **rates), n_patients=100, converged=True, **parts)
+    return Estimate(dataclasses.replace(start, **rates), n_patients=100, converged=True, inflation=1.0, **parts)
 
 
 @pytest.mark.parametrize(
