@@ -81,22 +81,21 @@ class _Likelihood:
         return np.array([past + at, short, ((still * ~self.at_last).sum(axis=1) / total).sum()])
 
 
-def rupture_endings(parameters: LatentParameters, series: Courses, *, level: float) -> pd.DataFrame:
+def rupture_endings(found: tuple[_Likelihood, Floats] | None, *, level: float) -> pd.DataFrame:
     """Shares of ruptures by ending with intervals: ``ending``, ``estimate``, ``ci_low``, ``ci_high``, ``meaning``.
 
-    Given the parameters of the scores and the depths, maximises the likelihood over the rates of onset and ending, the
-    share of ruptures that never end, and where those that end leave the level; the shares are those of the numbers
-    expected given the scores. Ruptures too brief to be found count as far as the model expects them, so that lasting
-    ones, which are found more easily, do not count for more. Intervals: on the logit scale, from the curvature at the
-    maximum and the binomial variance of as many ruptures.
+    From what :func:`most_likely` found; the shares are those of the numbers expected given the scores. Ruptures too
+    brief to be found count as far as the model expects them, so that lasting ones, which are found more easily, do not
+    count for more. Intervals: on the logit scale, from the curvature at the maximum and the binomial variance of as
+    many ruptures.
     """
     names, meanings = zip(*ENDINGS, strict=True)
     table = pd.DataFrame(
         {"ending": names, "estimate": np.nan, "ci_low": np.nan, "ci_high": np.nan, "meaning": meanings}
     )
-    if _too_short(parameters, series).all():
+    if found is None:
         return table
-    likelihood, best = _most_likely(parameters, series)
+    likelihood, best = found
     covariance = np.linalg.inv(_curvature(likelihood.loss, best))
     numbers = likelihood.numbers(best)
     with np.errstate(invalid="ignore"):  # NaN where no rupture can begin before a last rating
@@ -109,28 +108,29 @@ def rupture_endings(parameters: LatentParameters, series: Courses, *, level: flo
     return table.assign(estimate=shares, ci_low=_expit(odds - half), ci_high=_expit(odds + half))
 
 
-def ended_short(parameters: LatentParameters, series: Courses) -> Floats:
+def ended_short(found: tuple[_Likelihood, Floats] | None, series: Courses) -> Floats:
     """P(a rupture has ended by the session, and the level has stayed below where it was), given all ratings, (n, T)."""
-    if _too_short(parameters, series).all():
+    if found is None:
         return np.zeros(series.score.shape)
-    point, likelihood = _most_likely(parameters, series)[1], _likelihood(parameters, series)
+    point, likelihood = found[1], _likelihood(found[0].parameters, series)
     closed, still = likelihood.weights(point, likelihood.prior(point))
     over = np.arange(series.score.shape[1]) >= likelihood.candidates.stop[~likelihood.candidates.is_open, None]
     total = 1.0 + closed.sum(axis=(0, 2)) + still.sum(axis=1)
     return np.asarray(closed[2] @ over.astype(np.float64) / total[:, None])
 
 
-def _too_short(parameters: LatentParameters, series: Courses) -> Bools:
-    """Whether no rupture can begin in a series."""
-    return series.n_rated <= parameters.min_ratings
+def most_likely(parameters: LatentParameters, series: Courses) -> tuple[_Likelihood, Floats] | None:
+    """The likelihood of the ruptures' endings and the point of its maximum; None where no rupture can begin.
 
-
-def _most_likely(parameters: LatentParameters, series: Courses) -> tuple[_Likelihood, Floats]:
-    """The likelihood of the ruptures' endings, and the point of its maximum."""
+    Given the parameters of the scores and the depths, it is maximised over the rates of onset and ending, the share of
+    ruptures that never end, and where those that end leave the level.
+    """
     from scipy.optimize import minimize
 
-    series = fit.evenly_spaced(series.take(np.flatnonzero(~_too_short(parameters, series))))
-    likelihood = _likelihood(parameters, series)
+    long = series.n_rated > parameters.min_ratings
+    if not long.any():
+        return None
+    likelihood = _likelihood(parameters, fit.evenly_spaced(series.take(np.flatnonzero(long))))
     return likelihood, np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
 
 

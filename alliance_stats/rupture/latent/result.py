@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from alliance_stats.rupture.latent.courses import Courses, Floats, Ints
-from alliance_stats.rupture.latent.endings import ended_short, rupture_endings
+from alliance_stats.rupture.latent.endings import ended_short, most_likely, rupture_endings
 from alliance_stats.rupture.latent.flagging import statistic
 from alliance_stats.rupture.latent.null import null_series
 from alliance_stats.rupture.latent.parameters import PARAMETER_WORDS, LatentParameters
@@ -201,13 +202,18 @@ class LatentRuptures:
             "depth": self.parameters.depth,
             "within_sd": self.parameters.within_sd,
             "at_bound": self._at_bound,
-            "inflation": float(self.diagnostics.set_index("quantity")["value"].get("inflation", 1.0)),
+            "inflation": float(self._told.get("inflation", 1.0)),
         }
         return table
 
     @cached_property
     def _short(self) -> Floats:
-        return ended_short(self.parameters, self._courses)
+        return ended_short(self._most_likely, self._courses)
+
+    @cached_property
+    def _most_likely(self) -> Any:
+        """What the states of the whole course and the table of endings both rest on."""
+        return most_likely(self.parameters, self._courses)
 
     def patterns(self) -> pd.DataFrame:
         """The probability of each rupture pattern of PATIENTS, given the whole course.
@@ -287,7 +293,7 @@ class LatentRuptures:
             ``meaning``. NaN where `verdict` is that there are no ruptures, or too few sessions to tell.
         """
         check_level(level)
-        table = rupture_endings(self.parameters, self._courses, level=level)
+        table = rupture_endings(self._most_likely, level=level)
         if self.verdict in EMPTY:
             table[["estimate", "ci_low", "ci_high"]] = np.nan
         return table
@@ -295,8 +301,12 @@ class LatentRuptures:
     @property
     def _at_bound(self) -> float:
         """The share of ratings read as 'this or beyond'."""
-        shares = self.diagnostics.set_index("quantity")["value"]
-        return float(shares["at_ceiling"] + shares["at_floor"])
+        return float(self._told["at_ceiling"] + self._told["at_floor"])
+
+    @cached_property
+    def _told(self) -> pd.Series:
+        """The values of `diagnostics` by quantity."""
+        return self.diagnostics.set_index("quantity")["value"]
 
     def _patients(self) -> pd.Series:
         """The rated patients, one for each row of the arrays."""

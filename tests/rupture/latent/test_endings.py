@@ -8,7 +8,7 @@ import pytest
 
 import alliance_stats as als
 from alliance_stats.rupture.latent.courses import as_courses
-from alliance_stats.rupture.latent.endings import PENALTY, _likelihood, rupture_endings
+from alliance_stats.rupture.latent.endings import PENALTY, _likelihood, most_likely, rupture_endings
 from alliance_stats.rupture.latent.parameters import LatentParameters
 
 
@@ -39,7 +39,7 @@ CLEAR = LatentParameters(
     ],
 )
 def test_clear_endings_are_told_apart(remains, lengths, truth):
-    table = rupture_endings(CLEAR, clear_series(remains, lengths), level=0.95)
+    table = rupture_endings(most_likely(CLEAR, clear_series(remains, lengths)), level=0.95)
     assert table["ending"].tolist() == ["repaired", "short", "open"]
     assert table["estimate"].sum() == pytest.approx(1.0)
     np.testing.assert_allclose(table["estimate"], truth, atol=0.06)
@@ -79,7 +79,9 @@ def test_without_ruptures_nothing_is_said_of_their_endings():
 
 def test_of_ruptures_that_all_begin_at_the_last_rating_no_ending_is_known():
     three = as_courses(np.repeat(np.arange(9), 3), np.tile([1, 2, 3], 9), np.random.default_rng(1).normal(5, 1, 27))
-    assert rupture_endings(CLEAR, three, level=0.95)[["estimate", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert (
+        rupture_endings(most_likely(CLEAR, three), level=0.95)[["estimate", "ci_low", "ci_high"]].isna().all(axis=None)
+    )
 
 
 @pytest.mark.slow
