@@ -43,8 +43,8 @@ ASKED: dict[str, tuple[str, ...]] = {
 Answer = dict[str, Any]
 
 
-def ask(world: str, version: str, *, seed: int) -> pd.DataFrame:
-    """Every answer to every question of one study.
+def ask(world: str, version: str, questions: tuple[str, ...], *, seed: int) -> pd.DataFrame:
+    """Every answer to the questions (some or all of ``ASKED[version]``), put to one study.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def ask(world: str, version: str, *, seed: int) -> pd.DataFrame:
     study = WORLDS[world].study(version, seed=seed)
     rows = []
     for way, answers in (("report", by_report), ("practice", by_practice), ("true states", by_truth)):
-        for question, answer in answers(study, ASKED[version]):
+        for question, answer in answers(study, questions):
             given = _attempt(answer)
             truth = truth_of(question, version, study, way)
             rows.append(
@@ -122,7 +122,7 @@ def by_report(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Calla
         yield COUNT, lambda: _beyond_chance(study)
     if DIRECTION in asked:
         yield DIRECTION, lambda: _both_directions(study, error)
-    if NEXT in asked:  # the versions without this question ask for no state at all
+    if set(asked) - {COUNT, DIRECTION}:
         latent = als.detect_latent(study.sessions, score=SCORE)
         yield from _models(study, latent, asked, error=error)
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(
         "20_ruptures",
         "30_outcome",
         "35_dropout",
+        "57_rupture_states",
         "65_power",
         "70_answers",
         pytest.param("60_multiverse", marks=pytest.mark.slow),

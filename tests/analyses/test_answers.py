@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from answers.questions import ask
+from answers.questions import ASKED, ask
 from answers.summary import HOLDS, MISSES, UNKNOWN, UNSETTLED, answer_table
 from answers.worlds import VERSIONS, WORLDS
 
@@ -44,7 +44,7 @@ def test_every_world_gives_a_study_with_the_truth_it_states():
 
 
 def test_one_study_answers_every_question_three_ways():
-    found = ask("40 patients", "effects", seed=3)
+    found = ask("40 patients", "effects", ASKED["effects"], seed=3)
     assert found.groupby("way")["question"].nunique().to_dict() == {"practice": 6, "report": 6, "true states": 5}
     true = found.set_index(["way", "question"]).loc["true states"]
     assert true.loc["share repaired", "estimate"] == pytest.approx(true.loc["share repaired", "truth"])

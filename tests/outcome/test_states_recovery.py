@@ -3,35 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from rupture_states import NONE, PLAIN, STRONG, effects, true_states
 from scipy.stats import binom
 
 import alliance_stats as als
 from alliance_stats.tables.attenuation import calibrated
 from alliance_stats.tables.states import rupture_states
-
-PLAIN = {
-    "n_patients": 250, "n_therapists": 20, "n_sessions": 14, "sessions_sd": 6, "max_sessions": 30, "bounded": False,
-    "rupture_rate": 0.06, "rupture_depth": 2.5, "dropout": 0.25, "dropout_repair": 0.0, "repair_effect": 0.0,
-    "alliance_effect": 0.0, "dropout_level": 0.0, "dropout_therapist_sd": 0.2,
-}  # fmt: skip
-"""Nothing but an open rupture moves symptoms and dropout, so that its generating effect is what models estimate."""
-STRONG = {"rupture_effect": 2.0, "dropout_rupture": 1.5}
-NONE = {"rupture_effect": 0.0, "dropout_rupture": 0.0}
-
-
-def truth_of(study):
-    states = study.truth.sessions[["patient", "session", "rupture_open", "repaired_before"]].copy()
-    states.attrs = {"prospective": True}
-    return states
-
-
-def effects(study, ruptures, **more):
-    """The rows of ``rupture_open`` in the models of the next session and of dropout."""
-    names = {"symptom": "phq9", "alliance": "alliance"}
-    fit = als.fit_next_session(study.sessions, ruptures, **names, **more)
-    intervals = als.dropout_intervals(study.sessions, ruptures, endings=study.endings)
-    hazard = als.fit_dropout("rupture_open + session", intervals, cluster="therapist", **more)
-    return [one.tidy().set_index("term").loc["rupture_open"] for one in (fit, hazard)], fit, hazard
 
 
 @pytest.mark.slow
@@ -44,15 +21,15 @@ def test_probabilities_show_the_whole_effect(length, effect):
         latent = als.detect_latent(study.sessions, score="alliance", bounds=None)
         if not latent.supported:  # the fits would say so: about one study in seven
             continue
-        true, uncertain = (effects(study, states)[0] for states in (truth_of(study), latent))
+        true, uncertain = (effects(study, states)[0] for states in (true_states(study), latent))
         for k, wanted in enumerate(effect.values()):
-            row = uncertain[k]
+            row = uncertain.iloc[k]
             covered = row["ci_low"] <= wanted <= row["ci_high"]
-            found.append((k, row["estimate"] - true[k]["estimate"], wanted, covered))
+            found.append((k, row["estimate"] - true["estimate"].iloc[k], wanted, covered))
         rule = als.detect_ruptures(study.sessions, score="alliance", rule="running_mean_2pooled")
         marks, fit, hazard = effects(study, rule, states=latent)
-        rule_shows += [(marks[0]["estimate"], fit.diagnostics["attenuation"]["rupture_open"], 0)]
-        rule_shows += [(marks[1]["estimate"], hazard.diagnostics["attenuation"]["rupture_open"], 1)]
+        rule_shows += [(marks["estimate"].iloc[0], fit.diagnostics["attenuation"]["rupture_open"], 0)]
+        rule_shows += [(marks["estimate"].iloc[1], hazard.diagnostics["attenuation"]["rupture_open"], 1)]
     table = pd.DataFrame(found, columns=["model", "off", "wanted", "covered"])
     assert len(table) >= 2 * 4
     for _, own in table.groupby("model"):
@@ -75,7 +52,7 @@ def test_calibrated_states_are_right_given_every_covariate():
         latent = als.detect_latent(study.sessions, score="alliance", bounds=None)
         fit = als.fit_next_session(study.sessions, latent, symptom="phq9", alliance="alliance")
         data, terms, order = fit.data, list(fit.fit.terms[1:]), fit.fit.design.kept
-        rows, truth = data[["patient", "session"]], truth_of(study)
+        rows, truth = data[["patient", "session"]], true_states(study)
         state = rupture_states(rows, truth[truth["patient"].isin(rows["patient"])])["rupture_open"]
         predicted = fit.fit.projected(state[order].astype(float))
         design = np.column_stack([np.ones(len(data)), data[terms]])[order]
