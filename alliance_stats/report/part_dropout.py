@@ -66,17 +66,19 @@ def _dropout(run: Run, section: Section) -> None:
     if uncertain is None or events is not None:
         settings |= {} if uncertain is None else {"states": run.trusted}
         marked = fit_dropout(formula, intervals, **settings)
-        run.keep_model("dropout" if uncertain is None else "dropout_marked", marked)
+        marks = "dropout_marked" if set(STATE_WORDS) & set(marked.terms) else "dropout"
+        run.keep_model(marks, marked)
     fit = uncertain or marked
     if fit is None:
         return
+    name = "dropout" if uncertain is not None else marks
     if uncertain is not None and marked is not None:
         run.keep("dropout_marked_ratios", ratios(run.tables["dropout_marked_terms"]))
     unknown = fit.diagnostics["unknown"]
-    found = ratios(run.tables["dropout_terms"])
-    run.keep("dropout_ratios", found.assign(expected_events=found["term"].map(unknown).astype(np.float64)))
+    found = ratios(run.tables[f"{name}_terms"])
+    run.keep(f"{name}_ratios", found.assign(expected_events=found["term"].map(unknown).astype(np.float64)))
     words = term_words(fit)
-    _say(run, section, fit, words, marked)
+    _say(run, section, name, fit, words, marked)
     _draw_incidence(run, section, incidence)
     if "rupture_state" in intervals:
         run.keep("dropout_by_state", by_state(intervals, fit.ending))
@@ -84,7 +86,7 @@ def _dropout(run: Run, section: Section) -> None:
     look: dict[str, Any] = {"labels": TERM_LABELS, "formats": TERM_FORMATS}
     told = {"term": words | {term: f"{words[term]} ({_unknown(one_decimal(n))})" for term, n in unknown.items()}}
     caption = f"Hazard of {fit.ending}, log scale: coefficients."
-    run.show_table(section, "dropout_terms", caption, words=told, **look)
+    run.show_table(section, f"{name}_terms", caption, words=told, **look)
     if uncertain is not None and marked is not None:
         run.show_table(
             section, "dropout_marked_terms", "The same with the marks of the rule.", words={"term": words}, **look
@@ -93,7 +95,7 @@ def _dropout(run: Run, section: Section) -> None:
     remarks = list(dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ())))
     if remarks:
         section.notes(map(remark, remarks))
-    terms = run.tables["dropout_terms"]
+    terms = run.tables[f"{name}_terms"]
     shown = terms.loc[(terms["term"] != "Intercept") & terms["std_error"].notna()]
     shown = shown.loc[~shown["term"].isin(_thin(fit, MIN_DRAWN))]
     if fit.diagnostics["n_events"] < MIN_DRAWN or shown.empty:
@@ -164,9 +166,11 @@ def ratio_name(fit: HazardFit) -> str:
     return "odds ratio" if fit.model == "discrete logit" else "hazard ratio"
 
 
-def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], marked: HazardFit | None) -> None:
-    cite = run.citers("dropout_ratios")
-    estimated = run.tables["dropout_terms"].set_index("term")["std_error"].notna()
+def _say(
+    run: Run, section: Section, name: str, fit: HazardFit, words: dict[str, str], marked: HazardFit | None
+) -> None:
+    cite = run.citers(f"{name}_ratios")
+    estimated = run.tables[f"{name}_terms"].set_index("term")["std_error"].notna()
     thin = _thin(fit)
     phrases = []
     for term, word in STATE_WORDS.items():
@@ -179,13 +183,15 @@ def _say(run: Run, section: Section, fit: HazardFit, words: dict[str, str], mark
             phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{test}{warned}")
     lag = fit.settings["lag"]
     known = f" The rupture state is the one known {count(int(lag), 'session')} before." if phrases and lag else ""
-    events = run.citer("models", "events")("dropout")
+    events = run.citer("models", "events")(name)
     stated = run.state(
-        f"The hazard of {fit.ending} ({events} events in {sample(run, 'dropout')}) was modelled on "
+        f"The hazard of {fit.ending} ({events} events in {sample(run, name)}) was modelled on "
         f"{predictors(fit, words)}{states_known(run, fit.settings['rule']) if phrases else ''} "
-        f"({method(run, 'dropout', fit)}).{known}" + (f" Results: {'; '.join(phrases)}." if phrases else ""),
-        *beside_marks(
-            run, "dropout", "", table="ratios", column="ratio", thin=set() if marked is None else _thin(marked)
+        f"({method(run, name, fit)}).{known}" + (f" Results: {'; '.join(phrases)}." if phrases else ""),
+        *(
+            beside_marks(run, "dropout", "", table="ratios", column="ratio", thin=_thin(marked))
+            if marked is not None and marked is not fit
+            else []
         ),
     )
     section.paragraph(stated)

@@ -10,6 +10,7 @@ from alliance_stats.figures.flow import WIDTH, flow_height, plot_flow
 from alliance_stats.report.models import MODELS
 from alliance_stats.report.numbers import one_decimal, percent, remark
 from alliance_stats.report.page import headings
+from alliance_stats.report.part_answers import answer_the_questions
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.tables.flow import flow, in_words, record
 from alliance_stats.tables.schema import PATIENT
@@ -67,10 +68,10 @@ def _first_section(run: Run) -> None:
         known = run.tables["chance"]["p_value"].notna().any()
         by_chance = run.citer("chance", "expected")("ruptures", one_decimal)
         tiles["marked by chance alone, at most"] = by_chance if known else "not known"
-    tiles["patients with a marked rupture"] = ruptures["estimate"]("patients with a rupture", percent)
     if "endings" in run.tables:
         tiles["dropout"] = run.citer("endings", "share")("dropout", percent)
     section.tiles(tiles)
+    answer_the_questions(run, section)
     if run.notes:
         section.subheading("Before you trust these numbers")
         section.notes(run.notes)

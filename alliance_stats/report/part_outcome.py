@@ -62,16 +62,17 @@ def method(run: Run, name: str, fit: AnyFit | None = None) -> str:
     return f"{row['estimator']}{random}; tests: {row['tests']}; standard errors: {row['errors']}"
 
 
-def show_fit(run: Run, section: Section, name: str, fit: Any, caption: str, words: Mapping[str, str]) -> None:
-    """Put a fit's coefficients and remarks on the page; what the marks share with the model before is said there."""
-    marked = name.endswith("_marked")
-    if not marked:
+def show_fit(
+    run: Run, section: Section, name: str, fit: Any, caption: str, words: Mapping[str, str], *, second: bool = False
+) -> None:
+    """Put a fit's coefficients and remarks on the page; what a `second` one shares with the first is said there."""
+    if not second:
         section.paragraph(f"Model: {fit.formula}", css="small")
     run.show_table(section, f"{name}_terms", caption, labels=TERM_LABELS, formats=TERM_FORMATS, words={"term": words})
     own = fit.diagnostics.get("notes", ())
-    remarks = [str(note) for note in (own if marked else getattr(fit, "notes", own))]
+    remarks = [str(note) for note in (own if second else getattr(fit, "notes", own))]
     lost = {reason: n for reason, n in fit.diagnostics.get("rows_lost", {}).items() if n}
-    if lost and not marked:
+    if lost and not second:
         remarks.append("Rows left out: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items()) + ".")
     if remarks:
         section.notes(map(remark, remarks))
@@ -123,7 +124,10 @@ def _named(effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _next_session(run: Run, section: Section, symptom: str) -> None:
-    """The model with uncertain states leads; beside it the one with the marks of the rule and their attenuation."""
+    """The model with uncertain states leads; beside it the one with the marks of the rule and their attenuation.
+
+    Without trusted probabilities there is the one with the marks alone; its tables are called so, too.
+    """
     options = {"symptom": symptom, "alliance": run.score, "error": run.error, **run.study.section("next_session")}
     events, fit = prediction_events(run.study, run.sessions), None
     if run.trusted is not None:
@@ -131,11 +135,12 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
         run.keep_model("next_session", fit)
     options |= {"states": run.trusted} if events is not None and run.trusted is not None else {}
     marked = fit_next_session(run.sessions, events, **options)
-    run.keep_model("next_session" if fit is None else "next_session_marked", marked)
-    main = marked if fit is None else fit
+    marks = "next_session" if events is None and fit is None else "next_session_marked"
+    run.keep_model(marks, marked)
+    name, main = (marks, marked) if fit is None else ("next_session", fit)
     run.keep("next_session_effects", main.effects())
     words = term_words(main, symptom=symptom, alliance=run.score)
-    cite = run.citers("next_session_terms")
+    cite = run.citers(f"{name}_terms")
 
     def phrase(term: str) -> str:
         return f"{cite['estimate'](term)} points ({tested(cite, term)})"
@@ -144,8 +149,8 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     within = f"{run.score}_within"
     stated = (
         f"The {symptom} score of the next session was regressed on {predictors(main, words)}"
-        f"{states_known(run, main.diagnostics['rule']) if found else ''} in {sample(run, 'next_session')} "
-        f"({method(run, 'next_session', main)}). What went with the next session's {symptom} score: one point more "
+        f"{states_known(run, main.diagnostics['rule']) if found else ''} in {sample(run, name)} "
+        f"({method(run, name, main)}). What went with the next session's {symptom} score: one point more "
         f"of {words[within]}, {phrase(within)}"
         + "".join(f"; {one}" for one in found)
         + "."
@@ -153,10 +158,10 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
     )
     section.subheading("In the next session")
     section.paragraph(run.state(stated, *(beside_marks(run, "next_session", " points") if fit is not None else [])))
-    show_fit(run, section, "next_session", main, f"{symptom} score of the next session: coefficients.", words)
+    show_fit(run, section, name, main, f"{symptom} score of the next session: coefficients.", words)
     if fit is not None and events is not None:
-        show_fit(run, section, "next_session_marked", marked, "The same with the marks of the rule.", words)
-    terms = run.tables["next_session_terms"]
+        show_fit(run, section, marks, marked, "The same with the marks of the rule.", words, second=True)
+    terms = run.tables[f"{name}_terms"]
     shown = terms.loc[terms["term"] != "Intercept"]
     label = f"Points of next-session {symptom} (95% CI)"
     axes = plot_terms(shown, labels=words, xlabel=label, ax=blank_axes(1.0 + 0.3 * len(shown)))
@@ -167,7 +172,7 @@ def _next_session(run: Run, section: Section, symptom: str) -> None:
 def states_known(run: Run, rule: object) -> str:
     """How the rupture states of a model were known, in brackets."""
     if run.trusted is None:
-        return f" (rupture state by the marks of rule {rule!r}, as known at the time)"
+        return f" (rupture state by the marks of rule {rule!r}, as known at the time, which show a part of an effect)"
     return " (rupture states as probabilities, given the model's covariates)"
 
 

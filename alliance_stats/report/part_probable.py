@@ -37,13 +37,23 @@ def show_probabilities(run: Run, section: Section) -> None:
         run.keep("latent_diagnostics", latent.diagnostics)
         run.keep("latent_parameters", latent.tidy_parameters())
         run.keep("states", latent.states("smoothed"))
-        run.keep("probable", describe_ruptures(run.sessions, latent))
+        run.keep("probable", _expected(run, latent))
         run.latent = latent
         _tell(run, section, latent)
         if latent.supported:
             _endings(run, section, latent)
         if recovery and latent.supported:
             _recovery(run, section, latent)
+
+
+def _expected(run: Run, latent: LatentRuptures) -> pd.DataFrame:
+    """The expected numbers; where the detector does not vouch for them, its reason in their place."""
+    table = describe_ruptures(run.sessions, latent)
+    if not latent.supported:
+        of_ruptures = table["note"] != ""
+        table.loc[of_ruptures, ["count", "estimate", "ci_low", "ci_high"]] = float("nan")
+        table.loc[of_ruptures, "note"] = f"cannot be known. {latent.verdict_words}"
+    return table
 
 
 def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:

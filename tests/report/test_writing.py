@@ -145,6 +145,53 @@ def test_few_events_are_said_before_the_numbers_and_in_the_text(report):
     assert "few events: do not rest a conclusion on it" in methods(report)
 
 
+def test_the_answers_lead_and_are_cells_of_the_tables(report):
+    answers = pd.read_csv(report / "tables/answers.csv", index_col="question", keep_default_na=False, na_values=[""])
+    for question, table, row, column in (
+        ("marked ruptures beyond chance, at least", "chance", "ruptures", "at_least"),
+        ("patients with a rupture", "probable", "patients with a rupture", "estimate"),
+        ("ruptures repaired in therapy", "rupture_endings", "repaired", "estimate"),
+        ("alliance → later phq9", "dynamics_paths", "alliance → later phq9", "estimate"),
+        ("open rupture → next phq9", "next_session_terms", "rupture_open", "estimate"),
+        ("earlier repair → dropout", "dropout_ratios", "repaired_before", "ratio"),
+    ):
+        kept = pd.read_csv(report / f"tables/{table}.csv", index_col=0)
+        assert answers.loc[question, "estimate"] == kept.loc[row, column]
+    unknown = answers.loc["open rupture → dropout"]
+    assert pd.isna(unknown["estimate"])
+    assert unknown["remark"] == "cannot be known: too few dropouts in that state"
+    page = html.unescape((report / "report.html").read_text(encoding="utf-8"))
+    assert page.index("What this study answers") < page.index("Before you trust these numbers")
+
+
+def test_where_the_detector_vouches_for_nothing_no_number_passes_for_an_answer(tmp_path):
+    """The marks of the rule are in tables of their own name; what needs the probabilities says why it is unknown."""
+    world = {"rupture_rate": 0.0, "n_therapists": 5, "dropout": 0.4}
+    study = als.simulate_study(n_patients=40, seed=4, **world)
+    study.sessions.to_csv(tmp_path / "sessions.csv", index=False)
+    study.endings.to_csv(tmp_path / "endings.csv", index=False)
+    (tmp_path / "study.toml").write_text(
+        '[read]\nfile = "sessions.csv"\npatient = "patient"\nsession = "session"\ntherapist = "therapist"\n'
+        '[endings]\nfile = "endings.csv"\n[detect]\nscore = "alliance"\nrule = "previous_2pooled"\n'
+        '[outcome]\nsymptom = "phq9"\n[next_session]\n[dropout]\nformula = "rupture_open + session"\n',
+        encoding="utf-8",
+    )
+    main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
+    tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "out/tables").iterdir()}
+    assert {"next_session_marked_terms", "dropout_marked_terms", "dropout_marked_ratios"} <= set(tables)
+    assert not {"next_session_terms", "dropout_terms", "dropout_ratios", "rupture_endings"} & set(tables)
+    of_ruptures = tables["probable"].loc[tables["probable"]["note"].notna()]
+    assert of_ruptures[["count", "estimate", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert of_ruptures["note"].str.startswith("cannot be known. ").all()
+    answers = tables["answers"].set_index("question")
+    assert answers.index.tolist() == [
+        "patients with a rupture", "ruptures repaired in therapy", "open rupture → next phq9", "open rupture → dropout"
+    ]  # fmt: skip
+    assert answers["estimate"].isna().all()
+    assert (answers["remark"] == "cannot be known: no sign of ruptures").all()
+    assert methods(tmp_path / "out").count("which show a part of an effect") == 2
+
+
 def test_every_rule_at_once_and_how_ruptures_end_are_said(report):
     text = methods(report)
     joint = pd.read_csv(report / "tables/multiverse_next_session_joint.csv", index_col="name")

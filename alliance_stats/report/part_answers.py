@@ -1,0 +1,87 @@
+"""What leads the page: the study's questions, each with its answer or with the reason why it cannot be known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from alliance_stats.report.page import Section, headings
+from alliance_stats.report.run import Run
+from alliance_stats.rupture.latent.verdict import ABSENT, AMBIGUOUS, LASTING
+from alliance_stats.tables.states import AT_BOUND
+
+_NUMBERS = ("estimate", "ci_low", "ci_high", "p_value")
+_COLUMNS = headings("question", "estimate", "ci_", "p_value", "unit", "remark", question="", remark="")
+
+_VERDICTS = {
+    ABSENT: "no sign of ruptures",
+    AMBIGUOUS: "falls cannot be told from heavy-tailed noise",
+    LASTING: "ruptures cannot be told from a change of level",
+}
+"""Verdicts of the detector that their names do not explain."""
+
+
+def answer_the_questions(run: Run, section: Section) -> None:
+    """Add the table ``answers``: one row per question that the study file asks."""
+    run.keep("answers", pd.DataFrame(_answers(run)))
+    caption = "What this study answers. What it cannot answer has its reason in place of a number."
+    run.show_table(section, "answers", caption, labels=_COLUMNS)
+
+
+def _answers(run: Run) -> Iterator[dict[str, Any]]:
+    asked = run.study.has
+    states = "" if run.trusted is not None else _unsupported(run)
+    capped = _at_ceiling(run)
+    if asked("chance"):
+        unknown = "" if "chance" in run.tables and run.tables["chance"]["p_value"].notna().any() else "see the notes"
+        row = _row(run, "marked ruptures beyond chance, at least", "ruptures", "chance", "ruptures", unknown)
+        yield row | {"ci_low": row["estimate"], "ci_high": np.nan if unknown else np.inf}
+    share = "share of patients"
+    yield _row(run, "patients with a rupture", share, "probable", "patients with a rupture", states)
+    yield _row(run, "ruptures repaired in therapy", "share of ruptures", "rupture_endings", "repaired", states)
+    if asked("dynamics") and not {"measures", "by"} & set(both := run.study.section("dynamics")):
+        remark = "ruptures that act beyond the alliance's fall are in it" + ("; too large: ceiling" if capped else "")
+        if run.error is None and "error" not in both:
+            remark += "; too small: taken as measured without error"
+        path = f"{both.get('alliance', run.score)} → later {both['symptom']}"
+        yield _row(run, path, "points per point", "dynamics_paths", path, "", remark)
+    if asked("next_session"):
+        symptom = run.study.section("outcome")["symptom"]
+        question = f"open rupture → next {symptom}"
+        remark = "the alliance held fixed" + ("; too small: ceiling" if capped else "")
+        yield _row(run, question, "points", "next_session_terms", "rupture_open", states, remark)
+    if asked("dropout"):
+        model = run.study.section("dropout")
+        discrete = (model.get("model", "discrete"), model.get("link", "logit")) == ("discrete", "logit")
+        unit = "odds ratio" if discrete else "hazard ratio"
+        for term, words in (("rupture_open", "open rupture"), ("repaired_before", "earlier repair")):
+            if term in model["formula"]:
+                yield _row(run, f"{words} → dropout", unit, "dropout_ratios", term, states)
+
+
+def _row(run: Run, question: str, unit: str, table: str, row: str, unknown: str, remark: str = "") -> dict[str, Any]:
+    """One answer: `row` of a kept table, named by its first column; the reason where it is `unknown`."""
+    kept = run.tables.get(table, pd.DataFrame({"": []}))
+    found = kept.loc[kept.iloc[:, 0] == row].rename(columns={"at_least" if table == "chance" else "ratio": "estimate"})
+    numbers = dict.fromkeys(_NUMBERS, np.nan)
+    if len(found) and not unknown:
+        numbers |= {name: float(found[name].iloc[0]) for name in _NUMBERS if name in found}
+    if np.isnan(numbers["estimate"]):
+        remark = f"cannot be known: {unknown or ('too few dropouts in that state' if len(found) else 'see the notes')}"
+    return {"question": question, **numbers, "unit": unit, "remark": remark}
+
+
+def _unsupported(run: Run) -> str:
+    """Why nothing that needs the probabilities is known."""
+    if run.latent is None:
+        return "the probabilities could not be estimated"
+    return _VERDICTS.get(run.latent.verdict, run.latent.verdict)
+
+
+def _at_ceiling(run: Run) -> bool:
+    """Whether more of the scores are at the ceiling than the models bear."""
+    rows = run.sessions[run.score].dropna()
+    return len(rows) > 0 and float((rows == rows.max()).mean()) > AT_BOUND
