@@ -66,11 +66,6 @@ class CrossedSpec:
         return left, first[self.group[left]] + within
 
     @cached_property
-    def pair_starts(self) -> IntArray:
-        """The first pair of each group."""
-        return np.flatnonzero(np.diff(self.group[self.cell_pairs[0]], prepend=-1))
-
-    @cached_property
     def cell_starts(self) -> IntArray:
         """The first cell of each group."""
         return np.flatnonzero(np.diff(self.group, prepend=-1))
@@ -88,10 +83,15 @@ class CrossedSpec:
         return self.pattern.find(self.effect[left], self.effect[right])
 
     @cached_property
-    def gather(self) -> Sparse:
-        """Sums cells by effect, (size, cells)."""
-        cells = np.arange(len(self.effect))
-        return sparse.csr_array((np.ones(len(cells)), (self.effect, cells)), shape=(self.size, len(cells)))
+    def pair_group(self) -> IntArray:
+        """The group of each pair of cells."""
+        return self.group[self.cell_pairs[0]]
+
+    @cached_property
+    def met(self) -> tuple[IntArray, int]:
+        """The number of each cell's group and level among the pairs that meet, and how many of these there are."""
+        number, found = pd.factorize(self.group.astype(np.int64) * self.levels + self.level[self.effect])
+        return number, len(found)
 
     @cached_property
     def level_blocks(self) -> list[tuple[int, int, IntArray, IntArray]]:
@@ -138,7 +138,7 @@ class CrossedSpec:
         pattern = self.pattern
         blocks = gram[self.column[left], self.column[right], self.group[left]]
         s = pattern.matrix(np.bincount(self.pair_place, blocks, len(pattern.row)).astype(np.float64))
-        f = self.gather @ w[self.column, :, self.group]
+        f = _sums(w.transpose(1, 0, 2)[:, self.column, self.group], self.effect, self.size).T
         root, back, sign = _square_root(cov, self.parts, _FLOOR / max(float(s.diagonal().max()), 1e-300))
         lift = self.by_level(root)
         seen = lift.T @ s
@@ -213,15 +213,19 @@ class Crossed:
     def adjust(self, w: FloatArray) -> FloatArray:
         """A'V^-1 W from A'V1^-1 W, over the columns of the inner factor only."""
         spec = self.spec
-        moved = self.reach[:, None] * self.pull_flat[spec.effect].T
-        return np.asarray(w[: spec.a] - np.add.reduceat(moved, spec.cell_starts, axis=-1))
+        pull = np.ascontiguousarray(self.pull_flat.T)
+        out = w[: spec.a].copy()
+        for i, reach in enumerate(self.reach):
+            for j in range(len(pull)):  # one by one: the whole array at once does not fit the processor's cache
+                out[i, j] -= np.bincount(spec.group, reach * pull[j, spec.effect], w.shape[-1])
+        return out
 
     def condition(self, gram: FloatArray) -> FloatArray:
         """A'V^-1 A of every group."""
         left, right = self.spec.cell_pairs
         held = (self.reach[:, left] * self.p[self.spec.pair_place])[:, None] * self.reach[:, right]
         a = self.spec.a
-        return np.asarray(gram[:a, :a] - np.add.reduceat(held, self.spec.pair_starts, axis=-1))
+        return np.asarray(gram[:a, :a] - _sums(held, self.spec.pair_group, gram.shape[-1]))
 
     def information(self) -> FloatArray:
         """Sums of products of U'V^-1 U over pairs of outer levels that share a group, (r, r, r, r)."""
@@ -238,13 +242,9 @@ class Crossed:
         left, right = spec.cell_pairs
         ps = spec.pattern.at(spec.by_level(self.prior) @ spec.pattern.matrix(self.full_pairs))
         factor = (left == right) - ps[spec.pair_place]
-        order = np.argsort(right, kind="stable")  # sums over the first cell of a pair, for each second one
-        starts = np.flatnonzero(np.diff(right[order], prepend=-1))
-        seen = np.add.reduceat((self.reach[:, left] * factor)[:, order], starts, axis=-1)
-        key = spec.group.astype(np.int64) * spec.levels + spec.level[spec.effect]
-        number, found = pd.factorize(key)
-        blocks = np.zeros((spec.a, r, len(found)))
-        blocks[:, spec.place[spec.effect], number] = seen
+        number, pairs = spec.met
+        blocks = np.zeros((spec.a, r, pairs))
+        blocks[:, spec.place[spec.effect], number] = _sums(self.reach[:, left] * factor, right, len(spec.group))
         return np.asarray(np.einsum("aum,bvm->abuv", blocks, blocks, optimize=True))
 
     def take_modes(self, reach: FloatArray) -> None:
@@ -260,7 +260,7 @@ class Crossed:
         lever[: spec.a] = -apply(inner, self.reach)
         lever[spec.column, np.arange(len(spec.group))] = 1.0
         moved = (lever[:, left] * self.p[spec.pair_place])[:, None] * lever[:, right]
-        psi += np.add.reduceat(moved, spec.pair_starts, axis=-1)
+        psi += _sums(moved, spec.pair_group, psi.shape[-1])
 
     def full_between(self, levels: IntArray, others: IntArray) -> FloatArray:
         """U_j'V^-1 U_k for pairs of levels that need not share a group, (r, r, pairs)."""
@@ -297,6 +297,14 @@ class Crossed:
             factor[place, np.arange(len(has))] += level == outer[has]
             out[:, :, has] += self.reach[:, None, cell] * factor
         return out
+
+
+def _sums(values: FloatArray, owner: IntArray, size: int) -> FloatArray:
+    """The sums of (..., n) values by the number of their owner, (..., size)."""
+    out = np.empty((*values.shape[:-1], size))
+    for row, into in zip(values.reshape(-1, values.shape[-1]), out.reshape(-1, size)):
+        into[:] = np.bincount(owner, row, size)
+    return out
 
 
 def _square_root(

@@ -116,10 +116,8 @@ def evaluate(
         left = white.total + paired(coef, seen) + paired(white.cross, reach)
     w[:, products.moving_columns] = seen
     cross[products.moving_block] = left
-    if same:
-        sums = w.sum(axis=-1)
-        for j, effect in same:
-            cross[j] = cross[:, j] = sums[effect]
+    for j, effect in same:
+        cross[j] = cross[:, j] = w[effect].sum(axis=-1)
     log_det = white.log_det + float(np.log(size).sum())
     level: Nested | Crossed | None = None
     if spec is not None and outer_cov is not None:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from alliance_stats.mixed.design.columns import INTERCEPT
 from alliance_stats.mixed.engine.model import Deviance, Model
 from alliance_stats.mixed.engine.search_space import gradient_matrix, search_space, square_root
 from alliance_stats.tables.arrays import FloatArray
 
-TOLERANCE = 1e-12  # Stop when a full step would lower the deviance by less than this
-START_INNER, START_OUTER = 0.5, 0.1
+TOLERANCE = 1e-12  # Stop when a full step would lower the deviance by less than this, or than its last digit
+START_INTERCEPT, START_SLOPE, START_OUTER = 0.35, 0.1, 0.02
 MAX_EVALUATIONS = 500
 _TRUST = 10.0
 PATIENCE = 12  # Steps over square roots with the expected Hessian, before it is formed by differences
@@ -54,8 +55,8 @@ def minimise(model: Model, start: FloatArray | None = None) -> Optimum:
 
 def start_values(model: Model) -> FloatArray:
     """Uncorrelated effects with variances usual in this field, in units of sigma^2 (columns have mean square 1)."""
-    inner, outer = START_INNER * np.eye(len(model.design.effects)), START_OUTER * np.eye(len(model.outer_columns))
-    return model.vector(inner, outer, 0.2)
+    inner = [START_INTERCEPT if name == INTERCEPT else START_SLOPE for name in model.design.effect_names]
+    return model.vector(np.diag(inner), START_OUTER * np.eye(len(model.outer_columns)), 0.2)
 
 
 class _Search:
@@ -99,7 +100,7 @@ class _Search:
     def _point(self) -> tuple[float, FloatArray, FloatArray]:
         """Deviance, gradient and Hessian (expected, sharpened by the secant pairs) in search coordinates."""
         slope = self.space.slope(self.theta)
-        hessian = _sharpened(2 * self.at.information * (slope[:, None] * slope), self.pairs[-2:])
+        hessian = _sharpened(2 * self.at.information * (slope[:, None] * slope), self.pairs[-3:])
         return self.at.value, self.at.gradient * slope, hessian
 
     def _gradient(self) -> FloatArray:
@@ -129,7 +130,7 @@ class _Search:
             step = np.zeros(len(self.x))
             step[free] = -_solve_positive(hessian[free][:, free], gradient[free])
             self.decrement = float(-gradient @ step) / 2
-            if self.decrement < TOLERANCE:
+            if self.decrement < max(TOLERANCE, np.spacing(abs(value))):
                 self.done = True
                 return
             step[self.space.residual] = self.space.residual_step(self.x, step[self.space.residual])

@@ -28,10 +28,7 @@ def group_blocks(starts: IntArray, n: int, *, rows: int = 32_768) -> Iterator[tu
 
 def times(left: FloatArray, right: FloatArray) -> FloatArray:
     """The matrix product of every group: (a, b, m) by (b, c, m)."""
-    out = left[:, 0, None] * right[None, 0]
-    for b in range(1, left.shape[1]):
-        out += left[:, b, None] * right[None, b]
-    return np.asarray(out)
+    return np.asarray(np.einsum("abm,bcm->acm", left, right))
 
 
 def paired(left: FloatArray, right: FloatArray) -> FloatArray:

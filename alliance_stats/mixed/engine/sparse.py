@@ -92,7 +92,9 @@ class Fronts:
     below: IntArray
     # For every column the places of its rows in the front of the first of them: its parent, then the parent's rows
     inside: list[IntArray]
-    children: IntArray  # (size,): how many columns have each one as parent
+    # A leaf is a column with one row and no children: its part of the inverse needs its parent's diagonal only
+    leaves: IntArray
+    children: IntArray  # (size,): how many columns that are no leaves have each one as parent
     # (places,): of every place of the pattern its number among the diagonal (first `size` numbers) and `below`
     entry: IntArray
 
@@ -109,13 +111,15 @@ class Fronts:
         lower = sparse.tril(_factor(pattern.matrix(values)[order][:, order], "NATURAL").L, k=-1).tocsc()
         lower.sort_indices()
         starts, below = lower.indptr.astype(np.int64), lower.indices.astype(np.int64)
-        inside, children = [], np.zeros(n, dtype=np.int64)
+        deep = starts[1:] > starts[:-1]
+        parents = np.bincount(below[starts[:-1][deep]], minlength=n)
+        leaves = np.flatnonzero((np.diff(starts) == 1) & (parents == 0))
+        children = parents - np.bincount(below[starts[leaves]], minlength=n)
+        inside = []
         for j in range(n):
             rows = below[starts[j] : starts[j + 1]]
             if len(rows):
-                parent = rows[0]
-                children[parent] += 1
-                theirs = below[starts[parent] : starts[parent + 1]]
+                theirs = below[starts[rows[0]] : starts[rows[0] + 1]]
                 inside.append(np.append(0, np.searchsorted(theirs, rows[1:]) + 1))
             else:
                 inside.append(rows)
@@ -124,7 +128,7 @@ class Fronts:
         one, other = place[pattern.row], place[pattern.column]
         key = np.repeat(np.arange(n), np.diff(starts)) * n + below
         entry = np.searchsorted(key, np.minimum(one, other) * n + np.maximum(one, other)) + n
-        return Fronts(order, starts, below, inside, children, np.where(one == other, one, entry))
+        return Fronts(order, starts, below, inside, leaves, children, np.where(one == other, one, entry))
 
     def inverse(self, lower: FloatArray, pivots: FloatArray) -> FloatArray:
         """M^-1 at the diagonal and at `below`, from the entries of L and E."""
@@ -132,7 +136,7 @@ class Fronts:
         diagonal, rest = 1 / pivots, np.zeros(len(self.below))
         left = self.children.copy()
         fronts: dict[int, FloatArray] = {}
-        for j in range(n - 1, -1, -1):
+        for j in np.setdiff1d(np.arange(n), self.leaves)[::-1].tolist():
             first, last = self.starts[j], self.starts[j + 1]
             if first == last:
                 if left[j]:
@@ -151,6 +155,9 @@ class Fronts:
                 front = np.empty((len(own) + 1, len(own) + 1))
                 front[0, 0], front[0, 1:], front[1:, 0], front[1:, 1:] = diagonal[j], moved, moved, known
                 fronts[j] = front
+        at = self.starts[self.leaves]
+        rest[at] = -diagonal[self.below[at]] * lower[at]
+        diagonal[self.leaves] -= lower[at] * rest[at]
         return np.concatenate([diagonal, rest])
 
 
