@@ -23,7 +23,7 @@ from alliance_stats.dropout.grid import (
     missed_cells,
     value_at,
 )
-from alliance_stats.tables.arrays import Array
+from alliance_stats.tables.arrays import Array, changes
 from alliance_stats.tables.endings import Endings, resolve_endings
 from alliance_stats.tables.flow import FLOW, record, with_step
 from alliance_stats.tables.schema import (
@@ -37,6 +37,7 @@ from alliance_stats.tables.schema import (
     TRANSFERRED,
     DataError,
     check_sessions,
+    numbered,
     numeric,
     refuse,
     require_choice,
@@ -150,7 +151,7 @@ def dropout_intervals(
     require_columns(table, [*covariates, *fixed], table_name="sessions")
     if time == "days":
         require_columns(table, [DATE], table_name="sessions")
-    index, patient_of_row = _patients(table)
+    patient_of_row, index = numbered(table)
     ends = resolve_endings(table, index, endings)
     grid = lay_grid(table, patient_of_row, ends.last_session)
     at_risk = grid.session <= (ends.last_session - (ends.ending == ONGOING))[grid.patient]
@@ -221,12 +222,6 @@ def _check_choices(lag: int, carry: int | None, time: str, columns: list[str]) -
         raise ValueError(f"{twice[0]!r} is named twice among measures, covariates and fixed.")
 
 
-def _patients(table: pd.DataFrame) -> tuple[Any, Array]:
-    """The patients in order of the sorted table, and the number (0, 1, ...) of each row's patient."""
-    codes, index = pd.factorize(table[PATIENT])
-    return pd.Index(index, name=PATIENT), codes.astype(np.int64)
-
-
 def _ending_column(ends: Endings, owner: Array, session: Array) -> Any:
     names = ("", *ENDED)
     code_of_patient = np.zeros(len(ends.ending), dtype=np.int8)
@@ -258,7 +253,7 @@ def _clock(table: pd.DataFrame, grid: Grid, cells: Array, ends: Endings, time: s
     refuse(table, dates.isna(), "time='days' needs a date for every session.", remedy=remedy, row=False)
     day = (dates - pd.Timestamp("1970-01-01")).dt.days.to_numpy()
     owner = grid.patient[cells]
-    same = np.r_[np.diff(np.asarray(pd.factorize(table[PATIENT])[0])) == 0, False]
+    same = np.r_[~changes(table[PATIENT])[1:], False]
     gap = np.r_[np.diff(day), 0]
     if (gap[same] <= 0).any():
         row = int(np.flatnonzero(same & (gap <= 0))[0]) + 1

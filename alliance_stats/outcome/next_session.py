@@ -11,6 +11,7 @@ import pandas as pd
 from alliance_stats.outcome.calibrated import calibrate
 from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.outcome.next_session_fit import STATES, NextSessionFit
+from alliance_stats.tables.arrays import changes
 from alliance_stats.tables.attenuation import WORDS, calibrated, expected_attenuation
 from alliance_stats.tables.flow import FLOW, record, with_step
 from alliance_stats.tables.panel import Split, lagged_rows, split_by_line, split_by_mean, split_so_far
@@ -21,6 +22,7 @@ from alliance_stats.tables.schema import (
     THERAPIST,
     DataError,
     check_sessions,
+    numbered,
     require_choice,
     require_columns,
 )
@@ -162,13 +164,13 @@ def fit_next_session(
         raise DataError(f"{alliance!r} does not vary within patients in any usable row.", remedy=remedy)
     used = [name for name in terms if name not in left_out]
     random = f"(1{' + ' + SESSION if slope else ''} | {PATIENT})"
-    patients = int(data[PATIENT].nunique())
+    patients = int(changes(data[PATIENT]).sum())
     if nested and 1 < data[therapist].nunique() < patients:
         data = data.assign(therapist=data[therapist])
         random += f" + (1 | {THERAPIST})"
     formula = f"{quoted(outcome)} ~ {' + '.join(map(quoted, used))} + {random}"
     steps = with_step(
-        record(sessions, patients=sessions[PATIENT].nunique()),
+        record(sessions, patients=int(changes(table[PATIENT]).sum())),
         "used by the next-session model",
         patients=patients,
         sessions=len(data),
@@ -211,7 +213,7 @@ def _assembled(
     table: pd.DataFrame, events: pd.DataFrame | None, symptom: str, alliance: str, centre: str, error: float | None
 ) -> tuple[pd.DataFrame, Any, float | None]:
     """The table with every covariate and the next symptom, the row of the next session (-1: none), the reliability."""
-    series, patients = pd.factorize(table[PATIENT])
+    series, patients = numbered(table)
     session, score = table[SESSION].to_numpy(), table[alliance].to_numpy()
     after = lagged_rows(series, session, -1)
     values = table[symptom].to_numpy()

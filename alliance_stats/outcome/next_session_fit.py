@@ -17,7 +17,7 @@ from alliance_stats.tables.attenuation import beside
 from alliance_stats.tables.flow import FLOW, in_words
 from alliance_stats.tables.panel import series_means
 from alliance_stats.tables.rendering import Shown
-from alliance_stats.tables.schema import PATIENT, DataError
+from alliance_stats.tables.schema import PATIENT, DataError, numbered
 from alliance_stats.tables.terms import terms_table
 
 STATES = ("rupture_open", "repaired_before")
@@ -134,7 +134,7 @@ def _within_sd(data: pd.DataFrame, name: str) -> float:
     """SD within patients, pooled, of a numeric column; NaN for another, and for one constant within patients."""
     if name not in data or not pd.api.types.is_numeric_dtype(data[name]):
         return float("nan")
-    series, patients = pd.factorize(data[PATIENT])
+    series, patients = numbered(data)
     values = data[name].to_numpy(dtype=np.float64)
     df = len(values) - len(patients)
     away = values - series_means(series, values, len(patients))[series]

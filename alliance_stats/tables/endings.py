@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.arrays import Array, IntArray
+from alliance_stats.tables.arrays import Array, IntArray, changes
 from alliance_stats.tables.schema import (
     ENDING,
     ENDINGS,
@@ -49,7 +49,7 @@ def check_endings(endings: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
     """
     for problem in endings_problems(endings, patients):
         raise problem
-    ordered: pd.DataFrame = endings.iloc[pd.Index(endings[PATIENT]).get_indexer(patients)]
+    ordered: pd.DataFrame = endings.iloc[np.argsort(patients.get_indexer(pd.Index(endings[PATIENT])))]
     return ordered
 
 
@@ -81,7 +81,7 @@ def endings_problems(endings: pd.DataFrame, patients: pd.Index) -> Iterator[Data
         remedy = "Give both tables the same ids, of the same type."
     also = f" {int((code < 0).sum())} such patients." if (code < 0).sum() > 1 else ""
     yield from found(code < 0, f"endings names a patient that sessions does not have.{also}", remedy)
-    absent = patients.difference(pd.Index(endings[PATIENT]), sort=False)
+    absent = patients[np.bincount(code[code >= 0], minlength=len(patients)) == 0]
     if len(absent):
         yield DataError(
             f"{len(absent)} patient(s) of sessions have no ending.",
@@ -119,8 +119,8 @@ def _from_sessions(table: pd.DataFrame) -> pd.DataFrame:
 
 def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame) -> IntArray:
     session = table[SESSION].to_numpy()
-    change = np.flatnonzero(np.asarray(table[PATIENT].iloc[1:]) != np.asarray(table[PATIENT].iloc[:-1]))
-    first, last = session[np.r_[0, change + 1]], session[np.r_[change, len(table) - 1]]
+    start = np.flatnonzero(changes(table[PATIENT]))
+    first, last = session[start], session[np.append(start[1:], len(table)) - 1]
     if LAST_SESSION not in endings:
         return last
     stated = numeric(endings, LAST_SESSION)

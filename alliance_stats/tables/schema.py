@@ -234,6 +234,12 @@ def check_runs(sessions: pd.DataFrame, measures: Iterable[str] = ()) -> tuple[pd
     return table, first
 
 
+def numbered(table: pd.DataFrame) -> tuple[IntArray, pd.Index]:
+    """The number of each row's patient, and the patients; the rows lie as :func:`check_sessions` sorts them."""
+    head = changes(table[PATIENT])
+    return np.cumsum(head) - 1, pd.Index(table[PATIENT].array[head], name=PATIENT)
+
+
 def runs(table: pd.DataFrame) -> tuple[BoolArray, bool]:
     """Where a run of rows of one patient begins, and whether in every run session numbers rise."""
     head, session = changes(table[PATIENT]), table[SESSION].to_numpy()

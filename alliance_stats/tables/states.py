@@ -14,7 +14,16 @@ import pandas as pd
 
 from alliance_stats.tables.arrays import BoolArray, FloatArray, IntArray
 from alliance_stats.tables.panel import rows_until
-from alliance_stats.tables.schema import PATIENT, SESSION, DataError, check_sessions, numeric, refuse, require_columns
+from alliance_stats.tables.schema import (
+    PATIENT,
+    SESSION,
+    DataError,
+    check_sessions,
+    numbered,
+    numeric,
+    refuse,
+    require_columns,
+)
 
 PROBABILITIES = ("rupture_open", "repaired_before", "repaired_to_baseline", "unrepaired", "short")
 """The columns of STATES, each in [0, 1]; only the first is required."""
@@ -72,8 +81,8 @@ def check_states(states: pd.DataFrame, patients: pd.Index) -> pd.DataFrame:
 
 def rupture_states(table: pd.DataFrame, ruptures: pd.DataFrame, *, lag: int = 0) -> dict[str, Any]:
     """The state at each row of a checked SESSIONS table, as known `lag` sessions before; see :func:`states_at`."""
-    owner, patients = pd.factorize(table[PATIENT])
-    return states_at(pd.Index(patients), owner, table[SESSION].to_numpy() - lag, ruptures)
+    owner, patients = numbered(table)
+    return states_at(patients, owner, table[SESSION].to_numpy() - lag, ruptures)
 
 
 def states_at(patients: pd.Index, owner: IntArray, when: IntArray, ruptures: pd.DataFrame) -> dict[str, Any]:
