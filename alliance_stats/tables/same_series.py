@@ -24,9 +24,10 @@ def is_linear_function(values: Any, of: Any) -> bool:
     """
     a, b = np.asarray(values, dtype=np.float64), np.asarray(of, dtype=np.float64)
     both = ~(np.isnan(a) | np.isnan(b))
-    if both.sum() < 3 or np.ptp(a[both]) == 0 or np.ptp(b[both]) == 0:
+    a, b = a[both], b[both]
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return False
-    return bool(1 - np.corrcoef(a[both], b[both])[0, 1] ** 2 < UNEXPLAINED)
+    return bool(1 - np.corrcoef(a, b)[0, 1] ** 2 < UNEXPLAINED)
 
 
 def same_series_error(measure: str, score: str) -> DataError:

@@ -11,7 +11,7 @@ import pandas as pd
 from alliance_stats.rupture.describe.describe import place_events
 from alliance_stats.rupture.rules.detect import source_of
 from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
-from alliance_stats.tables.arrays import IntArray
+from alliance_stats.tables.arrays import IntArray, changes
 from alliance_stats.tables.endings import check_endings
 from alliance_stats.tables.flow import carried
 from alliance_stats.tables.same_series import is_linear_function
@@ -80,9 +80,10 @@ def summarise_patients(
     status = events["status"].to_numpy(dtype=object)
     of_status = [np.bincount(placed.owner[status == name], minlength=n) for name in STATUSES]
     n_ruptures = np.bincount(placed.owner, minlength=n)
+    therapists = _therapists(table, codes, n)
     columns: dict[str, Any] = {
         PATIENT: placed.roll.ids,
-        THERAPIST: _main_therapist(table, codes, n),
+        THERAPIST: therapists.pop(THERAPIST),
         "n_sessions": placed.roll.n_rows,
         "n_rated": n_rated,
         ENDING: pd.Series(_endings(endings, placed.roll.ids), dtype=object),
@@ -95,8 +96,7 @@ def summarise_patients(
         reason = np.full(n, NOT_RATED)
         reason[placed.roll.rated] = cannot_fire(placed.judged)
         columns["cannot_fire"] = pd.Series(np.array(CANNOT_FIRE, dtype=object)[reason], dtype=object)
-    if THERAPIST in table:
-        columns["n_therapists"] = table.groupby(codes)[THERAPIST].nunique().to_numpy()
+    columns |= therapists
     for measure in measures:
         columns.update(_before_and_after(table, measure, codes, n))
     patients = pd.DataFrame(columns)
@@ -120,20 +120,23 @@ def _pattern(n_ruptures: IntArray, n_repaired: IntArray, n_unrepaired: IntArray)
     return np.select(conditions, [none, censored, repaired, unrepaired], default=mixed).astype(object)
 
 
-def _main_therapist(table: pd.DataFrame, codes: IntArray, n: int) -> Any:
-    """The therapist of most of a patient's sessions, the earlier one of equals."""
+def _therapists(table: pd.DataFrame, codes: IntArray, n: int) -> dict[str, Any]:
+    """The therapist of most of a patient's sessions, the earlier one of equals; and how many the patient had."""
     if THERAPIST not in table:
-        return pd.Series(np.full(n, None, dtype=object), dtype=object)
-    known = table[THERAPIST].notna().to_numpy()
-    who = pd.factorize(table[THERAPIST])[0]
-    pairs = pd.DataFrame({"patient": codes, "who": who, "row": np.arange(len(table))})[known]
-    counted = pairs.groupby(["patient", "who"], sort=False)["row"].agg(["size", "min"]).reset_index()
-    counted = counted.sort_values(["patient", "size", "min"], ascending=[True, False, True])
-    main = counted.drop_duplicates("patient")
+        return {THERAPIST: pd.Series(np.full(n, None, dtype=object), dtype=object)}
+    first = np.flatnonzero(changes(table[THERAPIST]) | (np.diff(codes, prepend=-1) > 0))  # of rows of one therapist
+    seen = table[THERAPIST].iloc[first]
+    stays = pd.DataFrame(
+        {"patient": codes[first], "who": pd.factorize(seen)[0], "row": first, "rows": np.diff(first, append=len(table))}
+    )
+    counted = stays[seen.notna().to_numpy()].groupby(["patient", "who"], as_index=False, sort=False)
+    counted = counted.agg({"rows": "sum", "row": "min"})
+    main = counted.sort_values(["patient", "rows", "row"], ascending=[True, False, True]).drop_duplicates("patient")
     row = np.full(n, -1)
-    row[main["patient"]] = main["min"]
+    row[main["patient"]] = main["row"]
     therapist = table[THERAPIST].iloc[np.maximum(row, 0)].reset_index(drop=True)
-    return therapist.where(row >= 0) if (row < 0).any() else therapist
+    therapist = therapist.where(row >= 0) if (row < 0).any() else therapist
+    return {THERAPIST: therapist, "n_therapists": np.bincount(counted["patient"], minlength=n)}
 
 
 def _before_and_after(table: pd.DataFrame, measure: str, codes: IntArray, n: int) -> dict[str, Any]:
