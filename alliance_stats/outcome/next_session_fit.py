@@ -17,7 +17,7 @@ from alliance_stats.tables.attenuation import beside
 from alliance_stats.tables.flow import FLOW, in_words
 from alliance_stats.tables.panel import series_means
 from alliance_stats.tables.rendering import Shown
-from alliance_stats.tables.schema import PATIENT, DataError, numbered
+from alliance_stats.tables.schema import DataError, numbered
 from alliance_stats.tables.terms import terms_table
 
 STATES = ("rupture_open", "repaired_before")

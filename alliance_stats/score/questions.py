@@ -20,13 +20,14 @@ FAR = 0.15  # Share of the range by which means of items must lie beyond its mid
 def questions(scores: Scores, plan: Plan, into: str) -> list[str]:
     """One sentence about the reversed items, and one about the others, that run against the rest after reversal."""
     key = plan.key
-    answered = scores.n_items == len(key.items)
-    complete = scores.keyed if answered.all() else scores.keyed[answered]
-    if len(complete) < MIN_ROWS_FOR_QUESTION or len(key.items) < 3:
+    answered = np.flatnonzero(scores.n_items == len(key.items))
+    if len(answered) < MIN_ROWS_FOR_QUESTION or len(key.items) < 3:
         return []
-    total = complete.sum(axis=1)
-    squares = np.einsum("ij,ij->j", complete, complete) - complete.sum(axis=0) ** 2 / len(complete)
-    correlation = item_rest_correlations(squares, (total - total.mean()) @ complete)
+    complete = [item[answered] for item in scores.keyed]
+    total = np.sum(complete, axis=0)
+    total -= total.mean()
+    squares = [item @ item - item.sum() ** 2 / len(item) for item in complete]
+    correlation = item_rest_correlations(np.array(squares), np.array([total @ item for item in complete]))
     against = {item: r for item, r in zip(key.items, correlation) if r < QUESTION_BELOW}
     asked = []
     keyed_reversed = [item for item in against if item in key.reversed and item not in plan.turned]
@@ -60,7 +61,7 @@ def item_rest_correlations(own: FloatArray, with_all: FloatArray) -> FloatArray:
     return np.where(tiny, np.nan, (with_all - own) / np.where(tiny, 1.0, scale))
 
 
-def turned_in_part(answers: FloatArray, patients: pd.Series, plan: Plan, into: str) -> list[str]:
+def turned_in_part(answers: list[FloatArray], patients: pd.Series, plan: Plan, into: str) -> list[str]:
     """A question where the reversed items of some patients, and of some only, seem to be reversed already.
 
     A sheet votes where the means of its reversed and of its other items both lie well beyond the middle of the range;
@@ -71,9 +72,9 @@ def turned_in_part(answers: FloatArray, patients: pd.Series, plan: Plan, into: s
     if not plan.reverse or not others:
         return []
     middle, far = (key.low + key.high) / 2, FAR * (key.high - key.low)
-    turned = middle - answers[:, plan.reverse].mean(axis=1)  # after reversal
-    rest = answers[:, others].mean(axis=1) - middle
-    straight = np.ptp(answers, axis=1) == 0
+    turned = middle - np.mean([answers[place] for place in plan.reverse], axis=0)  # after reversal
+    rest = np.mean([answers[place] for place in others], axis=0) - middle
+    straight = np.ptp(answers, axis=0) == 0
     votes = pd.DataFrame({"patient": patients.to_numpy(), "against": turned * rest < 0})
     votes = votes[(np.abs(turned) > far) & (np.abs(rest) > far) & ~straight]
     found = votes.groupby("patient")["against"].agg(["mean", "size"])

@@ -172,20 +172,18 @@ def item_columns(
 
 def _answers(
     table: pd.DataFrame, columns: list[str], key: Instrument, out_of_range: str, as_given: pd.DataFrame
-) -> tuple[FloatArray, IntArray]:
-    """Answers (rows x items), impossible ones missing, and how many these were in each row.
+) -> tuple[list[FloatArray], IntArray]:
+    """The answers to each item, impossible ones missing, and how many these were in each row.
 
     `as_given` has the row labels that errors speak of.
     """
-    values = np.empty((len(table), len(columns)), order="F")
-    for position, column in enumerate(columns):
-        values[:, position] = table[column]
-    low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
+    values = [table[column].to_numpy() for column in columns]
+    low, high = (end.reduce([end.reduce(item) for item in values]) for end in (np.fmin, np.fmax))
     if np.isinf([low, high]).any():
         check_sessions(as_given, columns)  # raises, naming the place
     if low < key.low or high > key.high or (key.whole and not all_whole(values)):
         return values, _out_of_range(table, values, columns, key, out_of_range)
-    return values, np.zeros(len(values), dtype=np.int64)
+    return values, np.zeros(len(table), dtype=np.int64)
 
 
 def _record(plan: Plan, scores: Scores) -> dict[str, Any]:
@@ -207,12 +205,14 @@ def _record(plan: Plan, scores: Scores) -> dict[str, Any]:
     }
 
 
-def _out_of_range(table: pd.DataFrame, values: FloatArray, columns: list[str], key: Instrument, what: str) -> IntArray:
-    """Raise at the first impossible answer, or set impossible answers to missing in place; the count per row."""
-    count = np.zeros(len(values), dtype=np.int64)
+def _out_of_range(
+    table: pd.DataFrame, values: list[FloatArray], columns: list[str], key: Instrument, what: str
+) -> IntArray:
+    """Raise at the first impossible answer, or set impossible answers to missing in the list; the count per row."""
+    count = np.zeros(len(table), dtype=np.int64)
     first: tuple[int, int, str] | None = None
     for position in range(len(columns)):
-        column = values[:, position]
+        column = values[position]
         problem = f"outside {key.low:g} to {key.high:g}, the answers of {key.name}"
         if np.fmin.reduce(column) < key.low or np.fmax.reduce(column) > key.high:
             outside = (column < key.low) | (column > key.high)
@@ -226,10 +226,10 @@ def _out_of_range(table: pd.DataFrame, values: FloatArray, columns: list[str], k
             first = (row, position, problem)
         if what == "missing":
             count += outside
-            column[outside] = np.nan
+            values[position] = np.where(outside, np.nan, column)
     if what == "error" and first is not None:
         row, position, problem = first
-        found = values[row, position]
+        found = values[position][row]
         raise DataError(
             f"{columns[position]!r} holds an answer {problem}.",
             remedy="Correct it; declare a code for missing (missing_codes= when reading) or the study's own range "

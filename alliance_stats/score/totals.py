@@ -1,10 +1,10 @@
-"""The numbers of scoring: answers in (rows x items), scores out; knows nothing of tables."""
+"""The numbers of scoring: answers in, an array for each item, scores out; knows nothing of tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,13 +48,13 @@ class Plan:
 
 
 class Scores(NamedTuple):
-    """The scores of rows: the total, the subscales, answers used, straight-lining; keyed answers, zero for missing."""
+    """The scores of rows: the total, the subscales, answers used, straight-lining; and the answers after reversal."""
 
     total: FloatArray
     parts: dict[str, FloatArray]
     n_items: IntArray
     straight: BoolArray
-    keyed: FloatArray
+    keyed: list[FloatArray]
 
 
 def plan_scoring(
@@ -92,85 +92,72 @@ def _scales(key: Instrument, allowed: int, *, own: bool) -> list[Scale]:
     return found
 
 
-def score_rows(values: FloatArray, plan: Plan) -> Scores:
-    """The scores of rows of answers (rows x items, as answered)."""
-    key, everything = plan.key, Scale("", list(range(values.shape[1])), plan.allowed)
-    keyed = values
-    if plan.reverse:
-        keyed = values.copy(order="F")
-        keyed[:, plan.reverse] = key.low + key.high - keyed[:, plan.reverse]
-    if not np.isnan(values.min()):
-        parts = {scale.name: _complete(keyed, scale, plan.how) * key.factor for scale in plan.scales}
-        total = _complete(keyed, everything, plan.how) * key.factor
-        n_items = np.full(len(values), values.shape[1], dtype=np.int64)
-    else:
-        answered = ~np.isnan(keyed)
-        filled = _filled(keyed, answered, plan)
-        there = answered if filled is keyed else ~np.isnan(filled)
-        counted = _Counted(np.where(there, filled, 0.0), there, answered)
-        parts = {scale.name: _score(counted, scale, plan.how) * key.factor for scale in plan.scales}
-        total = _score(counted, everything, plan.how) * key.factor
-        n_items = _count(answered, everything.columns)
-        keyed = counted.values
+def score_rows(values: Sequence[FloatArray], plan: Plan) -> Scores:
+    """The scores of rows of answers (of each item an array over rows, as answered)."""
+    key, everything = plan.key, Scale("", list(range(len(values))), plan.allowed)
+    reverse = plan.reverse
+    keyed = [key.low + key.high - item if place in reverse else item for place, item in enumerate(values)]
+    answered = [~np.isnan(item) for item in keyed]
+    filled = _filled(keyed, answered, plan)
+    there = answered if filled is keyed else [~np.isnan(item) for item in filled]
+    n_items = _count(answered, everything.columns)
+    if n_items.min() < len(values):
+        filled = [np.where(own, item, 0.0) for own, item in zip(there, filled)]
+    counted = _Counted(filled, there, answered)
+    parts = {scale.name: _score(counted, scale, plan.how) * key.factor for scale in plan.scales}
+    total = _score(counted, everything, plan.how) * key.factor
     if plan.how == "mean_of_subscales":
         total = np.mean([parts[scale.name] for scale in plan.scales], axis=0)
-        total[values.shape[1] - n_items > plan.allowed] = np.nan
+        total[len(values) - n_items > plan.allowed] = np.nan
     return Scores(total, parts, n_items, straight_lines(values), keyed)
 
 
-def all_whole(values: FloatArray) -> bool:
-    """Whether there is no fraction in rows of answers; missing ones do not count."""
-    for item in values.T:
+def all_whole(values: Sequence[FloatArray]) -> bool:
+    """Whether there is no fraction in the answers; missing ones do not count."""
+    for item in values:
         broken = np.floor(item) != item  # NaN is not equal to itself either
         if broken.any() and (broken & ~np.isnan(item)).any():
             return False
     return True
 
 
-def _complete(keyed: FloatArray, scale: Scale, how: str) -> FloatArray:
-    total = keyed[:, scale.columns[0]].copy()
-    for column in scale.columns[1:]:
-        total += keyed[:, column]
-    return total if how == "sum" else total / len(scale.columns)
-
-
-def _filled(keyed: FloatArray, answered: Any, plan: Plan) -> FloatArray:
+def _filled(keyed: list[FloatArray], answered: list[BoolArray], plan: Plan) -> list[FloatArray]:
     """Answers after reversal, missing ones filled where the instrument fills them one by one (OQ-45)."""
     if plan.key.missing != "subscale_mean_rounded":
         return keyed
-    filled = keyed.copy(order="F")
-    for scale in plan.scales or [Scale("", list(range(keyed.shape[1])), 0)]:
+    filled = keyed.copy()
+    for scale in plan.scales or [Scale("", list(range(len(keyed))), 0)]:
         columns = scale.columns
-        n = answered[:, columns].sum(axis=1)
-        total = np.where(answered[:, columns], keyed[:, columns], 0.0).sum(axis=1)
+        n = _count(answered, columns)
+        total = np.nansum([keyed[column] for column in columns], axis=0)
         mean = np.floor(total / np.where(n > 0, n, 1) + 0.5)  # halves upwards, as by hand
         mean[n == 0] = np.nan
         for column in columns:
-            filled[:, column] = np.where(answered[:, column], keyed[:, column], mean)
+            filled[column] = np.where(answered[column], keyed[column], mean)
     return filled
 
 
 class _Counted(NamedTuple):
     """Answers with zero for missing; which of them are there, given or filled; and which were given."""
 
-    values: FloatArray
-    there: BoolArray
-    answered: BoolArray
+    values: list[FloatArray]
+    there: list[BoolArray]
+    answered: list[BoolArray]
 
 
-def _count(mask: BoolArray, columns: Sequence[int]) -> IntArray:
+def _count(masks: Sequence[BoolArray], columns: Sequence[int]) -> IntArray:
     """How many of some columns hold, row by row."""
-    n = np.zeros(len(mask), dtype=np.int16)
+    n = np.zeros(len(masks[0]), dtype=np.int16)
     for column in columns:
-        n += mask[:, column]
+        n += masks[column]
     return n.astype(np.int64)
 
 
 def _score(counted: _Counted, scale: Scale, how: str) -> FloatArray:
     """Sum or mean over a scale's items; missing answers as the mean of the present ones, NaN with too many missing."""
-    total = counted.values[:, scale.columns[0]].copy()
+    total = counted.values[scale.columns[0]].copy()
     for column in scale.columns[1:]:
-        total += counted.values[:, column]
+        total += counted.values[column]
     present = _count(counted.there, scale.columns)
     given = present if counted.answered is counted.there else _count(counted.answered, scale.columns)
     n = len(scale.columns)
@@ -181,13 +168,13 @@ def _score(counted: _Counted, scale: Scale, how: str) -> FloatArray:
     return result
 
 
-def straight_lines(values: FloatArray) -> BoolArray:
+def straight_lines(values: Sequence[FloatArray]) -> BoolArray:
     """Rows with three or more answers that are all the same, as answered."""
-    lowest, highest = values[:, 0].copy(), values[:, 0].copy()
-    for column in values.T[1:]:
+    lowest, highest = values[0].copy(), values[0].copy()
+    for column in values[1:]:
         np.fmin(lowest, column, out=lowest)
         np.fmax(highest, column, out=highest)
     straight: BoolArray = lowest == highest
     some = np.flatnonzero(straight)
-    straight[some] = (~np.isnan(values[some])).sum(axis=1) >= 3
+    straight[some] = sum(~np.isnan(column[some]) for column in values) >= 3
     return straight

@@ -118,11 +118,11 @@ def _from_sessions(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame) -> IntArray:
-    session = table[SESSION].to_numpy()
+    session = table[SESSION].to_numpy(dtype=np.int64)
     start = np.flatnonzero(changes(table[PATIENT]))
     first, last = session[start], session[np.append(start[1:], len(table)) - 1]
     if LAST_SESSION not in endings:
-        return last
+        return np.asarray(last)
     stated = numeric(endings, LAST_SESSION)
     result = np.where(np.isnan(stated), last, stated)
     bad = (result < first) | (result != np.floor(result))

@@ -129,8 +129,8 @@ def _therapists(table: pd.DataFrame, codes: IntArray, n: int) -> dict[str, Any]:
     stays = pd.DataFrame(
         {"patient": codes[first], "who": pd.factorize(seen)[0], "row": first, "rows": np.diff(first, append=len(table))}
     )
-    counted = stays[seen.notna().to_numpy()].groupby(["patient", "who"], as_index=False, sort=False)
-    counted = counted.agg({"rows": "sum", "row": "min"})
+    pairs = stays[seen.notna().to_numpy()].groupby(["patient", "who"], as_index=False, sort=False)
+    counted = pairs.agg({"rows": "sum", "row": "min"})
     main = counted.sort_values(["patient", "rows", "row"], ascending=[True, False, True]).drop_duplicates("patient")
     row = np.full(n, -1)
     row[main["patient"]] = main["row"]
