@@ -37,18 +37,20 @@ def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -
         One row per term and state, and a last row for all: ``term, state`` (``on``, ``off`` or ``all``),
         ``n_rows, n_events, n_clusters`` (clusters with events; missing without `cluster`).
     """
-    happened = event > 0
+    events = np.flatnonzero(event > 0)
 
     def row(term: str, state: str, here: BoolArray) -> tuple[str, str, int, int, float]:
-        clusters = np.nan if cluster is None else float(len(np.unique(cluster[here & happened])))
-        return term, state, int(here.sum()), int((here & happened).sum()), clusters
+        own = events[here[events]]
+        clusters = np.nan if cluster is None else float(len(np.unique(cluster[own])))
+        return term, state, int(here.sum()), len(own), clusters
 
-    above = design.matrix > design.matrix.min(axis=0)
+    lowest, highest = design.matrix.min(axis=0), design.matrix.max(axis=0)
+    above = design.matrix > lowest
     rows = []
     for columns in design.columns_by_term():
         reference = ~above[:, columns].any(axis=1)
         for j in columns:
-            two_values = len(np.unique(design.matrix[:, j][:1000])) <= 2 and len(np.unique(design.matrix[:, j])) == 2
+            two_values = bool((design.matrix[above[:, j], j] == highest[j]).all()) and highest[j] > lowest[j]
             if two_values and not is_baseline(design.names[j]):
                 rows += [row(design.names[j], "on", above[:, j]), row(design.names[j], "off", reference)]
     rows.append(row("", "all", np.ones(len(event), dtype=bool)))

@@ -240,7 +240,7 @@ def _flow(intervals: pd.DataFrame, used: dict[str, Any]) -> Steps:
     """The record of the intervals, and what the model used of them."""
     lost = {f"no {name}": n for name, n in used["dropped"].items()}
     return with_step(
-        record(intervals, patients=intervals[PATIENT].nunique()),
+        record(intervals),
         "used by the dropout model",
         patients=used["n_patients"],
         sessions=used["n_rows"],

@@ -185,7 +185,7 @@ def dropout_intervals(
     without = int((np.bincount(owner, minlength=len(index)) == 0).sum())
     after_ending = int((table[SESSION].to_numpy() > ends.last_session[patient_of_row]).sum())
     steps = with_step(
-        record(sessions, patients=len(index)),
+        record(sessions),
         "at risk of an ending",
         patients=len(index) - without,
         sessions=len(result),

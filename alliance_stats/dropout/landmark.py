@@ -69,7 +69,7 @@ def landmark_intervals(intervals: pd.DataFrame, *, at: int | Sequence[int], hori
         parts.append(here.assign(**changed))
     result = pd.concat(parts, ignore_index=True)
     steps = with_step(
-        record(intervals, patients=intervals[PATIENT].nunique()),
+        record(intervals),
         "in treatment at the landmark",
         patients=result[PATIENT].nunique(),
         sessions=len(result),

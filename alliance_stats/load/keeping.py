@@ -93,7 +93,7 @@ def keep(
     gone = sessions.loc[~sessions[PATIENT].isin(kept[PATIENT]), PATIENT].unique().tolist()
     kept.attrs = {
         **sessions.attrs,
-        FLOW: [*record(sessions, patients=sessions[PATIENT].nunique()), counted(because, kept)],
+        FLOW: [*record(sessions), counted(because, kept)],
         LEFT_OUT: [*sessions.attrs.get(LEFT_OUT, []), *gone],
     }
     return kept

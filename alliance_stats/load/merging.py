@@ -76,7 +76,7 @@ def merge_ratings(first: pd.DataFrame, second: pd.DataFrame, *, suffix: str = "_
         **{str(name): value for name, value in first.attrs.items()},
         **_scored(first, second, renamed),
         FLOW: with_step(
-            record(first, patients=left[PATIENT].nunique()),
+            record(first),
             "joined with the ratings of the second table",
             patients=result[PATIENT].nunique(),
             sessions=len(result),

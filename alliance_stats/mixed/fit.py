@@ -114,14 +114,12 @@ def _minimised(model: Model) -> tuple[Model, Optimum]:
 
 def _flow(data: pd.DataFrame, design: Design) -> Steps:
     """Who was kept before, and the rows this model used of them."""
-    given = used = None
+    used = None
     if (data.columns == PATIENT).sum() == 1:
-        whole = design.inner_factor == PATIENT and not design.n_dropped
-        used = given = design.grouping.n_inner if whole else data[PATIENT].nunique()
-        if design.n_dropped:
-            used = data[PATIENT].iloc[design.kept].nunique()
+        inner = design.inner_factor == PATIENT
+        used = design.grouping.n_inner if inner else data[PATIENT].iloc[design.kept].nunique()
     lost = {f"no {name}": n for name, n in design.missing.items()}
     if sum(lost.values()) > design.n_dropped:  # some rows miss several values: the counts are not of rows
         lost = {f"no {' or '.join(design.missing)}": design.n_dropped}
-    steps = record(data, patients=given)
+    steps = record(data)
     return with_step(steps, "used by the mixed model", patients=used, sessions=design.n, lost=lost)

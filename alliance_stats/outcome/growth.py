@@ -178,7 +178,7 @@ def fit_growth(
     terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
     formula = f"{quoted(measure)} ~ {' + '.join(terms)} + {random}"
     steps = with_step(
-        record(sessions, patients=sessions[PATIENT].nunique()),
+        record(sessions),
         "used by the growth model",
         patients=table[PATIENT].nunique(),
         sessions=len(table),

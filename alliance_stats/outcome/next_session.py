@@ -170,7 +170,7 @@ def fit_next_session(
         random += f" + (1 | {THERAPIST})"
     formula = f"{quoted(outcome)} ~ {' + '.join(map(quoted, used))} + {random}"
     steps = with_step(
-        record(sessions, patients=int(changes(table[PATIENT]).sum())),
+        record(sessions),
         "used by the next-session model",
         patients=patients,
         sessions=len(data),

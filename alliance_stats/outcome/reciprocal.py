@@ -13,7 +13,7 @@ from alliance_stats.outcome.reciprocal_data import MEANS, Study, make_study, req
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.outcome.reciprocal_words import diagnose
 from alliance_stats.tables.flow import record, with_step
-from alliance_stats.tables.schema import PATIENT, DataError, check_sessions, require_choice, require_columns
+from alliance_stats.tables.schema import DataError, check_sessions, require_choice, require_columns
 from alliance_stats.tables.states import AT_BOUND, PROBABILITIES, distrust
 
 TRENDS, STARTS = ("none", "random"), ("free", "stationary")
@@ -124,7 +124,7 @@ def fit_dynamics(
         remedy = "Leave out covariates that repeat each other, or simplify the model (means, trend, error)."
         raise DataError(f"The model cannot be computed from these data ({problem}).", remedy=remedy) from problem
     steps = with_step(
-        record(sessions, patients=sessions[PATIENT].nunique()),
+        record(sessions),
         "used by the model of reciprocal effects",
         patients=len(study.patients),
         sessions=study.rows,

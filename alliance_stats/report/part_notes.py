@@ -13,7 +13,6 @@ from alliance_stats.report.page import headings
 from alliance_stats.report.part_answers import answer_the_questions
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.tables.flow import flow, in_words, record
-from alliance_stats.tables.schema import PATIENT
 
 _FLOW = ("step", "patients", "sessions", "patients_lost", "sessions_lost", "why")
 _FLOW_LABELS = headings(*_FLOW, step="", sessions="rows", sessions_lost="rows lost")
@@ -36,7 +35,7 @@ def close_report(run: Run) -> None:
     kept = run.keep("flow", flow(run.sessions))
     if kept[["patients_lost", "sessions_lost"]].to_numpy().any():
         axes = plot_flow(kept, ax=blank_axes(flow_height(kept), width=WIDTH))
-        told = in_words(record(run.sessions, patients=run.sessions[PATIENT].nunique()))
+        told = in_words(record(run.sessions))
         run.show_figure(last, "flow", axes, "Who was kept, from the file to the sessions analysed.", alt=told)
     run.show_table(last, "flow", "Who was kept, step by step.", labels=_FLOW_LABELS)
     if "models" in run.tables:

@@ -35,10 +35,7 @@ def flow(of: Any) -> pd.DataFrame:
         also ``unit``; across a change of unit no loss is counted in ``sessions_lost``. Counts that cannot be told are
         missing.
     """
-    if isinstance(of, pd.DataFrame):
-        steps = record(of, patients=of[PATIENT].nunique() if PATIENT in of else None)
-    else:
-        steps = of.diagnostics[FLOW]
+    steps = record(of) if isinstance(of, pd.DataFrame) else of.diagnostics[FLOW]
     units = [one.get("unit", "sessions") for one in steps]
     lost = {
         name: [0, *(_lost(before[name], after[name]) for before, after in pairwise(steps))]
@@ -54,10 +51,13 @@ def flow(of: Any) -> pd.DataFrame:
     return table.assign(unit=units) if len(set(units)) > 1 else table
 
 
-def record(table: pd.DataFrame, *, patients: int | None) -> Steps:
-    """The record of `table`, or one that begins with the table as it is (it has that many patients)."""
+def record(table: pd.DataFrame) -> Steps:
+    """The record of `table`, or one that begins with the table as it is."""
     steps = table.attrs.get(FLOW)
-    return [dict(one) for one in steps] if steps else [_step("at the start", patients, len(table))]
+    if steps:
+        return [dict(one) for one in steps]
+    patients = table[PATIENT].nunique() if (table.columns == PATIENT).sum() == 1 else None
+    return [_step("at the start", patients, len(table))]
 
 
 def with_step(
