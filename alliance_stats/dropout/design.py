@@ -99,7 +99,8 @@ def build_design(
         )
     used = table.loc[:, variables] if keep.all() else table.loc[keep, variables]
     model = model_matrix(parsed, used, columns=tuple(variables), output="numpy")
-    matrix, names = np.asarray(model, dtype=np.float64), [str(name) for name in model.model_spec.column_names]
+    # column by column in memory: the sums over rows that follow take half the time
+    matrix, names = np.asfortranarray(model, dtype=np.float64), [str(name) for name in model.model_spec.column_names]
     if not intercept:
         if names[:1] != ["Intercept"]:
             raise ValueError("A Cox model has no intercept to leave out: write the formula without '- 1' or '0 +'.")

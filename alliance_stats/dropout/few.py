@@ -44,13 +44,13 @@ def events_by_state(design: HazardDesign, event: Array, cluster: Array | None) -
         clusters = np.nan if cluster is None else float(len(np.unique(cluster[own])))
         return term, state, int(here.sum()), len(own), clusters
 
-    lowest, highest = design.matrix.min(axis=0), design.matrix.max(axis=0)
-    above = design.matrix > lowest
+    above = design.matrix > design.matrix.min(axis=0)
     rows = []
     for columns in design.columns_by_term():
         reference = ~above[:, columns].any(axis=1)
         for j in columns:
-            two_values = bool((design.matrix[above[:, j], j] == highest[j]).all()) and highest[j] > lowest[j]
+            values = design.matrix[:, j]
+            two_values = len(np.unique(values[:1000])) <= 2 and len(np.unique(values[above[:, j]])) == 1
             if two_values and not is_baseline(design.names[j]):
                 rows += [row(design.names[j], "on", above[:, j]), row(design.names[j], "off", reference)]
     rows.append(row("", "all", np.ones(len(event), dtype=bool)))

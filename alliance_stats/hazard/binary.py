@@ -80,7 +80,7 @@ def fit_binary(
     """
     require_choice(link, LINKS, name="link")
     names = [f"x{j}" for j in range(design.shape[1])] if names is None else names
-    rows = _Rows(y, np.ascontiguousarray(design, dtype=np.float64), link, weights, offset)
+    rows = _Rows(y, np.asfortranarray(design, dtype=np.float64), link, weights, offset)
     if check:
         rows.require_both()
         require_full_rank(design, names, intercept=True)

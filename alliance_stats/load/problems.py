@@ -129,6 +129,8 @@ def _objects(values: Any, at: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
     missing = value is None or (np.ndim(value) == 0 and pd.isna(value))
     if missing:
         return None

@@ -228,5 +228,5 @@ def _count_and_latest(series: IntArray, time: IntArray, owner: IntArray, when: I
     order = np.lexsort((when, owner))
     owner, when = owner[order], when[order]
     until = rows_until(owner, when, series, time)
-    count = until - np.searchsorted(owner, series, side="left")
+    count = until - np.searchsorted(owner, np.arange(series.max(initial=-1) + 1))[series]
     return count, np.where(count > 0, when[until - 1], np.nan)

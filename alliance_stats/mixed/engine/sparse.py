@@ -120,7 +120,7 @@ class Fronts:
             rows = below[starts[j] : starts[j + 1]]
             if len(rows):
                 theirs = below[starts[rows[0]] : starts[rows[0] + 1]]
-                inside.append(np.append(0, np.searchsorted(theirs, rows[1:]) + 1))
+                inside.append(np.append(0, np.searchsorted(theirs, rows[1:]) + 1) if len(rows) > 1 else 0 * rows)
             else:
                 inside.append(rows)
         place = np.empty(n, dtype=np.int64)
