@@ -138,7 +138,8 @@ class CrossedSpec:
         pattern = self.pattern
         blocks = gram[self.column[left], self.column[right], self.group[left]]
         s = pattern.matrix(np.bincount(self.pair_place, blocks, len(pattern.row)).astype(np.float64))
-        f = _sums(w.transpose(1, 0, 2)[:, self.column, self.group], self.effect, self.size).T
+        cells = (own[self.column, self.group] for own in w.transpose(1, 0, 2))
+        f = np.array([np.bincount(self.effect, own, self.size) for own in cells]).T
         root, back, sign = _square_root(cov, self.parts, _FLOOR / max(float(s.diagonal().max()), 1e-300))
         lift = self.by_level(root)
         seen = lift.T @ s
@@ -211,10 +212,10 @@ class Crossed:
         return out
 
     def adjust(self, w: FloatArray) -> FloatArray:
-        """A'V^-1 W from A'V1^-1 W, over the columns of the inner factor only."""
+        """A'V^-1 W from A'V1^-1 W, in place; over the columns of the inner factor only."""
         spec = self.spec
         pull = np.ascontiguousarray(self.pull_flat.T)
-        out = w[: spec.a].copy()
+        out = w[: spec.a]
         for i, reach in enumerate(self.reach):
             for j in range(len(pull)):  # one by one: the whole array at once does not fit the processor's cache
                 out[i, j] -= np.bincount(spec.group, reach * pull[j, spec.effect], w.shape[-1])
