@@ -69,6 +69,15 @@ def one_decimal(value: Any) -> str:
     return _fixed(value, 1)
 
 
+def whole(value: float) -> str:
+    """An expected count beside its interval, which makes decimals meaningless.
+
+    >>> whole(59.6)
+    '60'
+    """
+    return number(round(value))
+
+
 def correlation(value: Any) -> str:
     """What cannot exceed 1 has no leading zero: correlations, reliabilities.
 

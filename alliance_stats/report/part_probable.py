@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from alliance_stats.figures.patients import plot_patients
-from alliance_stats.report.numbers import Format, one_decimal, percent, two_decimals
+from alliance_stats.report.numbers import Format, one_decimal, percent, two_decimals, whole
 from alliance_stats.report.page import Section, headings
 from alliance_stats.report.run import Run, blank_grid, interval
 from alliance_stats.rupture.describe.describe import describe_ruptures
@@ -53,7 +53,7 @@ def _expected(run: Run, latent: LatentRuptures) -> pd.DataFrame:
         of_ruptures = table["note"] != ""
         table.loc[of_ruptures, ["count", "estimate", "ci_low", "ci_high"]] = float("nan")
         table.loc[of_ruptures, "note"] = f"cannot be known. {latent.verdict_words}"
-    return table
+    return table.assign(count_low=table["ci_low"] * table["of"], count_high=table["ci_high"] * table["of"])
 
 
 def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
@@ -75,10 +75,10 @@ def _tell(run: Run, section: Section, latent: LatentRuptures) -> None:
     cite = run.citers("probable")
     onsets, anyone = "onsets per rated session", "patients with a rupture"
     found = (
-        f"{cite['count'](onsets, one_decimal)} ruptures are to be expected (the sum of the probabilities; "
-        f"{cite['estimate'](onsets, percent)} of rated sessions, {interval(cite, onsets, percent)}), in "
-        f"{cite['count'](anyone, one_decimal)} patients ({cite['estimate'](anyone, percent)}, "
-        f"{interval(cite, anyone, percent)})."
+        f"Of {cite['of'](anyone)} patients {cite['count'](anyone, whole)} "
+        f"({interval(cite, anyone, whole, ends='count')}) are expected to have had a rupture, and "
+        f"{cite['count'](onsets, whole)} ruptures ({interval(cite, onsets, whole, ends='count')}) to have begun: "
+        f"{cite['estimate'](onsets, percent)} of the rated sessions."
     )
     section.paragraph(run.state(how, found))
     run.headline.append(found)

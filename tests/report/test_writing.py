@@ -84,6 +84,7 @@ PRINTERS = (
     printing.one_decimal,
     printing.two_decimals,
     printing.correlation,
+    printing.whole,
     lambda share: printing.percent(share, 0),
     *(partial(printing.number, places=places) for places in (2, 3, 4)),
 )
