@@ -32,6 +32,11 @@ def look_at(table: pd.DataFrame, measures: list[str], layout: Layout, problems: 
     _ids_alike(ids, problems)
     if THERAPIST in table and layout.therapist is not None:
         _therapist_changes(table, patient, order, problems)
+        there = table[THERAPIST].notna()
+        if there.any() and not there.all():
+            problem = f"{int((~there).sum())} row(s) have no therapist; models with therapists leave them out."
+            remedy = "Fill it in where it is known."
+            problems.add(NOTE, "no therapist", problem, remedy=remedy, table=table, bad=~there, column=THERAPIST)
     if DATE in table and layout.date is not None and (layout.session is not None or layout.wide is not None):
         _dates_against_sessions(table, patient, order, problems)
     for name in measures:

@@ -21,13 +21,16 @@ from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.patterns import fit_outcome
 from alliance_stats.outcome.reciprocal import fit_dynamics
+from alliance_stats.report.guessing import range_of_total
+from alliance_stats.report.numbers import count
 from alliance_stats.report.part_codes import coded_study, fit_repair, repair_rows
 from alliance_stats.report.sections import in_section, study_rule
 from alliance_stats.report.steps import codes_of, find_ruptures, prediction_events, summarised
 from alliance_stats.report.study import StudyError, StudyFile, options_of
+from alliance_stats.rupture.chance.chance import chance_level
 from alliance_stats.tables.endings import endings_problems
 from alliance_stats.tables.formulas import variables_of
-from alliance_stats.tables.schema import ENDING, PATIENT, SESSION, THERAPIST, DataError, suggest
+from alliance_stats.tables.schema import ENDING, LAST_SESSION, PATIENT, SESSION, THERAPIST, DataError, numeric, suggest
 from alliance_stats.tables.states import STATE_COLUMNS
 
 TRIAL = 40  # Patients in the trial of the models' options
@@ -65,7 +68,23 @@ def rehearse(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> None:
         found.add(WARNING, "study", study.path.name, problem, remedy)
     if study.has("dropout") and endings is not None:
         _dropout(study, sessions, endings, found)
+    symptom = outcome.get("symptom", study.section("dynamics").get("symptom"))
+    with found.trying(file):
+        _range_of(str(symptom), sessions, file, found)
     _options(study, sessions, patients, endings, found)
+
+
+def _range_of(symptom: str, sessions: pd.DataFrame, file: str, found: Findings) -> None:
+    """Say so where symptoms leave the range of the questionnaire that their column is called after."""
+    ends = range_of_total(symptom)
+    if ends is None or symptom not in sessions:
+        return
+    values = numeric(sessions, symptom)
+    if (outside := (values < ends[0]) | (values > ends[1])).any():
+        row = sessions.loc[outside, [PATIENT, SESSION]].iloc[0].to_dict() | {"value": values[outside][0].item()}
+        problem = f"{symptom!r} leaves {ends[0]:g} to {ends[1]:g}, the range of the questionnaire it is called after."
+        remedy = f"Correct it, or declare ranges = {{ {symptom} = [{ends[0]:g}, {ends[1]:g}] }} in [read]."
+        found.add(WARNING, "data", file, problem, remedy, _place(row), int(outside.sum()))
 
 
 def rehearse_endings(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> pd.DataFrame | None:
@@ -78,8 +97,23 @@ def rehearse_endings(study: StudyFile, sessions: pd.DataFrame, found: Findings) 
         for error in problems:
             found.error(error, path.name)
         if not problems:
-            return in_section(study, "endings", read_endings, path, sessions, **options)
+            endings = in_section(study, "endings", read_endings, path, sessions, **options)
+            _late(endings, sessions, path.name, found)
+            return endings
     return None
+
+
+def _late(endings: pd.DataFrame, sessions: pd.DataFrame, file: str, found: Findings) -> None:
+    """Say so where therapies are said to have gone on after the last row."""
+    if LAST_SESSION not in endings:
+        return
+    after = endings[LAST_SESSION] - endings[PATIENT].map(sessions.groupby(PATIENT)[SESSION].max())
+    late = endings.loc[after > 0, PATIENT]
+    if len(late):
+        patients = f"{count(len(late), 'patient')}, by up to {count(int(after.max()), 'session')}"
+        problem = f"'last_session' lies after the last row of {patients}: the sessions between count as missed."
+        remedy = "Were they planned and missed? If not, correct it."
+        found.add(NOTE, "data", file, problem, remedy, f"patient {late.iloc[0]}", len(late))
 
 
 def rehearse_codes(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> None:
@@ -150,6 +184,7 @@ def _options(
         fit_dropout(options.pop("formula"), dropout_intervals(few, events, endings=ends, **own), **options)
 
     models: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "chance": lambda own: chance_level(few, score=score, rule=study_rule(study), seed=1, **_few_draws(own)),
         "outcome": lambda own: fit_outcome(table, post=f"{symptom}_post", pre=f"{symptom}_pre", **own),
         "next_session": lambda own: fit_next_session(few, events, symptom=symptom, alliance=score, **own),
         "growth": lambda own: fit_growth(few, table, **{"measure": symptom, **own}),
@@ -172,6 +207,11 @@ def _options(
                     break
                 found.error(StudyError(f"[{section}] {error}", remedy=""), "")
                 del options[key[1]]  # and look for the next
+
+
+def _few_draws(options: dict[str, Any]) -> dict[str, Any]:
+    """The options with as few draws as are allowed, where they are a number that is."""
+    return options | ({"draws": 100} if options.get("draws", 1000) in range(100, 10**9) else {})
 
 
 SHOWN = 3  # Places of a cause that are shown; the rest are counted

@@ -168,6 +168,11 @@ def mistakes(study: StudyFile, *, needs: tuple[str, ...] = ()) -> Iterator[Study
                 study_rule(study, key)
             except StudyError as error:
                 yield error
+    score = study.section("detect").get("score")
+    for name in ("outcome", "dynamics"):
+        if score is not None and study.section(name).get("symptom") == score:
+            problem = f"{path}: [{name}] symptom and [detect] score are the same column, {score!r}."
+            yield StudyError(problem, remedy="Name the alliance as score and the symptoms as symptom.")
     reports = study.section("codes").get("reports", {})
     if isinstance(reports, dict) and reports and set(reports) != {PATIENT, THERAPIST}:
         problem = f"{path}: [codes] reports names {', '.join(map(repr, reports))}."

@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from alliance_stats.cli import main
@@ -52,6 +53,11 @@ MISTAKES = {
         ("[detect] ", '[[keep]]\ncolumn = "attendence"\nequals = 1\nbecause = "came"\n[detect] '),
         ["'attendance'"],
     ),
+    "one column for both": (
+        ('symptom = "phq9"\n\n[next', 'symptom = "alliance"\n\n[next'),
+        ["the same column, 'alliance'"],
+    ),
+    "too few draws": (("draws = 1000", "draws = 50"), ["draws=50 must be", "100 or more"]),
     "a question": (('question = "next_session"', 'question = "next session"'), ["'next_session'"]),
     "one question of two": (
         ('question = "next_session"', 'question = "dropout"\n[[multiverse]]\nquestion = "outcom"'),
@@ -126,3 +132,25 @@ def test_all_that_is_wrong_with_the_endings(tmp_path):
 def test_a_rule_that_looks_ahead_is_said_before_the_report(tmp_path):
     found = check(tmp_path, ('"running_mean_2pooled"', '"own_mean_2sd"'))
     assert "prediction_rule" in " ".join(found["remedy"])
+
+
+def test_what_looks_wrong_with_symptoms_endings_and_therapists_is_said(tmp_path):
+    sessions = pd.read_csv(DATA / "simulated_sessions.csv", dtype={"session": int})
+    sessions.loc[7, "phq9"] = 31
+    sessions.loc[[3, 9], "therapist"] = None
+    sessions.to_csv(tmp_path / "s.csv", index=False)
+    endings = pd.read_csv(DATA / "simulated_endings.csv")
+    endings.loc[1, "last_session"] += 50
+    endings.to_csv(tmp_path / "e.csv", index=False)
+    files = [(f'"{DATA.as_posix()}/simulated_{name}.csv"', f'"{name[0]}.csv"') for name in ("sessions", "endings")]
+    found = check(tmp_path, *files).set_index("problem")
+    assert not found["severity"].eq("error").any()
+    said = {
+        "'phq9' leaves 0 to 27, the range": "session 8: 31",
+        "'last_session' lies after the last row of 1 patient, by up to 50 sessions": "patient p002",
+        "2 row(s) have no therapist": "row 5 (patient p001, session 4)",
+    }
+    for problem, place in said.items():
+        row = found.loc[found.index.str.startswith(problem)]
+        assert len(row) == 1, problem
+        assert place in row["places"].iloc[0]
