@@ -1,7 +1,7 @@
 """The command line: ``alliance-stats init DATA``, ``check | score | detect | report | monitor STUDY.toml``, ``demo``.
 
 Exit status: 0, all went well; 1, the command ran and found problems in the data; 2, wrong usage or input that cannot
-be read. Errors are one line on stderr. Nothing heavy is imported until a command needs it.
+be read. Errors are one line on stderr. What each command does is in ``commands``.
 """
 
 from __future__ import annotations
@@ -9,16 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from alliance_stats.power.design import Design
-    from alliance_stats.tables.parts import Work
-
-OK, PROBLEMS, UNUSABLE = 0, 1, 2
+from alliance_stats import commands
+from alliance_stats.commands import OK, PROBLEMS, UNUSABLE, fail, one_line, worded
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,288 +25,30 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left half-written.", 130)
+        return fail("interrupted; nothing was left half-written.", 130)
     except BrokenPipeError:  # the reader of a pipe (head, less) went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or type(error).__name__}.", UNUSABLE)
+        return fail(f"{where}{error.strerror or type(error).__name__}.", UNUSABLE)
     except MemoryError:
-        return _fail("not enough memory for this study.", UNUSABLE)
+        return fail("not enough memory for this study.", UNUSABLE)
     except ImportError as error:  # an optional package that reads a kind of file
-        return _fail(str(error), UNUSABLE)
+        return fail(str(error), UNUSABLE)
     except ValueError as error:
         from alliance_stats.report.study import StudyError
         from alliance_stats.tables.schema import DataError
 
-        return _fail(
-            _worded(str(error)), PROBLEMS if isinstance(error, DataError) and not isinstance(error, StudyError) else 2
-        )
-
-
-def _check(options: argparse.Namespace) -> int:
-    from alliance_stats.report.checking import check_study
-
-    _quiet()
-    return _show(check_study(options.study), options.study)
-
-
-def _init(options: argparse.Namespace) -> int:
-    from alliance_stats.report.checking import check_study
-    from alliance_stats.report.proposing import write_proposal
-
-    _quiet()
-    out = options.out or Path(f"{options.data.stem}.toml")
-    sheet = int(options.sheet) if options.sheet and options.sheet.isdigit() else options.sheet
-    made = write_proposal(options.data, out, sheet=sheet)
-    print(f"{_shown(out)}: a proposal; every guess in it is marked.")
-    for question in made.questions:
-        print(f"fill in: {question}.")
-    return _show(check_study(out), out)
-
-
-def _show(found: pd.DataFrame, study: Path) -> int:
-    """Print FINDINGS, a line each; the exit status they mean."""
-    from alliance_stats.report.rehearsal import SHOWN
-
-    for row in found.to_dict("records"):
-        more = f" (and {row['n'] - SHOWN:,} more)" if row["n"] > SHOWN else ""
-        places = f" {row['places'][:1].upper()}{row['places'][1:]}{more}." if row["places"] else ""
-        print(_one_line(_worded(f"{row['severity']}: {row['file']}: {row['problem']}{places} {row['remedy']}")))
-    errors = found.loc[found["severity"] == "error", "of"]
-    print(f"{study}: {len(errors)} error(s), {len(found) - len(errors)} other remark(s).")
-    return UNUSABLE if (errors == "study").any() else PROBLEMS if len(errors) else OK
-
-
-def _score(options: argparse.Namespace) -> int:
-    from alliance_stats.report.writing import score_study
-
-    return _write_table(score_study(options.study), options.out)
-
-
-def _detect(options: argparse.Namespace) -> int:
-    from alliance_stats.report.writing import detect_study
-
-    return _write_table(detect_study(options.study), options.out)
-
-
-def _explore(options: argparse.Namespace) -> int:
-    from alliance_stats.explorer.page import serve
-    from alliance_stats.report.sections import open_study
-    from alliance_stats.report.writing import score_study
-
-    score = open_study(options.study, needs=("detect",)).section("detect")["score"]
-    serve(score_study(options.study), score=str(score), port=options.port, show=not options.no_browser)
-    return OK
-
-
-def _monitor(options: argparse.Namespace) -> int:
-    from alliance_stats.monitoring.watch import CAUTION, draw_pages, every_session, latest, monitor_patients
-    from alliance_stats.report.folder import write_table
-    from alliance_stats.report.writing import scored_study
-    from alliance_stats.rupture.latent.detect import detect_latent
-    from alliance_stats.rupture.latent.parameters import read_parameters
-
-    if (options.parameters is None) == (options.estimate is None):
-        return _fail("monitor needs --parameters FILE of an earlier study, or --estimate FILE to write them.", UNUSABLE)
-    sessions, score, names = scored_study(options.study)
-    if options.estimate is not None:
-        latent = detect_latent(sessions, score=score)
-        latent.parameters.save(options.estimate)
-        print(f"{_shown(options.estimate)}: from {len(names)} patients. {latent.summary().splitlines()[1].strip()}")
-        return OK
-    wanted = None
-    if options.patient is not None:
-        wanted = [one for one in names if str(one) == options.patient]
-        if not wanted:
-            return _fail(f"there is no patient {options.patient!r} in {options.study}.", PROBLEMS)
-    watched = monitor_patients(
-        sessions,
-        parameters=read_parameters(options.parameters),
-        score=score,
-        patients=wanted,
-        n_sessions=options.sessions,
-        false_alarm=options.false_alarm,
-    )
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        write_table(every_session(watched, names), options.out / "sessions.csv")
-        draw_pages(watched, names, options.out)
-        print(f"{_shown(options.out)}: {len(watched)} patient(s).", file=sys.stderr)
-    print(CAUTION, file=sys.stderr)
-    return _write_table(latest(watched, names).round(4), None)
-
-
-def _power(options: argparse.Namespace) -> int:
-    from alliance_stats.power.design import Design
-    from alliance_stats.power.simulated import run_design, work_of
-    from alliance_stats.report.study import StudyFile, load_study, mistakes_in, options_of
-    from alliance_stats.simulate.simulated import simulate_study
-
-    file, world = load_study(options.design), options_of(simulate_study, without=("seed",))
-    keys = {"power": options_of(Design, without=("vary", "world")), "vary": world, "world": world}
-    file = file if file.has("power") else StudyFile(file.path, {**file.settings, "power": {}})
-    for mistake in mistakes_in(file, keys, required={"power": ("analysis", "seed")}):
-        raise mistake
-    try:
-        design = Design(**file.section("power"), vary=file.section("vary"), world=file.section("world"))
-    except TypeError as error:
-        return _fail(f"{options.design}: {error}", UNUSABLE)
-    if options.part is None:
-        return _write_power(design, run_design(design, n_jobs=options.jobs), options.out)
-    return _write_part(work_of(design), options)
-
-
-def _multiverse(options: argparse.Namespace) -> int:
-    from alliance_stats.report.writing import multiverse_tables, multiverse_work
-
-    _quiet()
-    work = multiverse_work(options.study)
-    if options.part is not None:
-        return _write_part(work, options)
-    return _write_multiverse(multiverse_tables(work.design, work.run(n_jobs=options.jobs)), options.out)
-
-
-def _write_part(work: Work, options: argparse.Namespace) -> int:
-    from alliance_stats.tables.parts import write_part
-
-    part, _, of = options.part.partition("/")
-    if not (part.isdigit() and of.isdigit()):
-        return _fail(f"--part {options.part!r} must be like 3/100.", UNUSABLE)
-    print(f"{_shown(write_part(work, int(part), int(of), options.out, n_jobs=options.jobs))}: written.")
-    return OK
-
-
-def _merge(options: argparse.Namespace) -> int:
-    from alliance_stats.power.simulated import merged
-    from alliance_stats.report.writing import multiverse_tables
-    from alliance_stats.tables.parts import read_parts
-
-    command, design, answers = read_parts(options.parts)
-    out = options.out or options.parts
-    if command == "power":
-        return _write_power(*merged(design, answers), out)
-    return _write_multiverse(multiverse_tables(design, answers), out)
-
-
-def _write_multiverse(tables: dict[str, pd.DataFrame], out: Path) -> int:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        _write_table(table, out / f"{name}.csv")
-    return OK
-
-
-def _write_power(design: Design, table: pd.DataFrame, out: Path) -> int:
-    from alliance_stats.figures.power import plot_power
-    from alliance_stats.figures.style import save_figure
-    from alliance_stats.power.simulated import SIZES, smallest_study
-    from alliance_stats.report.folder import write_table
-
-    out.mkdir(parents=True, exist_ok=True)
-    write_table(table, out / "power.csv")
-    print(f"{_shown(out / 'power.csv')}: {len(table)} cells of {design.n_studies:,} studies.")
-    size = next((name for name in SIZES if name in design.vary), None)
-    if size is not None:
-        smallest = smallest_study(table, wanted=design.wanted, size=size)
-        write_table(smallest, out / "smallest.csv")
-        print(smallest.round(3).to_string(index=False))
-        try:
-            save_figure(plot_power(table, x=size, wanted=design.wanted), out / "power")
-        except ValueError as error:  # too many sizes for one picture
-            print(f"No figure: {error}", file=sys.stderr)
-    return OK
-
-
-def _demo(options: argparse.Namespace) -> int:
-    from alliance_stats.report.writing import demo_study
-
-    options.study = demo_study()
-    print("The shipped study is simulated: 12 therapists and their patients, none of them real.")
-    return _report(options)
-
-
-def _report(options: argparse.Namespace) -> int:
-    import signal
-
-    from joblib import parallel_config
-
-    from alliance_stats.report.writing import write_report
-
-    _quiet()
-    out = options.out
-    before = signal.signal(signal.SIGTERM, _stop)  # so that the unfinished folder is removed on the way out
-    try:
-        with parallel_config(n_jobs=options.jobs):
-            written = write_report(options.study, out, force=options.force)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    for sentence in written.headline:
-        print(sentence)
-    for note in written.notes:
-        print(f"note: {_one_line(note)}", file=sys.stderr)
-    print(f"Report:   {_shown(out / 'report.html')}")
-    print(f"Tables:   {_shown(out / 'tables')} ({written.n_tables} CSV files)")
-    print(f"Figures:  {_shown(out / 'figures')} ({written.n_figures} figures, PNG and SVG)")
-    print(f"Manifest: {_shown(out / 'manifest.json')}")
-    return PROBLEMS if written.n_undone else OK
-
-
-def _quiet() -> None:
-    """Keep what the package says while it works from the terminal: the findings and notes repeat it."""
-    import logging
-
-    logging.getLogger("alliance_stats").addHandler(logging.NullHandler())
-
-
-def _workers(text: str) -> int:
-    if int(text) == 0:
-        raise argparse.ArgumentTypeError("0 workers do no work")
-    return int(text)
-
-
-def _stop(number: int, _: object) -> NoReturn:
-    sys.exit(128 + number)
-
-
-def _write_table(table: pd.DataFrame, out: Path | None) -> int:
-    from alliance_stats.report.folder import as_csv, write_table
-
-    if out is None:
-        sys.stdout.write(as_csv(table))
-        return OK
-    write_table(table, out)
-    print(f"{_shown(out)}: {len(table)} rows.")
-    return OK
-
-
-def _worded(text: str) -> str:
-    """A message with keys of the study file instead of arguments of Python."""
-    from alliance_stats.report.numbers import in_keys
-    from alliance_stats.report.sections import all_keys
-
-    return in_keys(text, all_keys())
-
-
-def _shown(path: Path) -> str:
-    """A path as the user wrote it, with ``./`` before a relative one."""
-    return str(path) if path.is_absolute() else f".{os.sep}{path}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _fail(message: str, status: int) -> int:
-    print(f"alliance-stats: {_one_line(message)}", file=sys.stderr)
-    return status
+        of_data = isinstance(error, DataError) and not isinstance(error, StudyError)
+        return fail(worded(str(error)), PROBLEMS if of_data else UNUSABLE)
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors of usage in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(UNUSABLE, f"{self.prog}: {_one_line(message)}. See {self.prog} --help.\n")
+        self.exit(UNUSABLE, f"{self.prog}: {one_line(message)}. See {self.prog} --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -326,55 +64,58 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    init = commands.add_parser("init", help="propose a study file from a data file, every guess marked")
-    init.add_argument("data", type=Path, metavar="DATA", help="the data file: csv, xlsx, ods, sav, dta, ...")
+    _fill(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    return parser
+
+
+def _fill(menu: argparse._SubParsersAction[_Parser]) -> None:
+    def add(run: Callable[[argparse.Namespace], int], argument: str = "", **about: str) -> argparse.ArgumentParser:
+        """A command; its help is the docstring of the function that runs it."""
+        told = str(run.__doc__)
+        command = menu.add_parser(run.__name__, help=told[0].lower() + told[1:-1], description=told)
+        if argument:
+            command.add_argument(argument, type=Path, **about)
+        command.set_defaults(run=run)
+        return command
+
+    study = {"argument": "study", "metavar": "STUDY.toml", "help": "the study file"}
+    init = add(commands.init, "data", metavar="DATA", help="the data file: csv, xlsx, ods, sav, dta, ...")
     init.add_argument("--sheet", metavar="SHEET", help="of a workbook: the sheet's name, or its position from 1")
     init.add_argument("--out", type=Path, metavar="STUDY.toml", help="default: the data file's name, in this folder")
-    init.set_defaults(run=_init)
-    _add(commands, "check", _check, "a dry run: every problem of the study file and its data at once")
-    score = _add(commands, "score", _score, "score the items and write the sessions as CSV (with pseudonyms)")
-    detect = _add(commands, "detect", _detect, "find ruptures and repairs and write them as CSV (with pseudonyms)")
-    for command in (score, detect):
+    add(commands.check, **study)
+    for command in (add(commands.score, **study), add(commands.detect, **study)):
         command.add_argument("--out", type=Path, metavar="FILE", help="the CSV file to write (default: print it)")
-    report = _add(commands, "report", _report, "run the whole path and write an HTML report, tables and figures")
-    report.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
-    monitor = _add(commands, "monitor", _monitor, "say after each patient's latest session whether a rupture is open")
+    report = add(commands.report, **study)
+    monitor = add(commands.monitor, **study)
     monitor.add_argument("--parameters", type=Path, metavar="FILE", help="JSON file of an earlier study's parameters")
     monitor.add_argument("--estimate", type=Path, metavar="FILE", help="write that file from this study instead")
     monitor.add_argument("--patient", metavar="ID", help="one patient only (default: all)")
     monitor.add_argument("--sessions", type=int, default=20, metavar="N", help="length of a therapy (default: 20)")
     monitor.add_argument("--false-alarm", type=float, default=0.05, metavar="RATE", help="per therapy (default: 0.05)")
     monitor.add_argument("--out", type=Path, metavar="DIR", help="also write a picture of each patient, and a table")
-    explore = _add(commands, "explore", _explore, "try rules out in a browser, on this machine only (with pseudonyms)")
+    explore = add(commands.explore, **study)
     explore.add_argument("--port", type=int, default=0, help="default: a free one")
     explore.add_argument("--no-browser", action="store_true", help="only print the address")
-    power = commands.add_parser("power", help="simulate studies and say how large one must be, whole or in parts")
-    power.add_argument("design", type=Path, metavar="DESIGN.toml", help="sections power, vary, world: docs/scale.md")
-    power.set_defaults(run=_power)
-    multiverse = _add(commands, "multiverse", _multiverse, "ask [[multiverse]] of every rule, whole or in parts")
+    power = add(commands.power, "design", metavar="DESIGN.toml", help="sections power, vary, world: docs/scale.md")
+    multiverse = add(commands.multiverse, **study)
     for command in (power, multiverse):
-        command.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
         command.add_argument("--part", metavar="I/N", help="only every N-th piece, beginning with the I-th: 3/100")
-    merge = commands.add_parser("merge", help="put the parts of a power analysis or a multiverse together")
-    merge.add_argument("parts", type=Path, metavar="DIR", help="the folder of the parts")
+    merge = add(commands.merge, "parts", metavar="DIR", help="the folder of the parts")
     merge.add_argument("--out", type=Path, metavar="DIR", help="the folder to write (default: that of the parts)")
-    merge.set_defaults(run=_merge)
-    demo = commands.add_parser("demo", help="the whole path on the simulated study that is shipped")
+    demo = add(commands.demo)
     demo.add_argument("--out", type=Path, metavar="DIR", default=Path("demo-report"), help="default: demo-report")
-    demo.set_defaults(run=_demo)
+    for command in (report, power, multiverse):
+        command.add_argument("--out", type=Path, metavar="DIR", required=True, help="the folder to write")
     for command in (report, demo):
         command.add_argument("--force", action="store_true", help="replace a report even if its files were edited")
     for command in (report, demo, power, multiverse):
         command.add_argument("--jobs", type=_workers, metavar="N", help="cores to use; -1 is all (default: one)")
-    return parser
 
 
-def _add(commands: argparse._SubParsersAction[_Parser], name: str, run: object, help: str) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-    command.add_argument("study", type=Path, metavar="STUDY.toml", help="the study file")
-    command.set_defaults(run=run)
-    return command
+def _workers(text: str) -> int:
+    if int(text) == 0:
+        raise argparse.ArgumentTypeError("0 workers do no work")
+    return int(text)
 
 
 class _Version(argparse.Action):

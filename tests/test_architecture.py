@@ -16,7 +16,7 @@ FLOORS = {
         2,
     ),
     **dict.fromkeys(["multiverse", "power", "monitoring", "report", "explorer"], 3),
-    **dict.fromkeys(["cli", "__init__", "__main__"], 4),
+    **dict.fromkeys(["commands", "cli", "__init__", "__main__"], 4),
 }
 BESIDE = {("report", "multiverse")}
 """Rooms of one floor of which the first may show what the second found."""

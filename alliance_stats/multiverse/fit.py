@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -46,20 +46,8 @@ TARGETS: Mapping[str, dict[str, Any]] = {
 """Repair targets, from strict to lenient, as fields of a `Rule`."""
 
 COLUMNS = (
-    "rule",
-    "target",
-    "prospective",
-    "term",
-    "estimate",
-    "ci_low",
-    "ci_high",
-    "p_value",
-    "r",
-    "n_rows",
-    "n_ruptures",
-    "n_repaired",
-    "n_patients_with_rupture",
-    "status",
+    *("rule", "target", "prospective", "term", "estimate", "ci_low", "ci_high", "p_value", "r"),
+    *("n_rows", "n_ruptures", "n_repaired", "n_patients_with_rupture", "status"),
 )
 
 
@@ -129,20 +117,10 @@ def fit_multiverse(
     1  previous_2pooled  repaired_before           ok
     2      own_mean_2sd                   looks ahead
     """
-    work, pieces = specifications(
-        sessions,
-        score=score,
-        question=question,
-        symptom=symptom,
-        endings=endings,
-        rules=rules,
-        targets=targets,
-        better=better,
-        allow_lookahead=allow_lookahead,
-        read=partial(estimates, level=level),
-    )
+    asked = Multiverse(sessions, score, question, symptom, endings, rules, targets, better, allow_lookahead)
+    pieces = asked.pieces()
     with bar(FITTING, len(pieces), show=progress):
-        found = run_pieces(work, pieces, n_jobs=n_jobs)
+        found = run_pieces(partial(asked.fit, read=partial(estimates, level=level)), pieces, n_jobs=n_jobs)
     return multiverse_table(found, question=question, score=score, level=level)
 
 
@@ -170,74 +148,65 @@ class Specification(NamedTuple):
     status: str
 
 
-def specifications(
-    sessions: pd.DataFrame,
-    *,
-    score: str,
-    question: str,
-    read: Callable[[AnyFit], Any],
-    symptom: str | None = None,
-    endings: pd.DataFrame | None = None,
-    rules: Iterable[str | Rule] | None = None,
-    targets: Iterable[str] = tuple(TARGETS),
-    better: str = "lower",
-    allow_lookahead: bool = False,
-) -> tuple[Callable[[Piece], Specification], list[Piece]]:
-    """The work of a multiverse and its pieces; `read` says what is kept of a fit, the rest is of `fit_multiverse`."""
-    require_choice(question, QUESTIONS, name="question")
-    chosen = [_rule(rule) for rule in (RULES if rules is None else rules)]
-    targets = list(targets)
-    for target in targets:
-        require_choice(target, tuple(TARGETS), name="targets")
-    require_columns(sessions, [PATIENT, score], table_name="sessions")
-    if question == "dropout":
-        if endings is None:
-            raise ValueError("question='dropout' needs endings=: how each therapy ended.")
-    elif symptom is None:
-        raise ValueError(f"question={question!r} needs symptom=: the column of symptom scores.")
-    else:
-        require_columns(sessions, [symptom], table_name="sessions")
-        if is_linear_function(numeric(sessions, symptom), numeric(sessions, score)):
-            raise same_series_error(symptom, score)
-    fit_one = partial(_specification, sessions, score, question, symptom, endings, better, allow_lookahead, read)
-    return fit_one, list(itertools.product(chosen, targets))
+@dataclass(frozen=True)
+class Multiverse:
+    """One question, to be asked of every rule and repair target: the arguments of `fit_multiverse`, checked."""
 
+    sessions: pd.DataFrame
+    score: str
+    question: str
+    symptom: str | None = None
+    endings: pd.DataFrame | None = None
+    rules: Iterable[str | Rule] | None = None
+    targets: Iterable[str] = tuple(TARGETS)
+    better: str = "lower"
+    allow_lookahead: bool = False
 
-def _specification(
-    sessions: pd.DataFrame,
-    score: str,
-    question: str,
-    symptom: str | None,
-    endings: pd.DataFrame | None,
-    better: str,
-    allow_lookahead: bool,
-    read: Callable[[AnyFit], Any],
-    piece: Piece,
-) -> Specification:
-    rule = replace(piece[0], **TARGETS[piece[1]])
-    head = {"rule": rule.name, "target": piece[1], "prospective": rule.prospective}
-    if question != "outcome" and not rule.prospective and not allow_lookahead:
-        return Specification(head, None, "looks ahead")
-    events = detect_ruptures(sessions, score=score, rule=rule)
-    head = head | {
-        "n_ruptures": len(events),
-        "n_repaired": int(events["repaired_at"].notna().sum()),
-        "n_patients_with_rupture": int(events[PATIENT].nunique()),
-    }
-    if events.empty:
-        return Specification(head, None, "no rupture found")
-    fit: AnyFit
-    try:
-        if question == "outcome":
-            patients = summarise_patients(sessions, events, measures=[str(symptom)])
-            fit = fit_outcome(patients, post=f"{symptom}_post", pre=f"{symptom}_pre", better=better)
-        elif question == "next_session":
-            fit = fit_next_session(sessions, events, symptom=str(symptom), alliance=score, allow_lookahead=True)
+    def __post_init__(self) -> None:
+        require_choice(self.question, QUESTIONS, name="question")
+        require_columns(self.sessions, [PATIENT, self.score], table_name="sessions")
+        if self.question == "dropout":
+            if self.endings is None:
+                raise ValueError("question='dropout' needs endings=: how each therapy ended.")
+        elif self.symptom is None:
+            raise ValueError(f"question={self.question!r} needs symptom=: the column of symptom scores.")
         else:
-            fit = _dropout(sessions, events, endings)
-    except DataError as error:
-        return Specification(head, None, str(error))
-    return Specification(head, read(fit), "ok")
+            require_columns(self.sessions, [self.symptom], table_name="sessions")
+            if is_linear_function(numeric(self.sessions, self.symptom), numeric(self.sessions, self.score)):
+                raise same_series_error(self.symptom, self.score)
+
+    def pieces(self) -> list[Piece]:
+        """Every rule with every repair target."""
+        targets = list(self.targets)
+        for target in targets:
+            require_choice(target, tuple(TARGETS), name="targets")
+        return list(itertools.product(map(_rule, RULES if self.rules is None else self.rules), targets))
+
+    def fit(self, piece: Piece, *, read: Callable[[AnyFit], Any]) -> Specification:
+        """One specification; `read` says what is kept of its fit."""
+        rule = replace(piece[0], **TARGETS[piece[1]])
+        head = {"rule": rule.name, "target": piece[1], "prospective": rule.prospective}
+        if self.question != "outcome" and not rule.prospective and not self.allow_lookahead:
+            return Specification(head, None, "looks ahead")
+        events = detect_ruptures(self.sessions, score=self.score, rule=rule)
+        head["n_ruptures"] = len(events)
+        head["n_repaired"] = int(events["repaired_at"].notna().sum())
+        head["n_patients_with_rupture"] = int(events[PATIENT].nunique())
+        if events.empty:
+            return Specification(head, None, "no rupture found")
+        try:
+            return Specification(head, read(self._model(events)), "ok")
+        except DataError as error:
+            return Specification(head, None, str(error))
+
+    def _model(self, events: pd.DataFrame) -> AnyFit:
+        if self.question == "dropout":
+            return _dropout(self.sessions, events, self.endings)
+        symptom = str(self.symptom)
+        if self.question == "outcome":
+            patients = summarise_patients(self.sessions, events, measures=[symptom])
+            return fit_outcome(patients, post=f"{symptom}_post", pre=f"{symptom}_pre", better=self.better)
+        return fit_next_session(self.sessions, events, symptom=symptom, alliance=self.score, allow_lookahead=True)
 
 
 def multiverse_table(found: list[Specification], *, question: str, score: str, level: float) -> pd.DataFrame:
@@ -287,25 +256,17 @@ def summarise_multiverse(table: pd.DataFrame, *, alpha: float = 0.05) -> pd.Data
         the median), ``significant`` (share with p below `alpha`).
     """
     require_columns(table, COLUMNS, table_name="table")
-    specifications = len(table[["rule", "target"]].drop_duplicates())
-    rows = []
-    for term, own in table[table["status"] == "ok"].groupby("term", sort=False):
-        estimate = own["estimate"].to_numpy(dtype=np.float64)
-        middle = float(np.median(estimate))
-        rows.append(
-            {
-                "term": term,
-                "n_specifications": specifications,
-                "n_estimated": len(own),
-                "median": middle,
-                "lowest": float(estimate.min()),
-                "highest": float(estimate.max()),
-                "same_sign": float((np.sign(estimate) == np.sign(middle)).mean()),
-                "significant": float((own["p_value"] < alpha).mean()),
-            }
-        )
-    columns = ["term", "n_specifications", "n_estimated", "median", "lowest", "highest", "same_sign", "significant"]
-    return pd.DataFrame(rows, columns=columns)
+    ok = table[table["status"] == "ok"].astype({"estimate": np.float64, "p_value": np.float64})
+    found = ok.groupby("term", sort=False).agg(
+        n_estimated=("estimate", "size"),
+        median=("estimate", "median"),
+        lowest=("estimate", "min"),
+        highest=("estimate", "max"),
+        same_sign=("estimate", lambda own: (np.sign(own) == np.sign(own.median())).mean()),
+        significant=("p_value", lambda own: (own < alpha).mean()),
+    )
+    found.insert(0, "n_specifications", len(table[["rule", "target"]].drop_duplicates()))
+    return found.reset_index()
 
 
 def _rule(rule: str | Rule) -> Rule:

@@ -17,28 +17,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.dropout.result import HazardFit
-from alliance_stats.hazard.binary import fit_binary, mean
-from alliance_stats.mixed.result import MixedFit
 from alliance_stats.multiverse.fit import (
     FITTING,
     TARGETS,
     AnyFit,
+    Multiverse,
     Piece,
     Specification,
     estimates,
     multiverse_table,
-    specifications,
 )
-from alliance_stats.outcome.next_session_fit import STATES
-from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit
+from alliance_stats.multiverse.scores import Score, scores_of
 from alliance_stats.rupture.rules.rule import Rule
-from alliance_stats.tables.arrays import FloatArray, IntArray
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.schema import (
     PATIENT,
-    SESSION,
     THERAPIST,
     DataError,
     Seed,
@@ -80,35 +75,6 @@ class JointTest(Shown):
     def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
         title = f"Joint test of a multiverse: {self.draws} draws, residuals flipped by {self.unit} ({self.n_units})"
         return [title], {"All specifications together": self.joint}, list(self.notes)
-
-
-class _Score(NamedTuple):
-    """The effective score of one term in one specification, taken apart by unit.
-
-    Attributes
-    ----------
-    parts : (units,) array
-        a_g' e_g: what each unit adds to the estimate; a are the weights that make the estimate of the outcome, e the
-        residuals of the model without the term (both whitened).
-    span : (p, units) array
-        Q_g' a_g, with Q an orthonormal basis of all columns.
-    own : (units,) array
-        a_g' a_g / |a|.
-    """
-
-    term: str
-    parts: FloatArray
-    span: FloatArray
-    own: FloatArray
-
-    def flipped(self, signs: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Estimates and z under each row of `signs` (draws, units)."""
-        estimate = signs @ self.parts
-        length = float(self.own.sum()) ** 2  # |a|^2
-        # De Santis et al. (2022): |a|^2 - |H W a|^2, H the projection on the columns other than a
-        left = length - (np.square(signs @ self.span.T).sum(axis=1) - np.square(signs @ self.own))
-        scale = np.sqrt(np.square(self.parts).sum() * np.maximum(left, 1e-9 * length) / length)
-        return estimate, estimate / scale
 
 
 def joint_test(
@@ -167,21 +133,7 @@ def joint_test(
     >>> test.joint["statistic"].unique().tolist(), bool(test.joint["p_value"].between(0.01, 1).all())
     (['mean z', 'median estimate', 'significant'], True)
     """
-    plan = plan_joint(
-        sessions,
-        score=score,
-        question=question,
-        seed=seed,
-        symptom=symptom,
-        endings=endings,
-        rules=rules,
-        targets=targets,
-        better=better,
-        allow_lookahead=allow_lookahead,
-        unit=unit,
-        draws=draws,
-        level=level,
-    )
+    plan = plan_joint(**{name: value for name, value in locals().items() if name not in ("n_jobs", "progress")})
     with bar(FITTING, len(plan.pieces), show=progress):
         return joint_of(run_pieces(plan.work, plan.pieces, n_jobs=n_jobs), plan.told)
 
@@ -197,27 +149,20 @@ class JointPlan(NamedTuple):
 def plan_joint(
     sessions: pd.DataFrame,
     *,
-    score: str,
-    question: str,
     seed: Seed,
     unit: str | None = None,
     draws: int = 999,
     level: float = 0.95,
-    **given: Any,
+    **asked: Any,
 ) -> JointPlan:
-    """What :func:`joint_test` is to fit; the arguments are its own, `given` those of `specifications`."""
+    """What :func:`joint_test` is to fit; the arguments are its own, `asked` those of `Multiverse`."""
     if draws < 19:
         raise ValueError(f"draws={draws!r} must be at least 19.")
-    unit_of, unit, n_units, notes = _units(check_sessions(sessions, [score]), unit)
-    work, pieces = specifications(
-        sessions,
-        score=score,
-        question=question,
-        read=partial(_read, level=level, unit_of=unit_of, n_units=n_units),
-        **given,
-    )
-    told = {"score": score, "question": question, "seed": seed, "draws": draws, "level": level}
-    return JointPlan(work, pieces, {**told, "unit": unit, "n_units": n_units, "notes": notes})
+    unit_of, unit, n_units, notes = _units(check_sessions(sessions, [asked["score"]]), unit)
+    multiverse = Multiverse(sessions, **asked)
+    told = {"score": multiverse.score, "question": multiverse.question, "seed": seed, "draws": draws, "level": level}
+    work = partial(multiverse.fit, read=partial(_read, level=level, unit_of=unit_of, n_units=n_units))
+    return JointPlan(work, multiverse.pieces(), {**told, "unit": unit, "n_units": n_units, "notes": notes})
 
 
 def joint_of(answers: Sequence[Any], told: Mapping[str, Any]) -> JointTest:
@@ -225,7 +170,7 @@ def joint_of(answers: Sequence[Any], told: Mapping[str, Any]) -> JointTest:
     draws, n_units = told["draws"], told["n_units"]
     found = [
         Specification(
-            head, own and (own[0], [_Score(term, *map(np.asarray, arrays)) for term, *arrays in own[1]]), status
+            head, own and (own[0], [Score(term, *map(np.asarray, arrays)) for term, *arrays in own[1]]), status
         )
         for head, own, status in answers
     ]
@@ -299,90 +244,5 @@ def _units(table: pd.DataFrame, unit: str | None) -> tuple[pd.Series, str, int, 
     return pd.Series(codes, index=patients), unit, int(codes.max()) + 1, notes
 
 
-def _read(fit: AnyFit, *, level: float, unit_of: pd.Series, n_units: int) -> tuple[list[dict[str, Any]], list[_Score]]:
-    return estimates(fit, level), _scores(fit, unit_of, n_units)
-
-
-def _scores(fit: AnyFit, unit_of: pd.Series, n_units: int) -> list[_Score]:
-    unit = unit_of.loc[fit.data[PATIENT]].to_numpy()
-    if isinstance(fit, HazardFit):
-        terms = [name for name in STATES if name in fit.terms]
-        return [_score(name, *_hazard(fit, name), unit, n_units) for name in terms]
-    names = list(fit.fit.terms)
-    data = fit.data
-    x = np.column_stack([np.ones(len(data)) if name == "Intercept" else data[name.strip("`")] for name in names])
-    y = data[fit.post if isinstance(fit, OutcomeFit) else fit.outcome].to_numpy(dtype=np.float64)
-    x, y = _whitened(fit.fit, data, x.astype(np.float64), y)
-    result = []
-    for term, contrast in _contrasts(fit, names).items():
-        weights = x @ np.linalg.solve(x.T @ x, contrast)  # the estimate is weights' y
-        basis = np.linalg.qr(x)[0]
-        unexplained = y - basis @ (basis.T @ y) + weights * (weights @ y) / (weights @ weights)
-        result.append(_score(term, weights, unexplained, basis, unit, n_units))
-    return result
-
-
-def _contrasts(fit: Any, names: list[str]) -> dict[str, FloatArray]:
-    """What is estimated, as contrasts of the coefficients."""
-    if not isinstance(fit, OutcomeFit):
-        return {name: np.eye(len(names))[names.index(name)] for name in STATES if name in names}
-    found = {}
-    for first, second in CONTRASTS:
-        if {first, second} <= set(fit.diagnostics["patterns"]):
-            contrast = np.zeros(len(names))
-            for name, sign in ((first, 1.0), (second, -1.0)):
-                if name != fit.reference:
-                    contrast[names.index(f"pattern_{name}")] = sign
-            found[f"{first} - {second}"] = contrast
-    return found
-
-
-def _hazard(fit: HazardFit, term: str) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Weights, residuals and basis of a discrete hazard, from the model without the term."""
-    x, column = fit.design.matrix, fit.terms.index(term)
-    smaller = fit_binary(fit.event, np.delete(x, column, axis=1), link=fit.link)
-    hazard = mean(smaller.linear, fit.link)
-    root = np.sqrt(hazard * (1 - hazard))
-    wide = x * root[:, None]
-    weights = wide @ np.linalg.solve(wide.T @ wide, np.eye(x.shape[1])[column])
-    return weights, (fit.event - hazard) / root, np.linalg.qr(wide)[0]
-
-
-def _score(
-    term: str, weights: FloatArray, residual: FloatArray, basis: FloatArray, unit: IntArray, n_units: int
-) -> _Score:
-    def by_unit(values: FloatArray) -> FloatArray:
-        return np.bincount(unit, weights=values, minlength=n_units).astype(np.float64)
-
-    span = np.array([by_unit(column * weights) for column in basis.T])
-    own = by_unit(weights**2) / np.linalg.norm(weights)
-    return _Score(term, by_unit(weights * residual), span, own)
-
-
-def _whitened(model: Any, data: pd.DataFrame, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Rows multiplied by V^-1/2 of their patient (or therapist, where patients are the rows), V as estimated.
-
-    The weights decide how precise the estimate is, not whether the test is valid: random effects of therapists are left
-    out where patients have several rows, since signs are flipped by whole therapists anyway.
-    """
-    if not isinstance(model, MixedFit):
-        return x, y
-    variances = model.variances()
-    residual = float(variances.loc[variances["group"] == "residual", "variance"].iloc[0])
-    group = PATIENT if (variances["group"] == PATIENT).any() else THERAPIST
-    own = variances[variances["group"] == group]
-    names = list(own.loc[own["term_2"].fillna("") == "", "term"])
-    spread = np.zeros((len(names), len(names)))
-    for row in own.to_dict("records"):
-        i, j = names.index(row["term"]), names.index(row["term_2"] or row["term"])
-        spread[i, j] = spread[j, i] = row["variance"]
-    z = np.column_stack([data[SESSION] if name == SESSION else np.ones(len(data)) for name in names]).astype(np.float64)
-    both = np.column_stack([x, y])
-    codes = pd.factorize(data[group])[0]
-    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes[codes >= 0])
-    first = (codes < 0).sum() + np.cumsum(sizes) - sizes
-    for size in np.unique(sizes):  # groups of one size side by side
-        rows = order[first[sizes == size][:, None] + np.arange(size)]
-        covariance = z[rows] @ spread @ z[rows].transpose(0, 2, 1) + residual * np.eye(size)
-        both[rows] = np.linalg.solve(np.linalg.cholesky(covariance), both[rows])
-    return both[:, :-1], both[:, -1]
+def _read(fit: AnyFit, *, level: float, unit_of: pd.Series, n_units: int) -> tuple[list[dict[str, Any]], list[Score]]:
+    return estimates(fit, level), scores_of(fit, unit_of, n_units)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.terms import t_interval
 
 
@@ -15,6 +16,12 @@ class Effect(NamedTuple):
     estimate: float
     ci_low: float
     ci_high: float
+
+
+def combination(fit: Any, weights: FloatArray) -> tuple[float, float, float]:
+    """A linear combination of a fit's coefficients, its standard error, and its degrees of freedom."""
+    error = float(np.sqrt(weights @ fit.covariance.to_numpy() @ weights))
+    return float(weights @ fit.coefficients.to_numpy()), error, float(fit.degrees_of_freedom(weights[None, :])[0])
 
 
 def standardised_difference(

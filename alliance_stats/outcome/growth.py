@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
+from alliance_stats.outcome.effects import combination
 from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, with_patterns
 from alliance_stats.tables.flow import FLOW, in_words, record, with_step
@@ -88,9 +89,7 @@ class GrowthFit(Shown):
             if pattern != self.reference:
                 wanted["difference"] = extra
             for kind, weights in wanted.items():
-                estimate = float(weights @ self.fit.coefficients.to_numpy())
-                error = float(np.sqrt(weights @ self.fit.covariance.to_numpy() @ weights))
-                df = float(self.fit.degrees_of_freedom(weights[None, :])[0])
+                estimate, error, df = combination(self.fit, weights)
                 low, high = t_interval(estimate, error, df, level=level)
                 scale = over / self.start_sd if self.start_sd > 0 else np.nan
                 p_value = float(t_p_value(estimate / error, df)) if error > 0 else np.nan

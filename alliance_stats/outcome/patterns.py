@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.outcome.effects import partial_correlation, standardised_difference
+from alliance_stats.outcome.effects import combination, partial_correlation, standardised_difference
 from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.linear import LinearFit, fit_linear
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, spread_within, with_patterns
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
 from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.same_series import same_series_error
@@ -126,13 +127,7 @@ class OutcomeFit(Shown):
     def _effect(
         self, first: str, second: str, fit: MixedFit | LinearFit, adjusted: bool, level: float
     ) -> dict[str, Any]:
-        weights = np.zeros(len(fit.terms))
-        for name, sign in ((first, 1.0), (second, -1.0)):
-            if name != self.reference:
-                weights[fit.terms.index(f"pattern_{name}")] = sign
-        difference = float(weights @ fit.coefficients.to_numpy())
-        error = float(np.sqrt(weights @ fit.covariance.to_numpy() @ weights))
-        df = float(fit.degrees_of_freedom(weights[None, :])[0])
+        difference, error, df = combination(fit, contrast_weights(fit.terms, first, second))
         statistic = difference / error if error > 0 else np.nan
         low, high = t_interval(difference, error, df, level=level)
         d = standardised_difference(difference, error, df, sd=self.post_sd, sd_df=self.post_sd_df, level=level)
@@ -167,6 +162,12 @@ EFFECTS_COLUMNS = (
     "r_low",
     "r_high",
 )
+
+
+def contrast_weights(terms: Sequence[str], first: str, second: str) -> FloatArray:
+    """The first pattern minus the second as weights of the coefficients; the reference has no coefficient."""
+    signs = {f"pattern_{first}": 1.0, f"pattern_{second}": -1.0}
+    return np.array([signs.get(term, 0.0) for term in terms])
 
 
 def fit_outcome(

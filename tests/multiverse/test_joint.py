@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 import alliance_stats as als
-from alliance_stats.multiverse.fit import specifications
-from alliance_stats.multiverse.joint import _contrasts, _hazard, _joint, _score, _scores, _units, _whitened
+from alliance_stats.multiverse.fit import Multiverse
+from alliance_stats.multiverse.joint import _joint, _units
+from alliance_stats.multiverse.scores import _contrasts, _hazard, _score, _whitened, scores_of
 
 RULES = ["previous_2pooled", "running_mean_2pooled"]
 
@@ -32,14 +33,8 @@ def same(fit):
 
 
 def fitted(study, question):
-    more = {
-        "targets": ["past baseline"],
-        "better": "lower",
-        "allow_lookahead": False,
-        "read": same,
-    }
-    work, pieces = specifications(study.sessions, **(arguments(study, question) | more))
-    return [work(piece).found for piece in pieces]
+    asked = Multiverse(study.sessions, **arguments(study, question), targets=["past baseline"])
+    return [asked.fit(piece, read=same).found for piece in asked.pieces()]
 
 
 def test_statistics_by_hand():
@@ -64,7 +59,7 @@ def test_a_draw_is_a_refit_with_flipped_residuals(study, question):
         y = fit.data[fit.post if question == "outcome" else fit.outcome].to_numpy(dtype=float)
         x, y = _whitened(fit.fit, fit.data, x, y)
         group = unit_of.loc[fit.data["patient"]].to_numpy()
-        found = {one.term: one for one in _scores(fit, unit_of, n_units)}
+        found = {one.term: one for one in scores_of(fit, unit_of, n_units)}
         assert set(found) == set(_contrasts(fit, names))
         for term, contrast in _contrasts(fit, names).items():
             # the model without the effect: coefficients restricted to contrast' beta = 0
@@ -89,7 +84,7 @@ def test_estimates_are_close_to_those_of_the_models(study):
     """Variances are held: estimates agree with the mixed model up to the therapists' part of its weights."""
     for fit in fitted(study, "next_session"):
         tidy = fit.tidy().set_index("term")
-        for one in _scores(fit, *np.take(np.array(_units(study.sessions, None), dtype=object), [0, 2])):
+        for one in scores_of(fit, *np.take(np.array(_units(study.sessions, None), dtype=object), [0, 2])):
             error = tidy.loc[one.term, "std_error"]
             assert one.parts.sum() == pytest.approx(tidy.loc[one.term, "estimate"], abs=0.25 * error)
 
