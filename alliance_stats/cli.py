@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from alliance_stats import commands
 from alliance_stats.commands import OK, PROBLEMS, UNUSABLE, fail, one_line, worded
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fill(menu: argparse._SubParsersAction[_Parser]) -> None:
-    def add(run: Callable[[argparse.Namespace], int], argument: str = "", **about: str) -> argparse.ArgumentParser:
+    def add(run: Callable[[argparse.Namespace], int], argument: str = "", **about: Any) -> argparse.ArgumentParser:
         """A command; its help is the docstring of the function that runs it."""
         told = str(run.__doc__)
         command = menu.add_parser(run.__name__, help=told[0].lower() + told[1:-1], description=told)
@@ -78,7 +78,7 @@ def _fill(menu: argparse._SubParsersAction[_Parser]) -> None:
         command.set_defaults(run=run)
         return command
 
-    study = {"argument": "study", "metavar": "STUDY.toml", "help": "the study file"}
+    study: dict[str, Any] = {"argument": "study", "metavar": "STUDY.toml", "help": "the study file"}
     init = add(commands.init, "data", metavar="DATA", help="the data file: csv, xlsx, ods, sav, dta, ...")
     init.add_argument("--sheet", metavar="SHEET", help="of a workbook: the sheet's name, or its position from 1")
     init.add_argument("--out", type=Path, metavar="STUDY.toml", help="default: the data file's name, in this folder")

@@ -7,9 +7,9 @@ import pandas as pd
 
 from alliance_stats.load.cells import is_plain_number
 from alliance_stats.load.problems import ERROR, NOTE, WARNING, Problems
-from alliance_stats.tables.arrays import BoolArray
+from alliance_stats.tables.arrays import BoolArray, runs
 from alliance_stats.tables.flow import Steps, counted
-from alliance_stats.tables.schema import DATE, PATIENT, SESSION, THERAPIST, runs
+from alliance_stats.tables.schema import DATE, PATIENT, SESSION, THERAPIST
 
 KEYS = [PATIENT, SESSION]
 
@@ -17,7 +17,7 @@ KEYS = [PATIENT, SESSION]
 def without_duplicates(table: pd.DataFrame, how: str, problems: Problems, steps: Steps) -> pd.DataFrame:
     """One row per patient and session, by `how` (``error``: as it is, the duplicates noted as an error)."""
     known = (table[PATIENT].notna() & table[SESSION].notna()).to_numpy(dtype=bool)
-    head, onward = runs(table)
+    head, onward = runs(table[PATIENT], table[SESSION].to_numpy())
     if onward and known.all() and table.loc[head, PATIENT].is_unique:
         return table
     later = table.duplicated(KEYS, keep="first").to_numpy() & known

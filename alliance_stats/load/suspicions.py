@@ -12,8 +12,8 @@ import pandas as pd
 from alliance_stats.load.cells import distinct_cells, extremes
 from alliance_stats.load.layout import Layout
 from alliance_stats.load.problems import NOTE, WARNING, Problems
-from alliance_stats.tables.arrays import Array, BoolArray, FloatArray, IntArray
-from alliance_stats.tables.schema import DATE, PATIENT, SESSION, THERAPIST, runs
+from alliance_stats.tables.arrays import Array, BoolArray, FloatArray, IntArray, runs
+from alliance_stats.tables.schema import DATE, PATIENT, SESSION, THERAPIST
 
 MIN_ROWS, MIN_VALUES = 10, 3
 """Two columns are only called copies with this many values, and this many different ones."""
@@ -26,7 +26,7 @@ def look_at(table: pd.DataFrame, measures: list[str], layout: Layout, problems: 
     """Every check of this module that needs no sorted table; `table` has the file row in its index."""
     patient, ids = distinct_cells(table[PATIENT])  # a missing patient is -1
     order = np.arange(len(table))
-    if not (runs(table)[1] and (np.diff(patient) >= 0).all()):
+    if not (runs(table[PATIENT], table[SESSION].to_numpy())[1] and (np.diff(patient) >= 0).all()):
         order = np.lexsort((table[SESSION].to_numpy(dtype=np.float64, na_value=np.nan), patient))
     order = order[patient[order] >= 0]
     _ids_alike(ids, problems)

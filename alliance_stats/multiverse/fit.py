@@ -19,7 +19,8 @@ from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.dropout.result import HazardFit
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.next_session_fit import STATES, NextSessionFit
-from alliance_stats.outcome.patterns import OutcomeFit, fit_outcome
+from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.outcome.patterns_fit import OutcomeFit
 from alliance_stats.rupture.describe.summarise import summarise_patients
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.rupture.rules.members import RULES

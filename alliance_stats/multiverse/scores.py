@@ -15,7 +15,7 @@ from alliance_stats.hazard.binary import fit_binary, mean
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.multiverse.fit import AnyFit
 from alliance_stats.outcome.next_session_fit import STATES
-from alliance_stats.outcome.patterns import CONTRASTS, OutcomeFit, contrast_weights
+from alliance_stats.outcome.patterns_fit import CONTRASTS, OutcomeFit, contrast_weights
 from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST
 

@@ -13,7 +13,7 @@ from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.effects import combination
 from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, with_patterns
-from alliance_stats.tables.flow import FLOW, in_words, record, with_step
+from alliance_stats.tables.flow import FLOW, in_words, record, rows_left, with_step
 from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
@@ -220,18 +220,11 @@ def _usable(
     exclude: Sequence[str],
     therapist: str | None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    left = np.ones(len(table), dtype=bool)
-    lost: dict[str, int] = {}
     labels = exclude if pattern in table else ()
-    reasons = {f"pattern {name!r}": (table[pattern] == name).to_numpy() for name in labels}
-    reasons["patient without a pattern"] = table[members].isna().any(axis=1).to_numpy()
-    reasons[f"no {measure}"] = table[measure].isna().to_numpy()
-    if therapist is not None:
-        reasons[f"no {therapist}"] = table[therapist].isna().to_numpy()
-    for reason, bad in reasons.items():
-        if (left & bad).any():
-            lost[reason] = int((left & bad).sum())
-        left &= ~bad
+    reasons = {f"pattern {name!r}": table[pattern] == name for name in labels}
+    reasons["patient without a pattern"] = table[members].isna().any(axis=1)
+    reasons |= {f"no {name}": table[name].isna() for name in (measure, therapist) if name is not None}
+    left, lost = rows_left(reasons)
     if not left.any():
         raise DataError("No session is left for the model.", remedy="Check the measure and the patients' ids.")
     return table.loc[left].reset_index(drop=True), lost

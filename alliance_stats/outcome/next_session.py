@@ -13,7 +13,7 @@ from alliance_stats.outcome.engine import fit_nested, quoted
 from alliance_stats.outcome.next_session_fit import STATES, NextSessionFit
 from alliance_stats.tables.arrays import changes
 from alliance_stats.tables.attenuation import WORDS, calibrated, expected_attenuation
-from alliance_stats.tables.flow import FLOW, record, with_step
+from alliance_stats.tables.flow import FLOW, record, rows_left, with_step
 from alliance_stats.tables.panel import Split, lagged_rows, split_by_line, split_by_mean, split_so_far
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
@@ -252,19 +252,14 @@ def _complete(
     """The rows that have all they need, and how many were lost for each reason (the first that holds)."""
     patient = table[PATIENT].to_numpy()
     final = np.concatenate([patient[1:] != patient[:-1], [True]])
-    left = np.ones(len(table), dtype=bool)
-    lost: dict[str, int] = {}
     reasons: dict[str, Any] = {
         "last session of a patient": final,
         "no row for the next session": after < 0,
-        f"no {outcome}": table[outcome].isna().to_numpy(),
+        f"no {outcome}": table[outcome].isna(),
     }
     names = [*dict.fromkeys([*needed, *([therapist] if therapist else [])])]
-    reasons |= {f"no {name}": table[name].isna().to_numpy() for name in names}
-    for reason, bad in reasons.items():
-        if (left & bad).any():
-            lost[reason] = int((left & bad).sum())
-        left &= ~bad
+    reasons |= {f"no {name}": table[name].isna() for name in names}
+    left, lost = rows_left(reasons)
     if not left.any():
         why = "; ".join(f"{reason}: {count}" for reason, count in lost.items())
         raise DataError(

@@ -3,171 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from alliance_stats.mixed.result import MixedFit
-from alliance_stats.outcome.effects import combination, partial_correlation, standardised_difference
 from alliance_stats.outcome.engine import BOTH_WAYS, fit_nested, quoted
 from alliance_stats.outcome.linear import LinearFit, fit_linear
 from alliance_stats.outcome.membership import named_pattern, pattern_sizes, spread_within, with_patterns
-from alliance_stats.tables.arrays import FloatArray
-from alliance_stats.tables.flow import FLOW, Steps, in_words, with_step
-from alliance_stats.tables.rendering import Shown
+from alliance_stats.outcome.patterns_fit import OutcomeFit
+from alliance_stats.tables.flow import FLOW, Steps, rows_left, with_step
 from alliance_stats.tables.same_series import same_series_error
-from alliance_stats.tables.schema import (
-    PATIENT,
-    THERAPIST,
-    DataError,
-    numeric,
-    require_choice,
-    require_columns,
-)
+from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, numeric, require_choice, require_columns
 from alliance_stats.tables.states import distrust
-from alliance_stats.tables.terms import t_interval, t_p_value
-
-PUBLISHED = pd.DataFrame(
-    {
-        "source": ["Eubanks, Muran & Safran (2018)", "Safran, Muran & Eubanks-Carter (2011)"],
-        "effect": ["rupture repair and outcome, r"] * 2,
-        "estimate": [0.29, 0.24],
-        "ci_low": [0.10, 0.09],
-        "ci_high": [0.47, 0.39],
-        "n_studies": [11, 3],
-        "n_patients": [1314, 148],
-    }
-)
-"""The meta-analytic correlations to set a study's partial r beside."""
 
 BETTER = ("lower", "higher")
-CONTRASTS = (("repaired", "unrepaired"), ("repaired", "none"), ("unrepaired", "none"), ("mixed", "none"))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class OutcomeFit(Shown):
-    """Post-treatment scores by rupture pattern, with and without the number of rated sessions.
-
-    Attributes
-    ----------
-    fit : MixedFit or LinearFit
-        The model with the exposure.
-    unadjusted : MixedFit or LinearFit
-        The same rows without the exposure; the same object where there is none.
-    data : DataFrame
-        The rows both were fitted to, with a column for each pattern.
-    diagnostics : dict
-        ``rows``, ``rows_lost`` (why: count), ``flow`` (who was kept, step by step), ``patterns`` (patients by pattern;
-        expected numbers where patterns are probabilities), ``exposure_by_pattern`` (median, of labels), ``therapists``,
-        ``converged``, ``boundary``, ``notes``: what to keep in mind, in sentences.
-    """
-
-    fit: MixedFit | LinearFit
-    unadjusted: MixedFit | LinearFit
-    formula: str
-    post: str
-    pre: str | None
-    pattern: str
-    reference: str
-    better: str
-    post_sd: float = field(repr=False)
-    post_sd_df: int = field(repr=False)
-    data: pd.DataFrame = field(repr=False)
-    diagnostics: dict[str, Any] = field(repr=False)
-
-    def tidy(self, *, level: float = 0.95) -> pd.DataFrame:
-        """TERMS of the model with the exposure; ``pattern_<name>`` is the difference from the reference pattern."""
-        return self.fit.tidy(level=level)
-
-    def glance(self) -> pd.DataFrame:
-        """One row about the model with the exposure."""
-        return self.fit.glance().assign(model="outcome")
-
-    def variances(self) -> pd.DataFrame:
-        """VARIANCES of the model with the exposure."""
-        return self.fit.variances()
-
-    def predict(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Expected post scores of new patients (``prediction``), from the columns the model was fitted on."""
-        return self.fit.predict(with_patterns(data, self.pattern, self.reference, self._levels))
-
-    @property
-    def _levels(self) -> list[str]:
-        return [name for name in self.diagnostics["patterns"] if name != self.reference]
-
-    def effects(self, *, level: float = 0.95) -> pd.DataFrame:
-        """Differences between patterns as effect sizes, with and without the exposure.
-
-        Parameters
-        ----------
-        level : float
-            Coverage of the intervals.
-
-        Returns
-        -------
-        DataFrame
-            One row per contrast and model: ``contrast`` (repaired - unrepaired, ...), ``adjusted`` (for exposure),
-            ``difference`` with ``std_error, df, p_value, ci_low, ci_high`` in points of the outcome; ``d`` with
-            ``d_low, d_high``: the difference in SD of the outcome within patterns, Hedges-corrected; ``r`` with
-            ``r_low, r_high``: the partial correlation, positive where the first pattern did better, the direction of
-            the published r = .29 (``PUBLISHED``).
-        """
-        rows = []
-        present = {self.reference, *self._levels}
-        models = {True: self.fit, False: self.unadjusted}
-        if self.fit is self.unadjusted:
-            models = {False: self.fit}
-        for first, second in CONTRASTS:
-            if {first, second} <= present:
-                rows += [self._effect(first, second, fit, adjusted, level) for adjusted, fit in models.items()]
-        return pd.DataFrame(rows, columns=EFFECTS_COLUMNS)
-
-    def _effect(
-        self, first: str, second: str, fit: MixedFit | LinearFit, adjusted: bool, level: float
-    ) -> dict[str, Any]:
-        difference, error, df = combination(fit, contrast_weights(fit.terms, first, second))
-        statistic = difference / error if error > 0 else np.nan
-        low, high = t_interval(difference, error, df, level=level)
-        d = standardised_difference(difference, error, df, sd=self.post_sd, sd_df=self.post_sd_df, level=level)
-        toward = -1 if self.better == "lower" else 1
-        r = partial_correlation(toward * statistic, df, level=level)
-        sizes = [difference, error, df, float(t_p_value(statistic, df)), float(low), float(high), *d, *r]
-        return dict(zip(EFFECTS_COLUMNS, [f"{first} - {second}", adjusted, *sizes], strict=True))
-
-    def _shown(self) -> tuple[list[str], dict[str, pd.DataFrame], list[str]]:
-        tables = {
-            "Coefficients": self.tidy(),
-            "Differences between patterns (r positive: the first did better)": self.effects(),
-            "Published": PUBLISHED,
-        }
-        title = f"{self.formula}; {self.diagnostics['rows']} patients"
-        return [title, in_words(self.diagnostics[FLOW])], tables, self.diagnostics["notes"]
-
-
-EFFECTS_COLUMNS = (
-    "contrast",
-    "adjusted",
-    "difference",
-    "std_error",
-    "df",
-    "p_value",
-    "ci_low",
-    "ci_high",
-    "d",
-    "d_low",
-    "d_high",
-    "r",
-    "r_low",
-    "r_high",
-)
-
-
-def contrast_weights(terms: Sequence[str], first: str, second: str) -> FloatArray:
-    """The first pattern minus the second as weights of the coefficients; the reference has no coefficient."""
-    signs = {f"pattern_{first}": 1.0, f"pattern_{second}": -1.0}
-    return np.array([signs.get(term, 0.0) for term in terms])
 
 
 def fit_outcome(
@@ -229,6 +79,7 @@ def fit_outcome(
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(2)
     >>> patients = pd.DataFrame({"patient": range(60), "pattern": ["none", "repaired", "unrepaired"] * 20,
     ...                          "pre": rng.normal(15, 4, 60), "n_rated": rng.integers(5, 20, 60)})
@@ -253,21 +104,21 @@ def fit_outcome(
     measure = post.removesuffix("_post")
     if measure in patients.attrs.get("linear_in_score", ()):
         raise same_series_error(measure, patients.attrs["score"])
-    nested = therapist is not None and therapist in patients and _nests(patients[therapist])
-    table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist if nested else None)
+    therapist = _nesting(patients, therapist)
+    table, lost = _kept(patients, post, pre, pattern, exclude, wanted, therapist)
     steps = _flow(patients, table, lost)
     table.attrs = {}  # the record counts sessions, the models below patients
     sizes = pattern_sizes(table, pattern, reference)
     levels = [name for name in sizes if name != reference]
     table = with_patterns(table, pattern, reference, levels)
-    nested = nested and _nests(table[therapist])
+    therapist = _nesting(table, therapist)
     constant = exposure is not None and len(table[exposure].unique()) < 2
     if constant:
         exposure = None
     dummies = [f"pattern_{name}" for name in levels]
     basic = [*([quoted(pre)] if pre else []), *dummies, *map(quoted, covariates)]
-    fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist if nested else None)
-    plain = _fit(post, basic, table, therapist if nested else None) if exposure else fit
+    fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist)
+    plain = _fit(post, basic, table, therapist) if exposure else fit
     spread, spread_df = spread_within(table[post], table[dummies])
     medians: dict[Any, float] = {}
     if exposure and pattern in table:
@@ -280,7 +131,7 @@ def fit_outcome(
         "flow": steps,
         "patterns": sizes,
         "exposure_by_pattern": medians,
-        "therapists": int(table[therapist].nunique()) if nested else 0,
+        "therapists": int(table[therapist].nunique()) if therapist else 0,
     }
     notes = distrust(patients.attrs) + _notes(diagnostics, exposure, levels)
     if constant:
@@ -314,25 +165,14 @@ def _kept(
     """The rows the model can use, numbers as floats, and how many were lost for each reason (the first that holds)."""
     table = patients.reset_index(drop=True)
     table = table.assign(**{name: numeric(patients, name) for name in (post, pre) if name})
-    left = pd.Series(True, index=table.index)
-    lost: dict[str, int] = {}
-
-    def lose(reason: str, bad: pd.Series) -> None:
-        nonlocal left
-        gone = left & bad.fillna(False).astype(bool)
-        if gone.any():
-            lost[reason] = int(gone.sum())
-        left = left & ~gone
-
     rated = f"n_{post.removesuffix('_post')}"
+    reasons: dict[str, Any] = {}
     if pre and post.endswith("_post") and rated in table:
-        lose("rated once: pre and post are one value", pd.Series(numeric(patients, rated) < 2))
-    for name in exclude:
-        if pattern in table:
-            lose(f"pattern {name!r}", table[pattern] == name)
-    for name in dict.fromkeys([*wanted, *([therapist] if therapist else [])]):
-        lose(f"no {name}", table[name].isna())
-    return table.loc[left.to_numpy()].reset_index(drop=True), lost
+        reasons["rated once: pre and post are one value"] = numeric(patients, rated) < 2
+    reasons |= {f"pattern {name!r}": table[pattern] == name for name in exclude if pattern in table}
+    reasons |= {f"no {name}": table[name].isna() for name in (*wanted, therapist) if name is not None}
+    left, lost = rows_left(reasons)
+    return table.loc[left].reset_index(drop=True), lost
 
 
 def _flow(patients: pd.DataFrame, table: pd.DataFrame, lost: dict[str, int]) -> Steps:
@@ -350,10 +190,12 @@ def _fit(post: str, terms: list[str], table: pd.DataFrame, therapist: str | None
     return fit_nested(f"{formula} + (1 | therapist)", table.assign(therapist=table[therapist]))
 
 
-def _nests(therapist: pd.Series) -> bool:
-    """Whether there are several therapists, and some of them with several patients."""
-    known = therapist.dropna()
-    return 1 < len(known.unique()) < len(known)
+def _nesting(table: pd.DataFrame, therapist: str | None) -> str | None:
+    """The column of therapists, where there are several and some of them have several patients; else None."""
+    if therapist is None or therapist not in table:
+        return None
+    known = table[therapist].dropna()
+    return therapist if 1 < len(known.unique()) < len(known) else None
 
 
 def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str]) -> list[str]:

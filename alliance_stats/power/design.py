@@ -18,7 +18,8 @@ from alliance_stats.dropout.fit import fit_dropout
 from alliance_stats.dropout.intervals import dropout_intervals
 from alliance_stats.outcome.next_session import fit_next_session
 from alliance_stats.outcome.next_session_fit import STATES
-from alliance_stats.outcome.patterns import CONTRASTS, fit_outcome
+from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.outcome.patterns_fit import CONTRASTS
 from alliance_stats.outcome.reciprocal import fit_dynamics
 from alliance_stats.reliability.sessions import error_variance
 from alliance_stats.rupture.chance.chance import chance_level

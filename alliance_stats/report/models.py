@@ -12,7 +12,7 @@ from alliance_stats.dropout.result import HazardFit
 from alliance_stats.mixed.result import MixedFit
 from alliance_stats.outcome.growth import TIME, GrowthFit
 from alliance_stats.outcome.next_session_fit import NextSessionFit
-from alliance_stats.outcome.patterns import OutcomeFit
+from alliance_stats.outcome.patterns_fit import OutcomeFit
 from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST
 from alliance_stats.tables.words import term_in_words

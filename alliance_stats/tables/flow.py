@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import BoolArray
 from alliance_stats.tables.schema import PATIENT
 
 FLOW = "flow"
@@ -76,6 +78,22 @@ def with_step(
     """
     more = {"lost": {str(reason): int(n) for reason, n in lost.items() if n}} if lost else {}
     return [*steps, _step(words, patients, sessions) | more | ({"unit": unit} if unit else {})]
+
+
+def rows_left(reasons: Mapping[str, Any]) -> tuple[BoolArray, dict[str, int]]:
+    """The rows for which no reason holds, each (n,) booleans, and the rows lost, counted under the first that does.
+
+    >>> rows_left({"no phq9": [True, False, False], "no form": [True, True, False]})
+    (array([False, False,  True]), {'no phq9': 1, 'no form': 1})
+    """
+    masks = {name: pd.Series(bad).to_numpy(dtype=bool, na_value=False) for name, bad in reasons.items()}
+    left: BoolArray = ~np.zeros_like(next(iter(masks.values())))
+    lost: dict[str, int] = {}
+    for reason, bad in masks.items():
+        if (left & bad).any():
+            lost[reason] = int((left & bad).sum())
+        left = left & ~bad
+    return left, lost
 
 
 def counted(words: str, table: pd.DataFrame) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.arrays import BoolArray, IntArray, changes
+from alliance_stats.tables.arrays import IntArray, changes, sorted_rows
 
 # -- column names ---------------------------------------------------------------------------------------------
 PATIENT = "patient"
@@ -240,27 +240,16 @@ def numbered(table: pd.DataFrame) -> tuple[IntArray, pd.Index]:
     return np.cumsum(head) - 1, pd.Index(table[PATIENT].array[head], name=PATIENT)
 
 
-def runs(table: pd.DataFrame) -> tuple[BoolArray, bool]:
-    """Where a run of rows of one patient begins, and whether in every run session numbers rise."""
-    head, session = changes(table[PATIENT]), table[SESSION].to_numpy()
-    return head, bool((head[1:] | (session[1:] > session[:-1])).all())
-
-
 def numeric(table: pd.DataFrame, column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """A column of `table` as float64 with NaN for missing; ``DataError`` at the first text or infinity."""
-    values = table[column]
-    if values.dtype == np.float64:
-        result = values.to_numpy()
-    elif pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_complex_dtype(values.dtype):
-        result = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    else:
-        coerced = pd.to_numeric(values, errors="coerce")
-        problem = f"{column!r} must hold numbers."
-        remedy = "Correct the cell, or name the code with missing_codes= when reading."
+    values, remedy = table[column], "Correct the cell, or name the code with missing_codes= when reading."
+    if not _holds_numbers(values):
+        coerced, problem = pd.to_numeric(values, errors="coerce"), f"{column!r} must hold numbers."
         refuse(table, coerced.isna() & values.notna(), problem, remedy=remedy, column=column)
-        if not pd.api.types.is_numeric_dtype(coerced.dtype) or pd.api.types.is_complex_dtype(coerced.dtype):
+        if not _holds_numbers(coerced):
             raise DataError(problem, remedy=remedy, column=column)
-        result = coerced.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = coerced
+    result = values.to_numpy(dtype=np.float64, na_value=np.nan)
     with np.errstate(over="ignore", invalid="ignore"):
         total = result.sum()  # one pass tells of most columns that they hold no infinity
     if not np.isfinite(total) and np.isinf(result).any():
@@ -290,6 +279,10 @@ def _whole_sessions(sessions: pd.DataFrame) -> IntArray:
     return values.astype(np.int64)
 
 
+def _holds_numbers(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype)
+
+
 def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> tuple[IntArray | None, IntArray]:
     """The order that sorts by patient and session (None: already sorted), and where in it each patient begins.
 
@@ -301,34 +294,9 @@ def _sorted_order(original: pd.DataFrame, table: pd.DataFrame) -> tuple[IntArray
         other = [not isinstance(value, kind) for value in patient]
         remedy = "Read the ids as text (or all as numbers): 7 and '7' would be two patients."
         refuse(original, other, "'patient' mixes numbers and text.", remedy=remedy)
-    head, onward = runs(table)
-    first = np.flatnonzero(head)
-    ids = patient.array[head]
-    if onward and _rises(ids):
-        return None, first
-    codes, distinct = pd.factorize(pd.Index(ids), sort=True)
-    if onward and len(distinct) == len(ids):  # whole runs change places
-        place = np.argsort(codes)
-        lengths = np.diff(first, append=len(table))[place]
-        start = np.cumsum(lengths) - lengths
-        return np.arange(len(table)) + np.repeat(first[place] - start, lengths), start
-    session = table[SESSION].to_numpy()
-    codes = codes[np.cumsum(head) - 1]
-    order = np.lexsort((session, codes))
-    same, step = np.diff(codes[order]), np.diff(session[order])
-    first = np.flatnonzero(np.r_[True, same != 0])
-    twice = (same == 0) & (step == 0)
-    if twice.any():
-        second = np.flatnonzero(twice) + 1
-        bad = np.zeros(len(table), dtype=bool)
-        bad[order[second]] = True
+    order, first, repeated = sorted_rows(patient, table[SESSION].to_numpy())
+    if len(repeated):
+        bad = np.isin(np.arange(len(table)), repeated)
         remedy = "Keep one of them, or renumber the sessions."
-        refuse(original, bad, f"Duplicate patient-session rows: {len(second)}.", remedy=remedy)
+        refuse(original, bad, f"Duplicate patient-session rows: {len(repeated)}.", remedy=remedy)
     return order, first
-
-
-def _rises(ids: Any) -> bool:
-    """Whether each id is larger than the one before it; False where ids have no order of their own."""
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        return False
-    return bool(np.asarray(ids[1:] > ids[:-1], dtype=bool).all())

@@ -8,7 +8,8 @@ import alliance_stats as als
 from alliance_stats.outcome.effects import hedges_factor, partial_correlation, standardised_difference
 from alliance_stats.outcome.growth import fit_growth
 from alliance_stats.outcome.next_session import fit_next_session
-from alliance_stats.outcome.patterns import PUBLISHED, fit_outcome
+from alliance_stats.outcome.patterns import fit_outcome
+from alliance_stats.outcome.patterns_fit import PUBLISHED
 
 
 def make_patients(seed=1, n=90, effect=4.0, therapists=True):
