@@ -17,7 +17,8 @@ from alliance_stats.rupture.rules.explain import Explanation, explain
 from alliance_stats.rupture.rules.members import RULES
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.vocabulary import REPAIRS
-from alliance_stats.tables.schema import PATIENT, check_sessions, generator
+from alliance_stats.tables.naming import pseudonyms
+from alliance_stats.tables.schema import PATIENT, check_sessions
 
 LATENT = "latent"
 NOT_SETTINGS = ("citation", "fidelity")
@@ -143,9 +144,6 @@ class Answers:
 
 
 def _with_pseudonyms(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    ids = pd.unique(table[PATIENT])
-    order = generator(seed).permutation(len(ids)) + 1
-    digits = max(2, len(str(len(ids))))
-    names = {one: f"P{number:0{digits}d}" for one, number in zip(ids, order, strict=True)}
+    names = pseudonyms(pd.unique(table[PATIENT]), "P", seed)
     named = table.assign(**{PATIENT: table[PATIENT].map(names).astype(object)})
     return named.sort_values([PATIENT, "session"], kind="stable").reset_index(drop=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from alliance_stats.figures.style import COLOURS, axes_to_draw_on
+from alliance_stats.tables.flow import counts
 from alliance_stats.tables.schema import require_columns
 
 if TYPE_CHECKING:
@@ -77,22 +78,21 @@ def _rows(flow: pd.DataFrame) -> list[_Row]:
 
 
 def _kept(row: dict[Any, Any]) -> str:
-    counts = _counts(row["patients"], row["sessions"], row.get("unit", "sessions"))
-    return "\n".join([_wrapped(_sentence(str(row["step"])), _MAIN), *([_wrapped(counts, _MAIN)] if counts else [])])
+    told = _counts(row["patients"], row["sessions"], row.get("unit", "sessions"))
+    return "\n".join([_wrapped(_sentence(str(row["step"])), _MAIN), *([_wrapped(told, _MAIN)] if told else [])])
 
 
 def _left_out(row: dict[Any, Any]) -> str:
     lost = [0 if pd.isna(row[name]) else max(int(row[name]), 0) for name in ("patients_lost", "sessions_lost")]
-    counts = _counts(lost[0] or None, lost[1] or None, row.get("unit", "sessions"))
+    told = _counts(lost[0] or None, lost[1] or None, row.get("unit", "sessions"))
     reasons = [_wrapped(one, _SIDE, indent="   ") for one in str(row.get("why") or "").split("; ") if one]
-    head = [_wrapped(f"Left out: {counts}" if counts else "Left out:", _SIDE)] if counts or reasons else []
+    head = [_wrapped(f"Left out: {told}" if told else "Left out:", _SIDE)] if told or reasons else []
     return "\n".join([*head, *reasons])
 
 
 def _counts(patients: Any, sessions: Any, unit: str) -> str:
-    found = [(patients, "patients"), (sessions, unit)]
-    told = [(int(n), name) for n, name in found if not pd.isna(n)]
-    return ", ".join(f"{n:,} {name.removesuffix('s') if n == 1 else name}" for n, name in told)
+    known = [None if pd.isna(n) else int(n) for n in (patients, sessions)]
+    return counts({"patients": known[0], "sessions": known[1], "unit": unit})
 
 
 def _sentence(words: str) -> str:

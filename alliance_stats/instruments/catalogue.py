@@ -25,10 +25,6 @@ def read_instrument(path: str | Path) -> Instrument:
         A TOML file whose keys are the attributes of :class:`Instrument`. ``name``, ``items`` (how many, or a list of
         numbers), ``low``, ``high``, ``higher_is`` and ``score`` are needed; ``subscales`` is a table of lists.
 
-    Returns
-    -------
-    Instrument
-
     Raises
     ------
     DataError

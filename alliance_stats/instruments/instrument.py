@@ -6,14 +6,16 @@ No wording of any item: most of it is copyrighted, and scoring needs the numbers
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
 from alliance_stats.tables.arrays import Array
+from alliance_stats.tables.naming import ranges
 from alliance_stats.tables.schema import require_choice
 
 SCORES = ("sum", "mean", "mean_of_subscales")
@@ -174,10 +176,10 @@ class Instrument:
     def table(self) -> pd.DataFrame:
         """One row per fact: its value, whether it is verified, and the source or what is not known of it."""
         values: dict[str, object] = {
-            "items": _items_text(self.items),
+            "items": _listed(self.items),
             "range": f"{self.low:g} to {self.high:g}",
-            "reversed": _items_text(self.reversed) or "none",
-            "subscales": "; ".join(f"{name} {_items_text(items)}" for name, items in self.subscales.items()) or "none",
+            "reversed": _listed(self.reversed) or "none",
+            "subscales": "; ".join(f"{name} {_listed(items)}" for name, items in self.subscales.items()) or "none",
             "score": self.score + (f" x {self.factor:g}" if self.factor != 1 else ""),
             "missing": f"{self.missing}, up to {self.max_missing}" if self.max_missing else "complete answers only",
             "polarity": f"higher is {self.higher_is}",
@@ -205,19 +207,5 @@ class Instrument:
 
 
 _RANGE_FREE = ("items", "reversed", "subscales", "polarity", "missing")
+_listed = partial(ranges, between=", ", least=3)
 _SCORING = ("items", "range", "reversed", "subscales", "score", "missing", "polarity")
-
-
-def _items_text(items: Sequence[int]) -> str:
-    """Item numbers with runs shortened.
-
-    >>> _items_text((1, 2, 3, 7, 9))
-    '1-3, 7, 9'
-    """
-    runs: list[list[int]] = []
-    for item in items:
-        if runs and item == runs[-1][-1] + 1:
-            runs[-1].append(item)
-        else:
-            runs.append([item])
-    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)

@@ -108,10 +108,6 @@ def monitor(
     threshold : float, optional
         The threshold itself, where it is already known.
 
-    Returns
-    -------
-    Monitor
-
     Raises
     ------
     DataError

@@ -32,15 +32,7 @@ from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.rendering import Shown
-from alliance_stats.tables.schema import (
-    PATIENT,
-    THERAPIST,
-    DataError,
-    Seed,
-    check_sessions,
-    generator,
-    require_choice,
-)
+from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, Seed, check_sessions, generator, require_choice
 
 MIN_THERAPISTS = 8
 """With fewer there are too few ways to flip signs: 2^7 = 128."""
@@ -109,10 +101,6 @@ def joint_test(
     draws : int
         Random sign vectors.
 
-    Returns
-    -------
-    JointTest
-
     Raises
     ------
     DataError
@@ -147,13 +135,7 @@ class JointPlan(NamedTuple):
 
 
 def plan_joint(
-    sessions: pd.DataFrame,
-    *,
-    seed: Seed,
-    unit: str | None = None,
-    draws: int = 999,
-    level: float = 0.95,
-    **asked: Any,
+    sessions: pd.DataFrame, *, seed: Seed, unit: str | None = None, draws: int = 999, level: float = 0.95, **asked: Any
 ) -> JointPlan:
     """What :func:`joint_test` is to fit; the arguments are its own, `asked` those of `Multiverse`."""
     if draws < 19:

@@ -16,14 +16,7 @@ from alliance_stats.outcome.membership import named_pattern, pattern_sizes, with
 from alliance_stats.tables.flow import FLOW, in_words, record, rows_left, with_step
 from alliance_stats.tables.rendering import Shown
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
-from alliance_stats.tables.schema import (
-    PATIENT,
-    SESSION,
-    THERAPIST,
-    DataError,
-    check_sessions,
-    require_columns,
-)
+from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST, DataError, check_sessions, require_columns
 from alliance_stats.tables.states import distrust
 from alliance_stats.tables.terms import t_interval, t_p_value
 from alliance_stats.tables.words import at_the_edge
@@ -138,10 +131,6 @@ def fit_growth(
     exclude : sequence of str
         Patterns left out, and counted.
 
-    Returns
-    -------
-    GrowthFit
-
     Raises
     ------
     DataError
@@ -156,26 +145,16 @@ def fit_growth(
     """
     table = check_sessions(sessions, [measure])
     pattern, members = named_pattern(patients, pattern)
-    require_columns(patients, [PATIENT, *members], table_name="patients")
-    if patients[PATIENT].duplicated().any():
-        raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
+    require_columns(patients, members, table_name="patients")
     score = patients.attrs.get("score")
     if score in table and is_linear_function(table[measure], table[score].astype(np.float64)):
         raise same_series_error(measure, str(score))
     of_patient = patients.set_index(PATIENT)[members].reindex(table[PATIENT])
     known = {name: of_patient[name].to_numpy() for name in members}
     table = table.assign(**{TIME: table[SESSION] - 1.0}, **known)
-    nested = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
-    table, lost = _usable(table, measure, pattern, members, exclude, therapist if nested else None)
+    table, lost = _usable(table, measure, pattern, members, exclude, _several(table, therapist))
     sizes = pattern_sizes(table.drop_duplicates(PATIENT), pattern, reference)
-    levels = [name for name in sizes if name != reference]
-    table = with_patterns(table, pattern, reference, levels)
-    random = f"(1 + {TIME} | {PATIENT})"
-    if nested and 1 < len(table[therapist].unique()) < len(table[PATIENT].unique()):
-        table = table.assign(therapist=table[therapist])
-        random += f" + (1 | {THERAPIST})"
-    terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
-    formula = f"{quoted(measure)} ~ {' + '.join(terms)} + {random}"
+    table, formula = _design(table, measure, list(sizes)[1:], pattern, reference, therapist)
     steps = with_step(
         record(sessions),
         "used by the growth model",
@@ -201,24 +180,32 @@ def fit_growth(
             *([at_the_edge(fit.diagnostics["boundary"])] if fit.diagnostics["boundary"] else []),
         ],
     }
-    first = table.drop_duplicates(PATIENT)[measure]
-    return GrowthFit(
-        fit=fit,
-        formula=formula,
-        measure=measure,
-        reference=reference,
-        start_sd=float(first.std(ddof=1)),
-        diagnostics=diagnostics,
-    )
+    start_sd = float(table.drop_duplicates(PATIENT)[measure].std(ddof=1))
+    return GrowthFit(fit, formula, measure, reference, start_sd, diagnostics)
+
+
+def _several(table: pd.DataFrame, therapist: str | None) -> str | None:
+    """The column of therapists, where there are two or more; else None."""
+    known = therapist is not None and therapist in table and len(table[therapist].dropna().unique()) > 1
+    return therapist if known else None
+
+
+def _design(
+    table: pd.DataFrame, measure: str, levels: list[str], pattern: str, reference: str, therapist: str | None
+) -> tuple[pd.DataFrame, str]:
+    """The table with the columns of the model, and its formula."""
+    table = with_patterns(table, pattern, reference, levels)
+    random = f"(1 + {TIME} | {PATIENT})"
+    therapist = _several(table, therapist)
+    if therapist is not None and len(table[therapist].unique()) < len(table[PATIENT].unique()):
+        table = table.assign(therapist=table[therapist])
+        random += f" + (1 | {THERAPIST})"
+    terms = [TIME, *(f"pattern_{name}" for name in levels), *(f"{TIME}:pattern_{name}" for name in levels)]
+    return table, f"{quoted(measure)} ~ {' + '.join(terms)} + {random}"
 
 
 def _usable(
-    table: pd.DataFrame,
-    measure: str,
-    pattern: str,
-    members: list[str],
-    exclude: Sequence[str],
-    therapist: str | None,
+    table: pd.DataFrame, measure: str, pattern: str, members: list[str], exclude: Sequence[str], therapist: str | None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     labels = exclude if pattern in table else ()
     reasons = {f"pattern {name!r}": table[pattern] == name for name in labels}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.schema import PATTERNS, DataError, require_choice
+from alliance_stats.tables.schema import PATIENT, PATTERNS, DataError, require_choice, require_columns
 
 POSTERIOR = "p_pattern"
 MIN_EXPECTED = 5.0
@@ -15,8 +15,12 @@ MIN_EXPECTED = 5.0
 def named_pattern(patients: pd.DataFrame, pattern: str | None) -> tuple[str, list[str]]:
     """The column of labels, or the stem of the columns of probabilities, and all columns it needs.
 
-    By default the probabilities ``p_pattern_<name>`` where PATIENTS have them, otherwise ``pattern``.
+    By default the probabilities ``p_pattern_<name>`` where PATIENTS have them, otherwise ``pattern``. Raises
+    ``DataError`` where a patient has two rows.
     """
+    require_columns(patients, [PATIENT], table_name="patients")
+    if patients[PATIENT].duplicated().any():
+        raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
     if pattern is None:
         pattern = POSTERIOR if f"{POSTERIOR}_{PATTERNS[0]}" in patients else "pattern"
     if pattern in patients:

@@ -14,7 +14,7 @@ from alliance_stats.outcome.membership import named_pattern, pattern_sizes, spre
 from alliance_stats.outcome.patterns_fit import OutcomeFit
 from alliance_stats.tables.flow import FLOW, Steps, rows_left, with_step
 from alliance_stats.tables.same_series import same_series_error
-from alliance_stats.tables.schema import PATIENT, THERAPIST, DataError, numeric, require_choice, require_columns
+from alliance_stats.tables.schema import THERAPIST, numeric, require_choice, require_columns
 from alliance_stats.tables.states import distrust
 
 BETTER = ("lower", "higher")
@@ -60,10 +60,6 @@ def fit_outcome(
     exclude : sequence of str
         Patterns left out (and counted). A ``censored`` pattern is not decided yet. Probabilities leave nobody out.
 
-    Returns
-    -------
-    OutcomeFit
-
     Raises
     ------
     DataError
@@ -98,9 +94,7 @@ def fit_outcome(
     require_choice(better, BETTER, name="better")
     pattern, members = named_pattern(patients, pattern)
     wanted = [post, *([pre] if pre else []), *members, *([exposure] if exposure else []), *covariates]
-    require_columns(patients, [PATIENT, *wanted], table_name="patients")
-    if patients[PATIENT].duplicated().any():
-        raise DataError("Duplicate patient rows in patients.", remedy="Keep one row per patient.")
+    require_columns(patients, wanted, table_name="patients")
     measure = post.removesuffix("_post")
     if measure in patients.attrs.get("linear_in_score", ()):
         raise same_series_error(measure, patients.attrs["score"])
@@ -120,9 +114,6 @@ def fit_outcome(
     fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist)
     plain = _fit(post, basic, table, therapist) if exposure else fit
     spread, spread_df = spread_within(table[post], table[dummies])
-    medians: dict[Any, float] = {}
-    if exposure and pattern in table:
-        medians = table.groupby(pattern, observed=True)[exposure].median().to_dict()
     diagnostics = {
         "converged": bool(fit.diagnostics["converged"]),
         "boundary": list(fit.diagnostics.get("boundary", [])),
@@ -130,13 +121,10 @@ def fit_outcome(
         "rows_lost": lost,
         "flow": steps,
         "patterns": sizes,
-        "exposure_by_pattern": medians,
+        "exposure_by_pattern": _medians(table, exposure, pattern),
         "therapists": int(table[therapist].nunique()) if therapist else 0,
     }
-    notes = distrust(patients.attrs) + _notes(diagnostics, exposure, levels)
-    if constant:
-        notes.append("Every patient has the same number of rated sessions: there is nothing to adjust.")
-    diagnostics["notes"] = notes
+    diagnostics["notes"] = distrust(patients.attrs) + _notes(diagnostics, exposure, constant)
     return OutcomeFit(
         fit=fit,
         unadjusted=plain,
@@ -198,11 +186,16 @@ def _nesting(table: pd.DataFrame, therapist: str | None) -> str | None:
     return therapist if 1 < len(known.unique()) < len(known) else None
 
 
-def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str]) -> list[str]:
+def _medians(table: pd.DataFrame, exposure: str | None, pattern: str) -> dict[Any, float]:
+    if exposure is None or pattern not in table:
+        return {}
+    return table.groupby(pattern, observed=True)[exposure].median().to_dict()
+
+
+def _notes(diagnostics: dict[str, Any], exposure: str | None, constant: bool) -> list[str]:
     notes = []
-    medians = diagnostics["exposure_by_pattern"]
-    if {"repaired", "mixed"} & set(levels):
-        shown = ", ".join(f"{name} {value:g}" for name, value in medians.items())
+    if {"repaired", "mixed"} & set(list(diagnostics["patterns"])[1:]):  # the first is the reference
+        shown = ", ".join(f"{name} {value:g}" for name, value in diagnostics["exposure_by_pattern"].items())
         notes.append(
             "The pattern is known only at the end: a repair needs later sessions, so repaired patients have stayed "
             "longer (immortal time)"
@@ -217,4 +210,6 @@ def _notes(diagnostics: dict[str, Any], exposure: str | None, levels: list[str])
         notes.append(f"Few patients in: {', '.join(small)}.")
     if diagnostics["boundary"]:
         notes.append("The variance between therapists is estimated as zero.")
+    if constant:
+        notes.append("Every patient has the same number of rated sessions: there is nothing to adjust.")
     return notes

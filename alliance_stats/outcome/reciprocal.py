@@ -82,10 +82,6 @@ def fit_dynamics(
     allow_lookahead : bool
         Accept inputs of a rupture rule that looks ahead; the result is then a description.
 
-    Returns
-    -------
-    DynamicsFit
-
     Raises
     ------
     DataError
@@ -132,19 +128,23 @@ def fit_dynamics(
     )
     settings = {"means": means, "trend": trend, "start": start, "error": error, "by": by, "therapist": therapist}
     diagnostics = diagnose(fit, study, steps)
-    states = [name for name in inputs if name in PROBABILITIES]
-    if states:
-        diagnostics["notes"] += distrust(sessions.attrs.get("marked") or {})
-    if any(table[name].between(0, 1, inclusive="neither").any() for name in states):
-        diagnostics["notes"].append(UNCALIBRATED)
     highest = {name: float((table[name] == table[name].max()).sum() / table[name].count()) for name in names}
     diagnostics["at_bound"] = {name: share for name, share in highest.items() if share > AT_BOUND}
-    diagnostics["notes"] += [
+    diagnostics["notes"] += _notes(table, inputs, sessions.attrs.get("marked") or {}, diagnostics["at_bound"])
+    return DynamicsFit(fit, study, settings, table, diagnostics)
+
+
+def _notes(table: pd.DataFrame, inputs: list[str], marked: Mapping[str, Any], at_bound: dict[str, float]) -> list[str]:
+    """What the data do to the estimates: uncertain rupture states, scores at a ceiling."""
+    states = [name for name in inputs if name in PROBABILITIES]
+    notes = distrust(marked) if states else []
+    if any(table[name].between(0, 1, inclusive="neither").any() for name in states):
+        notes.append(UNCALIBRATED)
+    return notes + [
         f"{share:.0%} of the scores of {name} are the highest one. With a tenth to a fifth of the scores at such a "
         f"ceiling effects of {name} came out 5 to 16 % too large in simulated studies, those on it a fifth too small."
-        for name, share in diagnostics["at_bound"].items()
+        for name, share in at_bound.items()
     ]
-    return DynamicsFit(fit, study, settings, table, diagnostics)
 
 
 def _measures(alliance: str | None, symptom: str | None, measures: Iterable[str] | None) -> list[str]:

@@ -81,14 +81,8 @@ def make_study(
             f"Session numbers run from {first} to {int(session.max())}; at most {MOST_SESSIONS} steps are allowed.",
             remedy="Number the sessions 1, 2, ... within each patient.",
         )
-    values = table[list(measures)].to_numpy(dtype=np.float64, copy=True)
-    lost: dict[str, int] = {}
+    values, lost = _values(table, measures, [*covariates, by, therapist])
     covariate_columns, covariate_names = _covariates(table, covariates)
-    for missing, reason in _missing(table, covariates, [by, therapist]):
-        bad = missing & ~np.isnan(values).all(axis=1)
-        if bad.any():
-            lost[reason] = int(bad.sum())
-        values[missing] = np.nan
     y = np.full((len(patients), times, k), np.nan)
     y[series, session - first] = values
     kept = ~np.isnan(y).all(axis=(1, 2))
@@ -136,9 +130,18 @@ def require_known_inputs(attrs: Any, inputs: Sequence[str], *, allow_lookahead: 
     )
 
 
-def _missing(table: pd.DataFrame, covariates: Sequence[str], others: Sequence[str | None]) -> list[tuple[Any, str]]:
-    names = dict.fromkeys([*covariates, *(name for name in others if name is not None)])
-    return [(table[name].isna().to_numpy(), f"no {name}") for name in names]
+def _values(
+    table: pd.DataFrame, measures: Sequence[str], needed: Sequence[str | None]
+) -> tuple[FloatArray, dict[str, int]]:
+    """The measures (rows, k), missing where a needed column is, and how many rows were lost for each."""
+    values, lost = table[list(measures)].to_numpy(dtype=np.float64, copy=True), {}
+    for name in dict.fromkeys(name for name in needed if name is not None):
+        missing = table[name].isna().to_numpy()
+        bad = missing & ~np.isnan(values).all(axis=1)
+        if bad.any():
+            lost[f"no {name}"] = int(bad.sum())
+        values[missing] = np.nan
+    return values, lost
 
 
 def _covariates(table: pd.DataFrame, covariates: Sequence[str]) -> tuple[FloatArray, tuple[str, ...]]:

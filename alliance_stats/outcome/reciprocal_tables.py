@@ -39,12 +39,7 @@ def variances_table(study: Study, groups: list[Matrices]) -> pd.DataFrame:
 
 
 def response_table(
-    study: Study,
-    delta: Callable[[Quantity], tuple[FloatArray, FloatArray]],
-    *,
-    sessions: int,
-    level: float,
-    df: float,
+    study: Study, delta: Callable[[Quantity], tuple[FloatArray, FloatArray]], *, sessions: int, level: float, df: float
 ) -> pd.DataFrame:
     """The impulse response over `sessions`, with intervals by the delta method."""
     names, k = study.measures, len(study.measures)

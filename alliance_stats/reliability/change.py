@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from alliance_stats.tables.arrays import FloatArray
 from alliance_stats.tables.schema import DataError, numeric, require_choice, require_columns
 from alliance_stats.tables.shares import check_level, normal_quantile
 
@@ -128,13 +129,7 @@ def clinical_change(
     if mean is None:
         mean = float(before[both].mean()) if both.any() else float("nan")
     _check_sd(sd)
-    expected = before if method == "jacobson_truax" else mean + reliability * (before - mean)
-    share = {
-        "jacobson_truax": 2 * (1 - reliability),
-        "gulliksen_lord_novick": 1 - reliability**2,
-        "edwards_nunnally": 1 - reliability,
-    }[method]
-    rci = (after - expected) / (sd * np.sqrt(share))
+    rci = _index(before, after, method, reliability, sd, mean)
     direction = 1.0 if higher_is == "better" else -1.0
     crossed = np.zeros(len(rci), dtype=bool)
     if cutoff is not None:
@@ -145,22 +140,24 @@ def clinical_change(
     category = np.where(better & crossed, "recovered", np.where(reliable == "none", "unchanged", reliable))
     reliable[~both] = category[~both] = None
     result = patients.assign(change=after - before, rci=rci, reliable=reliable, clinical_change=category)
-    counts = {name: int((category[both] == name).sum()) for name in CATEGORIES}
-    result.attrs = {
-        **patients.attrs,
-        "clinical_change": {
-            "method": method,
-            "reliability": reliability,
-            "sd": sd,
-            "mean": mean,
-            "cutoff": cutoff,
-            "level": level,
-            "n": int(both.sum()),
-            "n_missing": int((~both).sum()),
-            **counts,
-        },
-    }
+    settings = {"method": method, "reliability": reliability, "sd": sd, "mean": mean, "cutoff": cutoff, "level": level}
+    counts = {"n": int(both.sum()), "n_missing": int((~both).sum())}
+    counts |= {name: int((category[both] == name).sum()) for name in CATEGORIES}
+    result.attrs = {**patients.attrs, "clinical_change": settings | counts}
     return result
+
+
+def _index(
+    before: FloatArray, after: FloatArray, method: str, reliability: float, sd: float, mean: float
+) -> FloatArray:
+    """Change, or what is left of it after regression to the mean, in standard errors."""
+    expected = before if method == "jacobson_truax" else mean + reliability * (before - mean)
+    share = {
+        "jacobson_truax": 2 * (1 - reliability),
+        "gulliksen_lord_novick": 1 - reliability**2,
+        "edwards_nunnally": 1 - reliability,
+    }[method]
+    return np.asarray((after - expected) / (sd * np.sqrt(share)))
 
 
 def _check_reliability(reliability: float) -> None:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from alliance_stats.report.study import StudyError, StudyFile
 from alliance_stats.tables.files import write_whole
-from alliance_stats.tables.schema import PATIENT, THERAPIST, generator
+from alliance_stats.tables.naming import pseudonyms
+from alliance_stats.tables.schema import PATIENT, THERAPIST
 
 MANIFEST = "manifest.json"
 
@@ -188,16 +188,12 @@ def shows_ids(study: StudyFile) -> bool:
 def names_of(study: StudyFile, sessions: pd.DataFrame, column: str) -> Mapping[Any, str]:
     """Id to pseudonym (or to itself, where the study file shows ids), for the patients or therapists of `sessions`.
 
-    Pseudonyms are numbered in a random order (by the study's seed), so that they do not tell the order of admission;
-    the same study file and data give the same pseudonyms in every command.
+    The same study file and data give the same pseudonyms in every command.
     """
     ids = pd.unique(sessions[column].dropna())
-    ids = ids[np.argsort([str(one) for one in ids], kind="stable")]
     if shows_ids(study):
         return {one: str(one) for one in ids}
-    letter, digits = column[0].upper(), max(2, len(str(len(ids))))
-    order = generator(seed_of(study)).permutation(len(ids)) + 1
-    return {one: f"{letter}{number:0{digits}d}" for one, number in zip(ids, order, strict=True)}
+    return pseudonyms(ids, column[0].upper(), seed_of(study))
 
 
 def masked(table: pd.DataFrame, names: Mapping[str, Mapping[Any, str]], *, ids_shown: bool) -> pd.DataFrame:

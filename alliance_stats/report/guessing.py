@@ -127,3 +127,10 @@ def as_measure(column: pd.Series) -> Any:
     found = as_numbers(column, missing_text=MISSING_TEXT)
     n = int(np.isfinite(found.values).sum())
     return found.values if n and found.text.sum() < n else None
+
+
+def changing(table: pd.DataFrame, patient: str, columns: Iterable[str]) -> list[str]:
+    """The columns in which some patient has two values (age and sex have not); all where no patient has two rows."""
+    columns = list(columns)
+    values = table[columns].groupby(table[patient], sort=False).nunique().max()
+    return columns if table[patient].is_unique else [name for name in columns if values[name] > 1]

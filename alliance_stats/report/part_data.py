@@ -13,15 +13,7 @@ from alliance_stats.instruments.catalogue import as_instrument
 from alliance_stats.load.codebook import describe_sessions, describe_study, missing_patterns
 from alliance_stats.reliability.consistency import item_reliability, score_distribution
 from alliance_stats.reliability.sessions import session_reliability
-from alliance_stats.report.numbers import (
-    MISSING,
-    Format,
-    brief,
-    correlation,
-    one_decimal,
-    percent,
-    whole_or_not,
-)
+from alliance_stats.report.numbers import MISSING, Format, brief, correlation, one_decimal, percent, whole_or_not
 from alliance_stats.report.page import Labels, Section, headings
 from alliance_stats.report.run import Run, blank_axes
 from alliance_stats.report.steps import instrument_of
@@ -33,8 +25,8 @@ _IN_SHAPE = ("median sessions per patient", "fewest sessions", "most sessions")
 
 def describe_data(run: Run) -> None:
     """Add the section about the data and the first sentences of the methods paragraph."""
-    low, high = score_range(run)
-    run.keep("overview", overview(run.sessions, run.score, low=low, high=high))
+    bounds = score_range(run)
+    run.keep("overview", overview(run.sessions, run.score, bounds=bounds))
     section = run.section("data", "The data")
     cite = run.citer("overview", "value")
     therapists = f" of {cite('therapists')} therapists" if THERAPIST in run.sessions else ""
@@ -45,7 +37,7 @@ def describe_data(run: Run) -> None:
         f"have a rating of {run.score}{_how_scored(run)} (M = {cite('mean score')}, SD = "
         f"{cite('SD within patients')} within patients and {cite('SD between patients')} between patients' means)."
     )
-    if high is not None:
+    if bounds is not None:
         run.state(
             f"{cite('share of ratings at the ceiling', percent)} of the ratings are at the highest possible score, "
             f"{cite('highest possible score', brief)}."
@@ -57,8 +49,9 @@ def describe_data(run: Run) -> None:
     section.table(shown, "The study in numbers.", file="tables/overview.csv", **look)
     run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
     distribution = run.tables["score_distribution"]
+    low, high = bounds or (None, None)
     axes = plot_distribution(distribution, score=run.score, floor=low, ceiling=high, ax=blank_axes(2.7))
-    ends = "; the ends of the scale are orange" if high is not None else ""
+    ends = "; the ends of the scale are orange" if bounds is not None else ""
     caption = f"Distribution of {run.score} over all ratings{ends}."
     run.show_figure(section, "score_distribution", axes, caption)
     _coverage(run, section)
@@ -70,8 +63,8 @@ def describe_data(run: Run) -> None:
     _attendance(run, section)
 
 
-def overview(sessions: pd.DataFrame, score: str, *, low: float | None, high: float | None) -> pd.DataFrame:
-    """The study in numbers: ``quantity, value``; `low` and `high` are the ends of the scale, if known."""
+def overview(sessions: pd.DataFrame, score: str, *, bounds: tuple[float, float] | None) -> pd.DataFrame:
+    """The study in numbers: ``quantity, value``; `bounds` are the ends of the scale, if known."""
     per_patient = sessions.groupby(PATIENT)[SESSION].size()
     rated = sessions.loc[sessions[score].notna()]
     own_mean = rated.groupby(PATIENT)[score].mean()
@@ -92,7 +85,8 @@ def overview(sessions: pd.DataFrame, score: str, *, low: float | None, high: flo
         "SD within patients": float((deviations**2).sum() / degrees) ** 0.5 if degrees else float("nan"),
         "SD between patients": float(own_mean.std()),
     }
-    if high is not None and low is not None:
+    if bounds is not None:
+        low, high = bounds
         values["highest possible score"] = high
         values["lowest possible score"] = low
         values["share of ratings at the ceiling"] = float(rated[score].ge(high - 1e-9).mean())
@@ -104,7 +98,7 @@ def _overview_cell(quantity: str, value: float) -> str:
     return percent(value) if quantity.startswith("share") else whole_or_not(value)
 
 
-def score_range(run: Run) -> tuple[float | None, float | None]:
+def score_range(run: Run) -> tuple[float, float] | None:
     """The lowest and highest possible score where the study says them, by its instrument or in ``[flip]``."""
     scored = run.sessions.attrs.get("scored", {}).get(run.score)
     if scored is not None:
@@ -113,7 +107,7 @@ def score_range(run: Run) -> tuple[float | None, float | None]:
     for flipped in run.study.tables("flip"):
         if flipped["into"] == run.score:
             return float(flipped["low"]), float(flipped["high"])
-    return None, None
+    return None
 
 
 def _how_scored(run: Run) -> str:
@@ -133,8 +127,8 @@ def _coverage(run: Run, section: Section) -> None:
     """The shape of the study and what is missing together; the codebook of the measures goes to the tables only."""
     outcome = run.study.section("outcome").get("symptom")
     measures = [run.score, *([outcome] if outcome is not None else [])]
-    low, high = score_range(run)
-    ranges = None if low is None or high is None else {run.score: [low, high]}
+    bounds = score_range(run)
+    ranges = None if bounds is None else {run.score: list(bounds)}
     run.keep("codebook", describe_sessions(run.sessions, measures, ranges=ranges))
     run.keep("shape", describe_study(run.sessions))
     labels: Labels = headings("fact", "unit", "n", "mean", "median", fact="", n="of")

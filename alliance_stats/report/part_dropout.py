@@ -51,34 +51,32 @@ def relate_to_dropout(run: Run) -> None:
 
 
 def _dropout(run: Run, section: Section) -> None:
+    """The model with uncertain states leads; beside it the one with the marks of the rule."""
     settings = run.study.section("dropout")
-    formula = settings.pop("formula")
     building = {key: settings.pop(key) for key in list(settings) if key in options_of(dropout_intervals)}
     events = prediction_events(run.study, run.sessions)
     intervals = dropout_intervals(run.sessions, events, endings=run.endings, **building)
     incidence = run.keep("cumulative_incidence", cumulative_incidence(intervals, states="rupture_state" in intervals))
-    uncertain = None
-    if run.trusted is not None and set(STATE_WORDS) & set(variables_of(formula)):
+    fits = []
+    if run.trusted is not None and set(STATE_WORDS) & set(variables_of(settings["formula"])):
         probable = dropout_intervals(run.sessions, run.trusted, endings=run.endings, **building)
-        uncertain = fit_dropout(formula, probable, **settings)
-        run.keep_model("dropout", uncertain)
-    marked = None
-    if uncertain is None or events is not None:
-        settings |= {} if uncertain is None else {"states": run.trusted}
-        marked = fit_dropout(formula, intervals, **settings)
-        marks = "dropout_marked" if set(STATE_WORDS) & set(marked.terms) else "dropout"
+        fits = [fit_dropout(intervals=probable, **settings)]
+        run.keep_model("dropout", fits[0])
+        settings["states"] = run.trusted
+    name = "dropout"
+    if not fits or events is not None:
+        marked = fit_dropout(intervals=intervals, **settings)
+        marks = "dropout_marked" if fits or set(STATE_WORDS) & set(marked.terms) else "dropout"
         run.keep_model(marks, marked)
-    fit = uncertain or marked
-    if fit is None:
-        return
-    name = "dropout" if uncertain is not None else marks
-    if uncertain is not None and marked is not None:
+        name = "dropout" if fits else marks
+        fits.append(marked)
+    fit, unknown = fits[0], fits[0].diagnostics["unknown"]
+    if len(fits) > 1:
         run.keep("dropout_marked_ratios", ratios(run.tables["dropout_marked_terms"]))
-    unknown = fit.diagnostics["unknown"]
     found = ratios(run.tables[f"{name}_terms"])
     run.keep(f"{name}_ratios", found.assign(expected_events=found["term"].map(unknown).astype(np.float64)))
     words = term_words(fit)
-    _say(run, section, name, fit, words, marked)
+    _say(run, section, name, fit, words, thin=_thin(fits[1]) if len(fits) > 1 else None)
     _draw_incidence(run, section, incidence)
     if "rupture_state" in intervals:
         run.keep("dropout_by_state", by_state(intervals, fit.ending))
@@ -87,15 +85,16 @@ def _dropout(run: Run, section: Section) -> None:
     told = {"term": words | {term: f"{words[term]} ({_unknown(one_decimal(n))})" for term, n in unknown.items()}}
     caption = f"Hazard of {fit.ending}, log scale: coefficients."
     run.show_table(section, f"{name}_terms", caption, words=told, **look)
-    if uncertain is not None and marked is not None:
-        run.show_table(
-            section, "dropout_marked_terms", "The same with the marks of the rule.", words={"term": words}, **look
-        )
-    fits = [one for one in (uncertain, marked) if one is not None]
-    remarks = list(dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ())))
+    if len(fits) > 1:
+        caption = "The same with the marks of the rule."
+        run.show_table(section, "dropout_marked_terms", caption, words={"term": words}, **look)
+    remarks = dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ()))
     if remarks:
         section.notes(map(remark, remarks))
-    terms = run.tables[f"{name}_terms"]
+    _draw_terms(run, section, fit, run.tables[f"{name}_terms"], words)
+
+
+def _draw_terms(run: Run, section: Section, fit: HazardFit, terms: pd.DataFrame, words: dict[str, str]) -> None:
     shown = terms.loc[(terms["term"] != "Intercept") & terms["std_error"].notna()]
     shown = shown.loc[~shown["term"].isin(_thin(fit, MIN_DRAWN))]
     if fit.diagnostics["n_events"] < MIN_DRAWN or shown.empty:
@@ -167,20 +166,18 @@ def ratio_name(fit: HazardFit) -> str:
 
 
 def _say(
-    run: Run, section: Section, name: str, fit: HazardFit, words: dict[str, str], marked: HazardFit | None
+    run: Run, section: Section, name: str, fit: HazardFit, words: dict[str, str], *, thin: set[str] | None
 ) -> None:
+    """`thin`: the terms of the model beside it, with the marks of the rule, that rest on few events; None without it."""
     cite = run.citers(f"{name}_ratios")
     estimated = run.tables[f"{name}_terms"].set_index("term")["std_error"].notna()
-    thin = _thin(fit)
     phrases = []
     for term, word in STATE_WORDS.items():
-        if term in fit.terms:
-            if term in fit.diagnostics["unknown"]:
-                phrases.append(f"{word}, {_unknown(cite['expected_events'](term, one_decimal))}")
-                continue
+        if term in fit.diagnostics["unknown"]:
+            phrases.append(f"{word}, {_unknown(cite['expected_events'](term, one_decimal))}")
+        elif term in fit.terms:
             test = f" ({tested(cite, term)})" if estimated[term] else ""
-            warned = FEW if term in thin else ""
-            phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{test}{warned}")
+            phrases.append(f"{word}, {ratio_name(fit)} {cite['ratio'](term)}{test}{FEW if term in _thin(fit) else ''}")
     lag = fit.settings["lag"]
     known = f" The rupture state is the one known {count(int(lag), 'session')} before." if phrases and lag else ""
     events = run.citer("models", "events")(name)
@@ -188,11 +185,7 @@ def _say(
         f"The hazard of {fit.ending} ({events} events in {sample(run, name)}) was modelled on "
         f"{predictors(fit, words)}{states_known(run, fit.settings['rule']) if phrases else ''} "
         f"({method(run, name, fit)}).{known}" + (f" Results: {'; '.join(phrases)}." if phrases else ""),
-        *(
-            beside_marks(run, "dropout", "", table="ratios", column="ratio", thin=_thin(marked))
-            if marked is not None and marked is not fit
-            else []
-        ),
+        *([] if thin is None else beside_marks(run, "dropout", "", table="ratios", column="ratio", thin=thin)),
     )
     section.paragraph(stated)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from alliance_stats.figures.courses import plot_onset_aligned, plot_prevalence
@@ -30,29 +32,15 @@ from alliance_stats.tables.schema import CENSORED, PATIENT, REPAIRED, SESSION, S
 
 MIN_DRAWN = 3  # Fewer events are not drawn: a curve through one or two would look like a finding
 _DEEPEST = 8
-_MARK = (
-    "patient",
-    "onset",
-    "baseline",
-    "nadir_score",
-    "drop",
-    "drop_units",
-    "status",
-    "repaired_at",
-    "false_discovery",
-)
+_MARK = ("patient", "onset", "baseline", "nadir_score", "drop", "drop_units", "status", "repaired_at")
 _MARK_WORDS = {
     "nadir_score": "lowest",
     "drop": "fall, points",
     "drop_units": "in units",
     "false_discovery": "by chance",
 }
-_BY_CHANCE = {
-    "quantity": "",
-    "expected": "by chance",
-    "chance_": "95% of simulated studies",
-    "at_least": "more than chance, at least",
-}
+_BY_CHANCE = {"quantity": "", "expected": "by chance", "chance_": "95% of simulated studies"}
+_BY_CHANCE |= {"at_least": "more than chance, at least"}
 
 
 def describe_the_ruptures(run: Run) -> None:
@@ -142,8 +130,7 @@ def early_onsets(run: Run) -> float:
 
 def _chance(run: Run, section: Section) -> pd.DataFrame:
     """The chance level beside what was found; returns it by session number."""
-    low, high = score_range(run)
-    options = {"bounds": None if low is None or high is None else (low, high), **run.study.section("chance")}
+    options = {"bounds": score_range(run), **run.study.section("chance")}
     chance = chance_level(run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, **options)
     run.keep("chance", chance.table)
     cite = run.citers("chance")
@@ -197,7 +184,7 @@ def _deepest(run: Run, section: Section) -> None:
         deepest,
         f"The {count(len(deepest), 'deepest rupture')}. Last column: of all ruptures at least as deep, the share that "
         "chance alone would give.",
-        labels=headings(*_MARK, **_MARK_WORDS),
+        labels=headings(*_MARK, "false_discovery", **_MARK_WORDS),
         formats={"false_discovery": lambda share: percent(share, 0)},
         file="tables/events.csv",
     )
@@ -243,11 +230,8 @@ def _courses(run: Run, section: Section) -> None:
 def _repair(run: Run, section: Section) -> None:
     """When ruptures are repaired, and how much of it chance alone would give."""
     run.keep("repair_times", repair_times(run.sessions, run.events))
-    low, high = score_range(run)
-    bounds = None if low is None or high is None else (low, high)
-    chance = chance_of_repair(
-        run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, progress=False, bounds=bounds
-    )
+    of: dict[str, Any] = {"score": run.score, "rule": study_rule(run.study), "bounds": score_range(run)}
+    chance = chance_of_repair(run.sessions, **of, seed=run.seed, progress=False)
     run.keep("repair_by_chance", chance)
     cite = run.citers("repair_by_chance")
     within = next((row for row in chance["quantity"] if "within 3" in row), None)

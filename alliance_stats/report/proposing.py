@@ -24,6 +24,7 @@ from alliance_stats.report.guessing import (
     NAMES,
     SYMPTOM,
     as_measure,
+    changing,
     first_column,
     fitting_instruments,
     id_column,
@@ -136,7 +137,7 @@ def _read(made: Proposal, table: pd.DataFrame) -> dict[str, str]:
     }
     if known:
         made.key("ranges", known, "guess from the names of the questionnaires")
-    return measures
+    return {name: name for name in changing(table, patient, measures)}
 
 
 def _redcap(made: Proposal, table: pd.DataFrame) -> dict[str, str]:
@@ -155,7 +156,8 @@ def _redcap(made: Proposal, table: pd.DataFrame) -> dict[str, str]:
     if name is not None:
         made.key(THERAPIST, name, "guess from its name")
     own = {EVENT, INSTRUMENT, INSTANCE, columns[0], name}
-    return {one: one for one in columns if one not in own and not one.endswith("_complete")}
+    rest = [one for one in columns if one not in own and not one.endswith("_complete")]
+    return {one: one for one in changing(table, columns[0], rest)}
 
 
 def _scores(made: Proposal, table: pd.DataFrame, measures: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def _write_manifest(run: Run) -> None:
     manifest: dict[str, Any] = {
         "alliance_stats": version("alliance_stats"),
         "python": platform.python_version(),
-        "packages": _versions(),
+        "packages": {name: version(name) for name in _PACKAGES},
         "seed": run.seed,
         "inputs": [{"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)} for path in inputs],
         "settings": study.settings,
@@ -189,13 +189,3 @@ def _write_manifest(run: Run) -> None:
     }
     text = json.dumps(manifest, indent=2, ensure_ascii=False, default=str)
     (run.folder / MANIFEST).write_text(text + "\n", encoding="utf-8", newline="\n")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

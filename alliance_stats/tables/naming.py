@@ -1,4 +1,4 @@
-"""Column names that follow a pattern, such as ``wai_{item}`` or ``{measure}_s{session}``.
+"""Column names that follow a pattern, such as ``wai_{item}`` or ``{measure}_s{session}``; pseudonyms; runs of numbers.
 
 ``{item}`` and ``{session}`` match a whole number (up to nine digits, leading zeros
 allowed), any other name in braces for text.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from alliance_stats.tables.schema import DataError
+from alliance_stats.tables.schema import DataError, generator
 
 NUMBERS = ("item", "session", "event")
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
@@ -66,6 +67,32 @@ def numbered(columns: Iterable[object], pattern: str, *, field: str = "item") ->
             )
         found[number] = str(column)
     return dict(sorted(found.items()))
+
+
+def pseudonyms(ids: Iterable[Any], letter: str, seed: int) -> dict[Any, str]:
+    """Id to P01, P02, ..., numbered in a random order, so that the number does not tell the order of admission.
+
+    >>> sorted(pseudonyms(["anna", "ben"], "P", 1).values())
+    ['P01', 'P02']
+    """
+    listed = sorted(ids, key=str)
+    digits, order = max(2, len(str(len(listed)))), generator(seed).permutation(len(listed)) + 1
+    return {one: f"{letter}{number:0{digits}d}" for one, number in zip(listed, order, strict=True)}
+
+
+def ranges(numbers: Iterable[int], *, between: str = ",", least: int = 2) -> str:
+    """Whole numbers as text, runs of `least` or more shortened.
+
+    >>> ranges([3, 7, 8, 9]), ranges([1, 2, 4], between=", ", least=3)
+    ('3,7-9', '1, 2, 4')
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return between.join(f"{run[0]}-{run[-1]}" if len(run) >= least else between.join(map(str, run)) for run in runs)
 
 
 def matching(columns: Iterable[object], name_or_pattern: str) -> list[str]:

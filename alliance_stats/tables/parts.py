@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alliance_stats.tables.files import write_whole
+from alliance_stats.tables.naming import ranges
 from alliance_stats.tables.progress import bar, run_pieces
 from alliance_stats.tables.schema import DataError, require_whole
 
@@ -92,7 +93,7 @@ def read_parts(folder: Path) -> tuple[str, dict[str, Any], list[Any]]:
     of, parts = first["of"], {content["part"]: content["answers"] for content in found.values()}
     missing = [part for part in range(1, of + 1) if part not in parts]
     if missing:
-        listed = _ranges(missing)
+        listed = ranges(missing)
         raise DataError(
             f"{len(missing)} of {of} parts are missing in {folder}: {listed}.",
             remedy=f"Run them (SLURM: sbatch --array={listed}) and merge again.",
@@ -122,18 +123,3 @@ def _difference(key: str, here: Any, there: Any) -> str:
         return f"{key} {here}, but {there}"
     name = next(name for name in here if here[name] != there.get(name))
     return f"{name} {here[name]}, but {there.get(name)}"
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Numbers in the way of SLURM.
-
-    >>> _ranges([3, 7, 8, 9])
-    '3,7-9'
-    """
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -68,6 +68,13 @@ def test_codes_dates_and_rows_that_are_no_sessions(tmp_path):
     assert questions == ["the alliance score to detect ruptures on, one of 'bdi'"]
 
 
+def test_what_never_changes_within_a_patient_is_no_score(tmp_path):
+    rows = [f"p{p},{s},{30 + p},{p % 2},{p + s}" for p in range(1, 5) for s in range(1, 4)]
+    (tmp_path / "s.csv").write_text("\n".join(["patient,session,age,female,felt", *rows]))
+    questions = guessed(tmp_path / "s.csv")[1]
+    assert questions == ["the alliance score to detect ruptures on, one of 'felt'"]
+
+
 def test_a_wide_file_and_its_items(tmp_path):
     columns = [f"srs{item}_t{session}" for session in (1, 2, 3) for item in (1, 2, 3, 4)]
     (tmp_path / "w.csv").write_text("\n".join([",".join(["nr", *columns]), *(f"{p}" + ",5" * 12 for p in range(5))]))
