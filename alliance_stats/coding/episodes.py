@@ -182,8 +182,10 @@ def onset_intervals(
     rows[ENDING] = np.where(begins, RUPTURE, "").astype(object)
     rows["start"], rows["stop"] = rows[SESSION] - 1, rows[SESSION]
     for name in covariates:
-        constant = not table[[PATIENT, name]].drop_duplicates()[PATIENT].duplicated().any()
-        rows[name] = table[name] if constant else _one_before(table, name)
+        rows[name] = table[name]
+        if table[[PATIENT, name]].drop_duplicates()[PATIENT].duplicated().any():  # then that of the session before
+            earlier = table[[PATIENT, SESSION, name]].assign(**{SESSION: table[SESSION] + 1})
+            rows[name] = table[[PATIENT, SESSION]].merge(earlier, on=[PATIENT, SESSION], how="left")[name]
     keep = ~is_open & (rows[SESSION] >= from_session)
     if first_only:
         keep &= rows["n_before"] == 0
@@ -200,12 +202,6 @@ def _require_events(events: Any, more: Iterable[str] = ()) -> None:
             remedy="Pass events by a rule, by codes, or by the method events() of the detector's result.",
         )
     require_columns(events, [PATIENT, "onset", "repaired_at", *more], table_name="events")
-
-
-def _one_before(table: pd.DataFrame, name: str) -> pd.Series:
-    """The value in the session before by number; missing where that session has no row."""
-    earlier = table[[PATIENT, SESSION, name]].assign(**{SESSION: table[SESSION] + 1})
-    return table[[PATIENT, SESSION]].merge(earlier, on=[PATIENT, SESSION], how="left").set_index(table.index)[name]
 
 
 def _last_sessions(table: pd.DataFrame, endings: pd.DataFrame | None) -> tuple[pd.Series, pd.Series]:

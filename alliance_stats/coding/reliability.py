@@ -146,16 +146,12 @@ def coder_drift(
         found = _measure(own, measure, absent)
         at = np.nan if found is None else float(_alpha(found, np.ones((1, found.n_patients)))[0])
         same = np.nan if found is None else float(_agreement(found, np.ones((1, found.n_patients)))[0])
-        means = {f"mean_{coder}": _level(of, measure) for coder, of in own.groupby("coder")}
+        level = measure if pd.api.types.is_numeric_dtype(own[measure]) else "rupture"
+        means = {f"mean_{coder}": float(of[level].mean()) for coder, of in own.groupby("coder")}
         row = {"part": part + 1, "first": own[order].iloc[0], "last": own[order].iloc[-1]}
         n_sessions = len(own[[PATIENT, SESSION]].drop_duplicates())
         rows.append(row | {"n_sessions": n_sessions, "alpha": at, "agreement": same} | means)
     return pd.DataFrame(rows)
-
-
-def _level(rows: pd.DataFrame, measure: str) -> float:
-    name = measure if pd.api.types.is_numeric_dtype(rows[measure]) else "rupture"
-    return float(rows[name].mean())
 
 
 def _default(rated: pd.DataFrame) -> list[str]:

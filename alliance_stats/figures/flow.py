@@ -74,12 +74,12 @@ def flow_height(flow: pd.DataFrame) -> float:
 
 def _rows(flow: pd.DataFrame) -> list[_Row]:
     require_columns(flow, ["step", "patients", "sessions", "patients_lost", "sessions_lost"], table_name="flow")
-    return [_Row(_kept(row), _left_out(row) if number else "") for number, row in enumerate(flow.to_dict("records"))]
-
-
-def _kept(row: dict[Any, Any]) -> str:
-    told = _counts(row["patients"], row["sessions"], row.get("unit", "sessions"))
-    return "\n".join([_wrapped(_sentence(str(row["step"])), _MAIN), *([_wrapped(told, _MAIN)] if told else [])])
+    rows = []
+    for number, row in enumerate(flow.to_dict("records")):
+        step, told = str(row["step"]), _counts(row["patients"], row["sessions"], row.get("unit", "sessions"))
+        kept = [_wrapped(text, _MAIN) for text in (step[:1].upper() + step[1:], told) if text]
+        rows.append(_Row("\n".join(kept), _left_out(row) if number else ""))
+    return rows
 
 
 def _left_out(row: dict[Any, Any]) -> str:
@@ -93,10 +93,6 @@ def _left_out(row: dict[Any, Any]) -> str:
 def _counts(patients: Any, sessions: Any, unit: str) -> str:
     known = [None if pd.isna(n) else int(n) for n in (patients, sessions)]
     return counts({"patients": known[0], "sessions": known[1], "unit": unit})
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _wrapped(text: str, column: tuple[float, float], *, indent: str = "") -> str:

@@ -108,16 +108,13 @@ def plot_multiverse(table: pd.DataFrame, *, term: str, xlabel: str | None = None
     with axes_to_draw_on(ax, size=(WIDTH, 1.2 + 0.27 * shown["term"].nunique())) as ax:
         plot_terms(shown, xlabel=xlabel or f"{term} (95 % CI)", ax=ax)
         if {"null_low", "null_high"} <= set(table):
-            _draw_null(ax, shown.merge(_null_of(table, term), on=["term", "model"], how="left"))
+            null = table.loc[table["term"] == term, ["rule", "target", "null_low", "null_high"]]
+            null = null.rename(columns={"rule": "term", "target": "model"})
+            _draw_null(ax, shown.merge(null, on=["term", "model"], how="left"))
         legend = ax.get_legend()
         if legend is not None:
             legend.set_title("repair target")
     return ax
-
-
-def _null_of(table: pd.DataFrame, term: str) -> pd.DataFrame:
-    own = table.loc[table["term"] == term, ["rule", "target", "null_low", "null_high"]]
-    return own.rename(columns={"rule": "term", "target": "model"})
 
 
 def _draw_null(ax: Axes, rows: pd.DataFrame) -> None:

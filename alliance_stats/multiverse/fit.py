@@ -132,21 +132,11 @@ FITTING = "Fitting each rule"
 
 
 class Specification(NamedTuple):
-    """One rule with one repair target, and what was read off the model fitted with its ruptures.
+    """One rule with one repair target, and what was read off the model fitted with its ruptures."""
 
-    Attributes
-    ----------
-    head : dict
-        ``rule, target, prospective``, and counts of ruptures where they were detected.
-    found : object
-        None without a fit. The fits themselves would fill the memory.
-    status : str
-        ``ok``, or why there is no fit.
-    """
-
-    head: dict[str, Any]
-    found: Any
-    status: str
+    head: dict[str, Any]  # ``rule, target, prospective``, and counts of ruptures where they were detected
+    found: Any  # None without a fit. The fits themselves would fill the memory
+    status: str  # ``ok``, or why there is no fit
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,14 @@ from alliance_stats.tables.schema import PATIENT, SESSION, THERAPIST
 class Score(NamedTuple):
     """The effective score of one term in one specification, taken apart by unit.
 
-    Attributes
-    ----------
-    parts : (units,) array
-        a_g' e_g: what each unit adds to the estimate; a are the weights that make the estimate of the outcome, e the
-        residuals of the model without the term (both whitened).
-    span : (p, units) array
-        Q_g' a_g, with Q an orthonormal basis of all columns.
-    own : (units,) array
-        a_g' a_g / |a|.
+    With a the weights that make the estimate of the outcome, e the residuals of the model without the term (both
+    whitened) and Q an orthonormal basis of all p columns.
     """
 
     term: str
-    parts: FloatArray
-    span: FloatArray
-    own: FloatArray
+    parts: FloatArray  # (units,): a_g' e_g, what each unit adds to the estimate
+    span: FloatArray  # (p, units): Q_g' a_g
+    own: FloatArray  # (units,): a_g' a_g / |a|
 
     def flipped(self, signs: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Estimates and z under each row of `signs` (draws, units)."""

@@ -22,33 +22,18 @@ class Calibrated(NamedTuple):
 def calibrate(
     series: IntArray, score: FloatArray, is_open: FloatArray | None, error: float, about: Mapping[Any, Any]
 ) -> Calibrated:
-    """What the true alliance is expected to be, given the score and whether a rupture is open.
+    """What the true alliance is expected to be, given the score and the (probability of an) open rupture, each (n,).
 
-    Parameters
-    ----------
-    series : (n,) array
-        Number of the patient, 0, 1, ...
-    score, is_open : (n,) arrays
-        The score of the session, and the (probability of an) open rupture then.
-    error : float
-        Variance of the measurement error of a score, in squared points.
-    about : mapping
-        The attrs of STATES: ``depth`` of a rupture and ``within_sd`` without ruptures, both in points. Where it lacks
-        them (EVENTS) they are estimated: the coefficient of `is_open` on the score within patients, and what is left.
+    `error` is the variance of the measurement error of a score, in squared points. `about` are the attrs of STATES:
+    ``depth`` of a rupture and ``within_sd`` without ruptures, in points. Where it lacks them (EVENTS) they are
+    estimated: the coefficient of `is_open` on the score within patients, and what is left. Raises ``DataError`` if the
+    error is larger than the variance within patients.
 
-    Raises
-    ------
-    DataError
-        If the error is larger than the variance within patients.
-
-    Notes
-    -----
     Regression calibration (Carroll, Ruppert, Stefanski & Crainiceanu, 2006, chapter 4). With the patient's level L,
     the score is L + state - depth * open + error. Its error is expected to be (1 - r) times the distance of the score
     from ``L - depth * open``, with r the reliability of the rest, so that ::
 
         E(alliance) = r * score - (1 - r) * depth * open + constant
-
     """
     n_series = int(series.max()) + 1
     within = split_by_mean(series, score, n_series).within

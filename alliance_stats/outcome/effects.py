@@ -27,25 +27,13 @@ def combination(fit: Any, weights: FloatArray) -> tuple[float, float, float]:
 def standardised_difference(
     difference: float, std_error: float, df: float, *, sd: float, sd_df: float, level: float
 ) -> Effect:
-    """A difference in units of `sd`, with the small-sample correction of Hedges (1981).
+    """An (adjusted) difference in units of `sd`, with the small-sample correction of Hedges (1981).
 
-    Parameters
-    ----------
-    difference, std_error, df : float
-        The (possibly adjusted) difference with its standard error and degrees of freedom.
-    sd, sd_df : float
-        The standard deviation to measure in, and its degrees of freedom.
-
-    Notes
-    -----
     g = J(sd_df) difference / sd with J(m) = Gamma(m/2) / (sqrt(m/2) Gamma((m-1)/2)). The interval is that of the
     difference, widened for the estimated SD by the delta method: variance (std_error / sd)^2 + d^2 / (2 sd_df). For
     two groups without covariates g is the usual Hedges g.
 
-    Examples
-    --------
-    >>> effect = standardised_difference(2.0, 1.0, 18, sd=2.0, sd_df=18, level=0.95)
-    >>> round(effect.estimate, 4)
+    >>> round(standardised_difference(2.0, 1.0, 18, sd=2.0, sd_df=18, level=0.95).estimate, 4)
     0.9576
     """
     if not sd > 0:
@@ -67,13 +55,9 @@ def hedges_factor(df: float) -> float:
 def partial_correlation(statistic: float, df: float, *, level: float) -> Effect:
     """The correlation that belongs to a t statistic, all other terms held constant, and Fisher's interval.
 
-    Notes
-    -----
     r = t / sqrt(t^2 + df); the interval is tanh(atanh(r) +- z / sqrt(df - 1)), which for n rows and k controlled
     variables is the usual n - k - 3 under the root. Missing with fewer than 2 degrees of freedom.
 
-    Examples
-    --------
     >>> [round(value, 3) for value in partial_correlation(3.0, 97, level=0.95)]
     [0.291, 0.1, 0.462]
     """

@@ -120,16 +120,13 @@ def fit_growth(
         SESSIONS with the measure, and PATIENTS with the pattern.
     measure : str
         What grows, such as ``phq9``.
-    pattern, reference : str
-        Column of `patients`, and the pattern the others are compared with; or the stem of columns of probabilities.
-        Default: ``p_pattern`` where PATIENTS have it, otherwise ``pattern``; see `fit_outcome`.
+    pattern, reference, exclude
+        As in `fit_outcome`.
     therapist : str or None
         Column of therapists in `sessions`, who get a random intercept; ignored where absent, all the same, or not fewer
         than the patients.
     correlation : {None, "ar1"}
         Residuals correlated over session numbers.
-    exclude : sequence of str
-        Patterns left out, and counted.
 
     Raises
     ------

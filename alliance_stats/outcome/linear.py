@@ -15,30 +15,15 @@ from alliance_stats.tables.terms import terms_table
 
 @dataclass(frozen=True, eq=False)
 class LinearFit:
-    """A linear model fitted by least squares: t statistics with n - p degrees of freedom.
+    """A linear model fitted by least squares: t statistics with n - p degrees of freedom."""
 
-    Attributes
-    ----------
-    formula : str
-        As it was fitted.
-    coefficients : Series
-        By term.
-    covariance : DataFrame
-        Of the coefficients.
-    residual_variance : float
-        Residual sum of squares / (n - p).
-    n_rows : int
-        Rows used.
-    diagnostics : dict
-        ``converged`` (always True), ``rows``, ``rows_dropped``, ``missing`` (by column), ``df_method``.
-    """
-
-    formula: str
-    coefficients: pd.Series
-    covariance: pd.DataFrame
-    residual_variance: float
-    n_rows: int
+    formula: str  # as it was fitted
+    coefficients: pd.Series  # by term
+    covariance: pd.DataFrame  # of the coefficients
+    residual_variance: float  # residual sum of squares / (n - p)
+    n_rows: int  # rows used
     spec: Any = field(repr=False)
+    # ``converged`` (always True), ``rows``, ``rows_dropped``, ``missing`` (by column), ``df_method``
     diagnostics: dict[str, Any] = field(repr=False)
 
     @property

@@ -20,41 +20,20 @@ MEANS = ("linear", "quadratic", "free")
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A panel with the names of what is in it.
-
-    Attributes
-    ----------
-    panel : Panel
-    measures, covariates, inputs, mean_terms : tuple of str
-        Names; ``mean_terms`` pairs (measure, term) of the shared regressors.
-    patients : Index
-        One for each series.
-    first : int
-        The session number of time 0.
-    clusters : (series,) int array or None
-        The therapist of each series.
-    levels : tuple
-        The groups of ``by``.
-    rows : int
-        Rows of SESSIONS with a value.
-    lost : dict
-        Why rows were left out: count.
-    place : (rows of the table, 2) int array
-        Series and time of each row of the checked SESSIONS; series -1 where left out.
-    """
+    """A panel with the names of what is in it."""
 
     panel: Panel
     measures: tuple[str, ...]
-    mean_terms: tuple[tuple[str, str], ...]
+    mean_terms: tuple[tuple[str, str], ...]  # (measure, term) of each shared regressor
     covariates: tuple[str, ...]
     inputs: tuple[str, ...]
-    patients: pd.Index
-    first: int
-    clusters: IntArray | None
-    levels: tuple[Any, ...]
-    rows: int
-    lost: dict[str, int]
-    place: IntArray
+    patients: pd.Index  # one for each series
+    first: int  # the session number of time 0
+    clusters: IntArray | None  # (series,): the therapist
+    levels: tuple[Any, ...]  # the groups of ``by``
+    rows: int  # of SESSIONS, with a value
+    lost: dict[str, int]  # why rows were left out: count
+    place: IntArray  # (rows of the checked SESSIONS, 2): series and time; series -1 where left out
 
     @property
     def grouped(self) -> bool:

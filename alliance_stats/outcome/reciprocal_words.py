@@ -62,7 +62,11 @@ def diagnose(fit: SeriesFit, study: Study, steps: Steps) -> dict[str, Any]:
         found["within_reliability_se"] = dict(zip(study.measures, error.tolist()))
         at_zero = [f"error[{j}]" in optimum.boundary for j in range(fit.layout.k)]
         weak = [j for j in fit.layout.free_errors if error[j] > WEAK and not at_zero[j]]
-        notes += [_weak_note(study.measures[j], value[j], error[j]) for j in weak]
+        notes += [
+            f"The sessions hardly tell measurement error of {study.measures[j]} from low inertia: its within-patient "
+            f"reliability is {value[j]:.2f} with a standard error of {error[j]:.2f}."
+            for j in weak
+        ]
         if _may_be_singular(fit):
             notes.append(SINGULAR)
             weak = fit.layout.free_errors
@@ -84,13 +88,6 @@ def _boundary_note(name: str, measures: tuple[str, ...]) -> str:
         "shock": "shocks within patients",
     }[name]
     return f"The covariance matrix of the {what} is singular (a variance of zero or a correlation of 1)."
-
-
-def _weak_note(measure: str, value: float, error: float) -> str:
-    return (
-        f"The sessions hardly tell measurement error of {measure} from low inertia: its within-patient reliability is "
-        f"{value:.2f} with a standard error of {error:.2f}."
-    )
 
 
 def _remedy(measure: str, one: Matrices, j: int) -> str:

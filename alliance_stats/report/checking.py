@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -122,7 +121,9 @@ def _steps(study: StudyFile, sessions: pd.DataFrame, found: Findings) -> tuple[p
         try:
             sessions = in_section(study, section, step, sessions)
             if section == "merge":
-                found.add(NOTE, "data", file, _matched(sessions.attrs["merge"]), "")
+                merge = sessions.attrs["merge"]
+                alone = f"{merge['only_first']} only in the first file, {merge['only_second']} only in the second"
+                found.add(NOTE, "data", file, f"[[merge]] {merge['matched']} sessions are in both files, {alone}.", "")
         except DataError as error:
             found.error(error, file)
             if section in ("merge", "patients"):
@@ -151,8 +152,3 @@ def _names(study: StudyFile, found: Findings, columns: set[str]) -> None:
                 known = name in own or (key == THERAPIST and name == "none")
                 if not known and not any(str(name).startswith(f"{one}_") for one in own if one not in ROLES):
                     found.error(no_column(study, section, key, name, own), study.path.name)
-
-
-def _matched(merge: dict[str, Any]) -> str:
-    alone = f"{merge['only_first']} only in the first file, {merge['only_second']} only in the second"
-    return f"[[merge]] {merge['matched']} sessions are in both files, {alone}."

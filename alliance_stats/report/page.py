@@ -39,9 +39,9 @@ class Section:
         self.blocks.append(f"<h3>{escape(text)}</h3>")
 
     def notes(self, texts: Iterable[str]) -> None:
-        """Add remarks that must not be overlooked."""
+        """Add remarks that must not be overlooked, if there are any."""
         items = "".join(f"<li>{_running(text)}</li>" for text in texts)
-        self.blocks.append(f'<ul class="notes">{items}</ul>')
+        self.blocks += [f'<ul class="notes">{items}</ul>'] if items else []
 
     def table(
         self,

@@ -204,8 +204,7 @@ def _repair(run: Run, section: Section, events: pd.DataFrame, coded: pd.DataFram
     section.subheading("What goes with repair")
     section.paragraph(run.state(stated))
     remarks = [str(note) for note in fit.diagnostics["notes"] if str(note).startswith("few events")]
-    if remarks:
-        section.notes(map(remark, remarks))
+    section.notes(map(remark, remarks))
     terms = run.tables["repair_terms"]
     shown = terms.loc[terms["term"].isin(used) & terms["std_error"].notna()]
     if fit.diagnostics["n_events"] < MIN_DRAWN or shown.empty:

@@ -44,7 +44,8 @@ def describe_data(run: Run) -> None:
         )
     section.paragraph(described)
     shown = run.tables["overview"].loc[lambda table: ~table["quantity"].isin(_IN_SHAPE)]
-    shown = shown.assign(value=[_overview_cell(*row) for row in shown.itertuples(index=False, name=None)])
+    cells = [percent(value) if name.startswith("share") else whole_or_not(value) for name, value in shown.to_numpy()]
+    shown = shown.assign(value=cells)
     look: dict[str, Any] = {"labels": {"quantity": "", "value": "value"}, "formats": {"value": str}}
     section.table(shown, "The study in numbers.", file="tables/overview.csv", **look)
     run.keep("score_distribution", score_distribution(run.sessions, score=run.score))
@@ -92,10 +93,6 @@ def overview(sessions: pd.DataFrame, score: str, *, bounds: tuple[float, float] 
         values["share of ratings at the ceiling"] = float(rated[score].ge(high - 1e-9).mean())
         values["share of ratings at the floor"] = float(rated[score].le(low + 1e-9).mean())
     return pd.DataFrame({"quantity": list(values), "value": pd.Series(list(values.values()), dtype=object)})
-
-
-def _overview_cell(quantity: str, value: float) -> str:
-    return percent(value) if quantity.startswith("share") else whole_or_not(value)
 
 
 def score_range(run: Run) -> tuple[float, float] | None:

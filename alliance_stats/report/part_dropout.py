@@ -89,8 +89,7 @@ def _dropout(run: Run, section: Section) -> None:
         caption = "The same with the marks of the rule."
         run.show_table(section, "dropout_marked_terms", caption, words={"term": words}, **look)
     remarks = dict.fromkeys(str(note) for one in fits for note in one.diagnostics.get("notes", ()))
-    if remarks:
-        section.notes(map(remark, remarks))
+    section.notes(map(remark, remarks))
     _draw_terms(run, section, fit, run.tables[f"{name}_terms"], words)
 
 

@@ -46,8 +46,7 @@ def _dynamics(run: Run, section: Section) -> None:
     section.paragraph(f"Mean course {settings['means']}, {trend}, start {settings['start']}.", css="small")
     caption = "Effects on the next session within patients, in points per point."
     run.show_table(section, "dynamics_paths", caption, labels=_LABELS, formats=TERM_FORMATS)
-    if fit.diagnostics["notes"]:
-        section.notes(remark(str(note)) for note in fit.diagnostics["notes"])
+    section.notes(remark(str(note)) for note in fit.diagnostics["notes"])
     if settings["by"] is None:
         axes = plot_dynamics(terms, ax=blank_axes(1.15 * len(fit.study.measures)))
         caption = "From one session to the next within patients; points per point, 95% intervals."

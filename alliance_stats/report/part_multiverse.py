@@ -68,8 +68,7 @@ def _every_rule(run: Run, section: Section, options: dict[str, Any]) -> None:
     words = {"statistic": {"significant": "significant specifications"}}
     formats: dict[str, Format] = dict.fromkeys(("observed", "null_low", "null_high"), whole_or_not)
     run.show_table(section, f"{name}_joint", caption, labels=_LABELS, formats=formats, words=words)
-    if test.notes:
-        section.notes(map(remark, test.notes))
+    section.notes(map(remark, test.notes))
     term = str(test.joint["term"].iloc[0])
     table = test.table.loc[test.table["rule"].isin(test.table.loc[test.table["term"] == term, "rule"])]
     axes = plot_multiverse(

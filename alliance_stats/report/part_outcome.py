@@ -74,8 +74,7 @@ def show_fit(
     lost = {reason: n for reason, n in fit.diagnostics.get("rows_lost", {}).items() if n}
     if lost and not second:
         remarks.append("Rows left out: " + ", ".join(f"{reason} ({n})" for reason, n in lost.items()) + ".")
-    if remarks:
-        section.notes(map(remark, remarks))
+    section.notes(map(remark, remarks))
 
 
 def _by_pattern(run: Run, section: Section, symptom: str) -> None:

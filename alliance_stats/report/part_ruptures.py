@@ -167,9 +167,8 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     shown = ["quantity", "of", "observed", *(["expected", "chance_", "at_least", "p_value"] if known else [])]
     labels = headings(*shown, **_BY_CHANCE)
     run.show_table(section, "chance", "Observed and expected by chance.", labels=labels, formats=formats)
-    if chance.diagnostics:
-        section.notes(map(remark, chance.diagnostics))
-        run.notes += [f"Chance level: {text}" for text in chance.diagnostics]
+    section.notes(map(remark, chance.diagnostics))
+    run.notes += [f"Chance level: {text}" for text in chance.diagnostics]
     run.keep("events", chance.events)
     if len(chance.events):
         _deepest(run, section)

@@ -39,7 +39,7 @@ def read_and_score(study: StudyFile) -> pd.DataFrame:
     except StudyError:
         raise
     except DataError as error:
-        if study.has("redcap") or _is_unreadable(check_file(path, **options)):
+        if study.has("redcap") or check_file(path, **options)["rule"].eq("file").any():  # no table at all
             raise StudyError(str(error), remedy="") from error
         raise
     for section, step in steps_between(study):
@@ -149,11 +149,6 @@ def summarised(
     joined = patients.merge(own, on=PATIENT, how="left")
     joined.attrs = patients.attrs
     return joined
-
-
-def _is_unreadable(found: pd.DataFrame) -> bool:
-    """Whether CHECK says that the file could not be read as a table at all, rather than that cells are wrong."""
-    return bool(found["rule"].eq("file").any())
 
 
 def _with_score(study: StudyFile, sessions: pd.DataFrame) -> pd.DataFrame:

@@ -33,6 +33,7 @@ from alliance_stats.tables.parts import Work
 from alliance_stats.tables.progress import advance, bar
 from alliance_stats.tables.schema import PATIENT
 
+_LEAD = "Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and dropout."
 _PACKAGES = ("alliance_stats", "numpy", "pandas", "scipy", "matplotlib", "statsmodels", "formulaic")
 
 PARTS: tuple[tuple[str, Callable[[Run], None]], ...] = (
@@ -135,7 +136,8 @@ def write_report(path: Path, out: Path, *, force: bool = False, progress: bool =
                 part(run)
             advance(now=following)
         close_report(run)
-        _write_page(run)
+        title = str(study.section("study").get("title", study.path.stem))
+        (folder / "report.html").write_text(page(title, _LEAD, run.sections), encoding="utf-8", newline="\n")
         _write_manifest(run)
     return Written(tuple(run.headline), tuple(run.notes), len(run.tables), run.n_figures, run.n_undone)
 
@@ -159,12 +161,6 @@ def demo_study() -> Path:
         "The shipped study is not beside this installation of alliance_stats.",
         remedy="Run the demo in a clone of the repository.",
     )
-
-
-def _write_page(run: Run) -> None:
-    title = str(run.study.section("study").get("title", run.study.path.stem))
-    lead = "Ruptures and repairs in session-by-session alliance scores, and what they mean for outcome and dropout."
-    (run.folder / "report.html").write_text(page(title, lead, run.sections), encoding="utf-8", newline="\n")
 
 
 def _write_manifest(run: Run) -> None:

@@ -119,7 +119,7 @@ def in_words(steps: Steps) -> str:
         for before, one in zip([None, *steps], steps)
         if before is None or one is steps[-1] or counts(one) != counts(before)
     ]
-    sentences = [f"{one['step']}: {counts(one)}{_reasons(one)}" for one in told]
+    sentences = [f"{one['step']}: {counts(one)}{', left out: ' * bool(why(one))}{why(one)}" for one in told]
     return f"Kept, {'; '.join(sentences)}."
 
 
@@ -132,10 +132,6 @@ def counts(step: Mapping[str, Any]) -> str:
 def why(step: Mapping[str, Any]) -> str:
     """Why rows were lost at a step, in words; empty where no reasons are recorded."""
     return "; ".join(f"{reason} ({n:,})" for reason, n in step.get("lost", {}).items())
-
-
-def _reasons(step: Mapping[str, Any]) -> str:
-    return f", left out: {why(step)}" if why(step) else ""
 
 
 def _step(words: str, patients: int | None, sessions: int | None) -> dict[str, Any]:

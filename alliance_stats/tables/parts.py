@@ -63,7 +63,8 @@ def write_part(
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"part-{part:0{len(str(of))}d}-of-{of}.json"
-    return write_whole(path, json.dumps(content, indent=1, default=_plain).encode())
+    text = json.dumps(content, indent=1, default=lambda array: array.tolist())  # a number of numpy as well
+    return write_whole(path, text.encode())
 
 
 def read_parts(folder: Path) -> tuple[str, dict[str, Any], list[Any]]:
@@ -102,11 +103,6 @@ def read_parts(folder: Path) -> tuple[str, dict[str, Any], list[Any]]:
     for part, own in parts.items():
         answers[part - 1 :: of] = own
     return first["command"], first["design"], answers
-
-
-def _plain(value: Any) -> Any:
-    """An array, or a number of numpy, as JSON holds it."""
-    return value.tolist()
 
 
 def _read(path: Path) -> dict[str, Any]:
