@@ -63,18 +63,10 @@ def plot_attendance(
         _draw_cells(ax, cells, first, last)
         if endings is not None:
             dropped = order.index[order.index.isin(endings.loc[endings[ENDING].eq("dropout"), PATIENT])]
-            cross: dict[str, Any] = {
-                "linestyle": "none",
-                "marker": "x",
-                "markersize": 3.0,
-                "markeredgewidth": 0.8,
-                "label": "dropout",
-            }
             x, y = order.loc[dropped].to_numpy() + 0.85, line_of.loc[dropped].to_numpy()
-            ax.plot(x, y, color=COLOURS["black"], **cross)
+            ax.plot(x, y, "x", color=COLOURS["black"], markersize=3.0, markeredgewidth=0.8, label="dropout")
         _legend(ax, cells, dropout=endings is not None)
-        ax.set(xlabel="Session", ylabel=f"Patients (n = {len(order)}), longest first")
-        ax.set_yticks([])
+        ax.set(xlabel="Session", ylabel=f"Patients (n = {len(order)}), longest first", yticks=[])
     return ax
 
 

@@ -51,14 +51,9 @@ def plot_onset_aligned(
                 every = np.arange(rows["offset"].min(), rows["offset"].max() + 1)
                 rows = rows.set_index("offset").reindex(every).rename_axis("offset").reset_index()
             ax.fill_between(rows["offset"], rows["ci_low"], rows["ci_high"], color=colour, alpha=0.18, linewidth=0)
-            ax.plot(
-                rows["offset"],
-                rows["mean"],
-                color=colour,
-                linestyle=_DASHES.get(name, "-"),
-                marker=_MARKERS.get(name, "o"),
-                label=f"{name} (n = {n}{'' if len(rows) else ', too few to show'})",
-            )
+            label = f"{name} (n = {n}{'' if len(rows) else ', too few to show'})"
+            look: dict[str, Any] = {"linestyle": _DASHES.get(name, "-"), "marker": _MARKERS.get(name, "o")}
+            ax.plot(rows["offset"], rows["mean"], color=colour, label=label, **look)
         ax.set(xlabel="Sessions from the onset of the rupture", ylabel=f"{score}, points from baseline")
         whole_ticks(ax)
         if len(course):

@@ -52,9 +52,7 @@ def plot_incidence(incidence: pd.DataFrame, *, states: Sequence[str] | None = No
                 label = str(state) if group is None else str(group) if len(drawn) == 1 else f"{state}, {group}"
                 line = _LINES[(i if group is None else j) % len(_LINES)]
                 _step(ax, rows, "time", "estimate", colour, line, label)
-        ax.set_xlabel("Session")
-        ax.set_ylabel("Share of patients")
-        _finish(ax)
+        _finish(ax, "Session", "Share of patients")
     return ax
 
 
@@ -78,9 +76,7 @@ def plot_hazard(hazard: pd.DataFrame, *, fewest: int = 20, ax: Axes | None = Non
         ax.vlines(session, rows["ci_low"], rows["ci_high"], color=COLOURS["light"], linewidth=2.4, zorder=1)
         ax.plot(session, rows["observed_rate"], "o", color=COLOURS["ink"], label="observed (95 % CI)", zorder=3)
         ax.plot(session, rows["expected_rate"], color=COLOURS["vermillion"], label="model", zorder=2)
-        ax.set_xlabel("Session reached")
-        ax.set_ylabel("Share that leaves before the next")
-        _finish(ax)
+        _finish(ax, "Session reached", "Share that leaves before the next")
     return ax
 
 
@@ -116,9 +112,7 @@ def plot_paths(
             one = rows[rows["path"] == name].rename(columns={f"{show}_low": "ci_low", f"{show}_high": "ci_high"})
             label = (labels or {}).get(str(name), str(name))
             _step(ax, one, "stop", show, _colour(i), _LINES[i % len(_LINES)], label, begin=show != "hazard")
-        ax.set_xlabel("Session")
-        ax.set_ylabel(words[show])
-        _finish(ax)
+        _finish(ax, "Session", words[show])
     return ax
 
 
@@ -142,9 +136,7 @@ def plot_immortal_time(estimates: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         ):
             _step(left, curves[curves["group"] == group], "time", "estimate", COLOURS[colour], line, label)
         left.set_title("Fixed groups: repair seems to protect")
-        left.set_xlabel("Session")
-        left.set_ylabel("Share dropped out")
-        _finish(left)
+        _finish(left, "Session", "Share dropped out")
         methods = list(dict.fromkeys(estimates["method"]))
         for i, method in enumerate(methods):
             ratio = estimates.loc[estimates["method"] == method, "ratio"].to_numpy()
@@ -165,8 +157,7 @@ def plot_immortal_time(estimates: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         _ratio_ticks(right, estimates["ratio"])
         right.set_yticks(range(len(methods)), [method.replace(", ", ",\n") for method in methods])
         right.set_ylim(len(methods) - 0.3, -0.7)
-        right.set_title("Estimated hazard ratio of repair")
-        right.set_xlabel("Hazard ratio, one dot per simulated study")
+        right.set(title="Estimated hazard ratio of repair", xlabel="Hazard ratio, one dot per simulated study")
     return figure
 
 
@@ -190,9 +181,10 @@ def _step(
     ax.step(values[x], values[y], where="post", color=colour, linestyle=line, label=label)
 
 
-def _finish(ax: Axes) -> None:
+def _finish(ax: Axes, xlabel: str, ylabel: str) -> None:
     from matplotlib.ticker import PercentFormatter
 
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None, symbol=" %"))
     whole_ticks(ax)

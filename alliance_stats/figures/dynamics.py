@@ -50,8 +50,7 @@ def plot_dynamics(terms: pd.DataFrame, *, labels: Mapping[str, str] | None = Non
         for row in rows.to_dict("records"):
             start, end = height[lagged[str(row["term"])]], height[str(row["outcome"])]
             _path(ax, start, end, row, float(row["estimate"]), widest)
-        ax.set_xlim(-0.3, 1.3)
-        ax.set_ylim(-len(names) + 0.65, 0.35)
+        ax.set(xlim=(-0.3, 1.3), ylim=(-len(names) + 0.65, 0.35))
         ax.set_axis_off()
     return ax
 
@@ -106,7 +105,6 @@ def plot_response(response: pd.DataFrame, *, labels: Mapping[str, str] | None = 
             ax.fill_between(x, rows["ci_low"], rows["ci_high"], color=COLOURS[colour], alpha=0.18, linewidth=0)
             ax.plot(x, y, line, marker="o", markersize=3, color=COLOURS[colour], label=label)
         ax.axhline(0, color=COLOURS["grey"], linewidth=0.8, linestyle="--", zorder=0)
-        ax.set_xlabel("Sessions later")
-        ax.set_ylabel(f"Change in {words.get(outcomes[0], outcomes[0])}, points")
+        ax.set(xlabel="Sessions later", ylabel=f"Change in {words.get(outcomes[0], outcomes[0])}, points")
         ax.legend(loc="best")
     return ax
