@@ -113,7 +113,6 @@ def fit_outcome(
     basic = [*([quoted(pre)] if pre else []), *dummies, *map(quoted, covariates)]
     fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist)
     plain = _fit(post, basic, table, therapist) if exposure else fit
-    spread, spread_df = spread_within(table[post], table[dummies])
     diagnostics = {
         "converged": bool(fit.diagnostics["converged"]),
         "boundary": list(fit.diagnostics.get("boundary", [])),
@@ -125,19 +124,9 @@ def fit_outcome(
         "therapists": int(table[therapist].nunique()) if therapist else 0,
     }
     diagnostics["notes"] = distrust(patients.attrs) + _notes(diagnostics, exposure, constant)
+    spread = spread_within(table[post], table[dummies])
     return OutcomeFit(
-        fit=fit,
-        unadjusted=plain,
-        formula=fit.formula,
-        post=post,
-        pre=pre,
-        pattern=pattern,
-        reference=reference,
-        better=better,
-        post_sd=spread,
-        post_sd_df=spread_df,
-        data=table,
-        diagnostics=diagnostics,
+        fit, plain, fit.formula, post, pre, pattern, reference, better, *spread, data=table, diagnostics=diagnostics
     )
 
 

@@ -167,7 +167,7 @@ def ratio_name(fit: HazardFit) -> str:
 def _say(
     run: Run, section: Section, name: str, fit: HazardFit, words: dict[str, str], *, thin: set[str] | None
 ) -> None:
-    """`thin`: the terms of the model beside it, with the marks of the rule, that rest on few events; None without it."""
+    """`thin`: terms of the model beside it, with the marks of the rule, that rest on few events; None without it."""
     cite = run.citers(f"{name}_ratios")
     estimated = run.tables[f"{name}_terms"].set_index("term")["std_error"].notna()
     phrases = []
