@@ -107,8 +107,7 @@ def fit_outcome(
     table = with_patterns(table, pattern, reference, levels)
     therapist = _nesting(table, therapist)
     constant = exposure is not None and len(table[exposure].unique()) < 2
-    if constant:
-        exposure = None
+    exposure = None if constant else exposure
     dummies = [f"pattern_{name}" for name in levels]
     basic = [*([quoted(pre)] if pre else []), *dummies, *map(quoted, covariates)]
     fit = _fit(post, [*basic, *([quoted(exposure)] if exposure else [])], table, therapist)

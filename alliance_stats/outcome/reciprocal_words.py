@@ -56,23 +56,28 @@ def diagnose(fit: SeriesFit, study: Study, steps: Steps) -> dict[str, Any]:
         "patterns": sum(len(batch.counts) for batch in fit.likelihood.batches),
     }
     if fit.layout.free_errors and not unstable:
-        value, covariance = fit.delta(lambda groups, _: _reliability(groups[0]))
-        error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-        found["within_reliability"] = dict(zip(study.measures, value.tolist()))
-        found["within_reliability_se"] = dict(zip(study.measures, error.tolist()))
-        at_zero = [f"error[{j}]" in optimum.boundary for j in range(fit.layout.k)]
-        weak = [j for j in fit.layout.free_errors if error[j] > WEAK and not at_zero[j]]
-        notes += [
-            f"The sessions hardly tell measurement error of {study.measures[j]} from low inertia: its within-patient "
-            f"reliability is {value[j]:.2f} with a standard error of {error[j]:.2f}."
-            for j in weak
-        ]
-        if _may_be_singular(fit):
-            notes.append(SINGULAR)
-            weak = fit.layout.free_errors
-        weak = [j for j in fit.layout.free_errors if j in weak or at_zero[j]]
-        notes += [_remedy(study.measures[j], fit.groups[0], j) for j in weak]
+        notes += _about_error(fit, study, found)
     return {**found, "notes": notes}
+
+
+def _about_error(fit: SeriesFit, study: Study, found: dict[str, Any]) -> list[str]:
+    """How well estimated error variances are known; the reliabilities that they imply go into `found`."""
+    value, covariance = fit.delta(lambda groups, _: _reliability(groups[0]))
+    error = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    found["within_reliability"] = dict(zip(study.measures, value.tolist()))
+    found["within_reliability_se"] = dict(zip(study.measures, error.tolist()))
+    at_zero = [f"error[{j}]" in fit.optimum.boundary for j in range(fit.layout.k)]
+    weak = [j for j in fit.layout.free_errors if error[j] > WEAK and not at_zero[j]]
+    notes = [
+        f"The sessions hardly tell measurement error of {study.measures[j]} from low inertia: its within-patient "
+        f"reliability is {value[j]:.2f} with a standard error of {error[j]:.2f}."
+        for j in weak
+    ]
+    if _may_be_singular(fit):
+        notes.append(SINGULAR)
+        weak = fit.layout.free_errors
+    weak = [j for j in fit.layout.free_errors if j in weak or at_zero[j]]
+    return notes + [_remedy(study.measures[j], fit.groups[0], j) for j in weak]
 
 
 def _boundary_note(name: str, measures: tuple[str, ...]) -> str:
