@@ -59,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Sections of a study file: study, read (or redcap), merge, patients, keep, score, flip, reliability,"
         " endings, codes, detect, latent, chance, outcome, next_session, growth, dynamics, dropout, multiverse, and"
         " figures; an example is data/simulated_study.toml. Ids are shown as pseudonyms unless the study file says"
-        " show_ids = true. Exit status: 0 all well, 1 problems found in the data, 2 wrong usage, a study file with mistakes or"
-        " unreadable input.",
+        " show_ids = true. Exit status: 0 all well, 1 problems found in the data, 2 wrong usage, a study file with"
+        " mistakes or unreadable input.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
