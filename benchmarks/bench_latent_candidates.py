@@ -36,8 +36,8 @@ from detector_study.worlds import SCORE, WORLDS
 from scipy.optimize import minimize
 
 from alliance_stats.rupture.latent.detect import detect_latent
-from alliance_stats.rupture.latent.fit import PENALTY
 from alliance_stats.rupture.latent.flagging import statistic, where_likely
+from alliance_stats.rupture.latent.scale import PENALTY
 
 NAMES = (
     "brief, 8 sessions",

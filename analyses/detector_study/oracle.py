@@ -9,7 +9,8 @@ from detector_study.worlds import BETWEEN_VARIANCE, LEVEL, TREND, TREND_SD, Dete
 
 from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, patterns
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.scan import Windows, rupture_odds, shared_by, whole_problem
+from alliance_stats.rupture.latent.scan import rupture_odds, shared_by, whole_problem
+from alliance_stats.rupture.latent.windows import Windows
 
 SD_NODES = 5
 """Gauss-Hermite nodes over the patient's own SD."""

@@ -10,7 +10,7 @@ from detector_study.worlds import FURTHER_WORLDS, WORLDS, DetectorWorld, simulat
 from scipy import stats
 
 from alliance_stats.rupture.latent.courses import Courses
-from alliance_stats.rupture.latent.scan import windows
+from alliance_stats.rupture.latent.windows import windows
 
 
 def path_chance(world, state):

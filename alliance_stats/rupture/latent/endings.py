@@ -8,24 +8,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.latent import fit
+from alliance_stats.rupture.latent import scale
 from alliance_stats.rupture.latent.courses import Bools, Courses, Floats, Ints, Patterns, patterns
+from alliance_stats.rupture.latent.fit import evenly_spaced
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.scan import (
-    Problem,
-    Windows,
-    double_sums,
-    running_sums,
-    several,
-    shared_by,
-    whole_problem,
-    window_prior,
-)
+from alliance_stats.rupture.latent.scan import Problem, double_sums, running_sums, shared_by, whole_problem
+from alliance_stats.rupture.latent.windows import Windows, several, window_prior
 from alliance_stats.tables.shares import normal_quantile
 
 REMAINS = ((-0.2, -0.4), (0.0,), (0.3, 0.6))
 """What remains of the fall once a rupture is over, as shares of its depth: past, at and short of the level before."""
-PENALTY = np.array([*(fit.PENALTY[name] for name in fit.RATES), (0.0, 2.0), (0.0, 2.0)])
+PENALTY = np.array([*(scale.PENALTY[name] for name in scale.RATES), (0.0, 2.0), (0.0, 2.0)])
 """Centre and SD of weak normal penalties: on the logits of the rates, and, of the ruptures that end, on the log odds of
 past and of short against at."""
 ENDINGS = (
@@ -51,7 +44,7 @@ class _Likelihood:
 
     def prior(self, point: Floats) -> tuple[Floats, Floats]:
         """Prior odds of closed and of open windows against no rupture, one row per patient."""
-        rates = dict(zip(fit.RATES, _expit(point[: len(fit.RATES)]).tolist(), strict=True))
+        rates = dict(zip(scale.RATES, _expit(point[: len(scale.RATES)]).tolist(), strict=True))
         parameters = replace(self.parameters, **rates)
         odds = window_prior(parameters, self.found, self.candidates)
         odds = (odds * several(parameters, self.found, odds)[:, None])[self.found.of]
@@ -130,7 +123,7 @@ def most_likely(parameters: LatentParameters, series: Courses) -> tuple[_Likelih
     long = series.n_rated > parameters.min_ratings
     if not long.any():
         return None
-    likelihood = _likelihood(parameters, fit.evenly_spaced(series.take(np.flatnonzero(long))))
+    likelihood = _likelihood(parameters, evenly_spaced(series.take(np.flatnonzero(long))))
     return likelihood, np.asarray(minimize(likelihood.loss, PENALTY[:, 0], method="BFGS").x)
 
 

@@ -11,37 +11,15 @@ import numpy as np
 from alliance_stats.rupture.latent.courses import Courses, Floats, Patterns, patterns
 from alliance_stats.rupture.latent.draws import imputed
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.scan import (
-    Shared,
-    several,
-    shared_by,
-    single_odds,
-    whole_problem,
-    window_prior,
-)
+from alliance_stats.rupture.latent.scale import LIMITS, RATES, penalties, to_line, unpack
+from alliance_stats.rupture.latent.scan import Shared, shared_by, single_odds, whole_problem
 from alliance_stats.rupture.latent.skewness import noise_skewness
+from alliance_stats.rupture.latent.windows import several, window_prior
 from alliance_stats.tables.progress import advance
 
 FIT_PATIENTS = 1500
 """More patients than this add nothing to the estimates that matters; as many are taken, evenly spaced."""
 
-LONGEST_AUTOCORRELATION = 0.95
-PENALTY = {  # parameter (on its unbounded scale) -> (centre, SD) of a weak normal penalty, worth one patient or less
-    "autocorrelation": (-0.8, 1.0),
-    "state_share": (0.0, 1.0),
-    "trend_sd": (-3.5, 1.5),
-    "rise": (0.0, 1.5),
-    "rise_sd": (-1.5, 1.0),
-    "rise_time": (0.9, 0.5),
-    "rise_lifts": (0.5, 0.5),
-    "narrowing": (0.0, 0.3),
-    "within_sd_df": (2.0, 1.5),
-    "onset_rate": (-3.2, 1.0),
-    "repair_rate": (-0.5, 1.0),
-    "never_ends": (-1.4, 1.5),
-    "depth": (0.6, 0.5),
-    "depth_cv": (-1.2, 0.4),
-}
 CORRELATION = (
     "autocorrelation",
     "state_share",
@@ -59,7 +37,6 @@ STEP = 1e-8
 STAGES = 3
 """Steps that `estimate` tells the progress bar."""
 MOST_ITERATIONS = 120
-RATES = ("onset_rate", "repair_rate", "never_ends")
 RUPTURES = (*RATES, "depth", "depth_cv")
 
 
@@ -194,12 +171,6 @@ def heights_of(
     return np.asarray(log_density)
 
 
-def _penalties(free: tuple[str, ...]) -> tuple[Floats, Floats]:
-    """Centre and SD of the penalty of each parameter; an infinite SD where there is none."""
-    centre, spread = np.array([PENALTY.get(name, (0.0, np.inf)) for name in free]).T
-    return centre, spread
-
-
 def _heights_and_slopes(
     vector: Floats,
     *,
@@ -213,17 +184,17 @@ def _heights_and_slopes(
     """Log-likelihood of each patient and its derivatives, (n, parameters), at a point of the optimiser."""
 
     def heights(point: Floats, shared: Shared) -> Floats:
-        return heights_of(_unpack(start, point, free, unit), series, found, longest, shared=shared)
+        return heights_of(unpack(start, point, free, unit), series, found, longest, shared=shared)
 
-    shared = shared_by(_unpack(start, vector, free, unit), found, longest)
+    shared = shared_by(unpack(start, vector, free, unit), found, longest)
     here, slopes = heights(vector, shared), np.zeros((len(series.n_rated), len(vector)))
     for k, name in enumerate(free):
         moved, kept = vector.copy(), shared
         moved[k] += STEP
         if name in CORRELATION:
-            kept = shared_by(_unpack(start, moved, free, unit), found, longest, prior=shared.prior)
+            kept = shared_by(unpack(start, moved, free, unit), found, longest, prior=shared.prior)
         elif name in RATES:
-            prior = window_prior(_unpack(start, moved, free, unit), found, shared.candidates)
+            prior = window_prior(unpack(start, moved, free, unit), found, shared.candidates)
             kept = shared._replace(prior=prior)
         slopes[:, k] = (heights(moved, kept) - here) / STEP
     return here, slopes
@@ -232,11 +203,11 @@ def _heights_and_slopes(
 def _inflation(best: LatentParameters, series: Courses, found: Patterns, unit: float, longest: int) -> float:
     """Variance of the onset rate with all parameters estimated over that with the others known, from the scores."""
     free = COVARIANCE + RUPTURES
-    vector = np.array([_to_line(name, getattr(best, name), unit, best) for name in free])
+    vector = np.array([to_line(name, getattr(best, name), unit, best) for name in free])
     _, slopes = _heights_and_slopes(
         vector, start=best, series=series, found=found, free=free, unit=unit, longest=longest
     )
-    information = slopes.T @ slopes + np.diag(_penalties(free)[1] ** -2.0)
+    information = slopes.T @ slopes + np.diag(penalties(free)[1] ** -2.0)
     k = free.index("onset_rate")
     return max(float(np.linalg.pinv(information, hermitian=True)[k, k] * information[k, k]), 1.0)
 
@@ -254,8 +225,8 @@ def _maximise(
     from scipy.optimize import minimize
 
     n = len(series.n_rated)
-    low, high = np.array([_LIMITS.get(name, (-np.inf, np.inf)) for name in free]).T
-    centre, spread = _penalties(free)
+    low, high = np.array([LIMITS.get(name, (-np.inf, np.inf)) for name in free]).T
+    centre, spread = penalties(free)
     heights_and_slopes = partial(
         _heights_and_slopes, start=start, series=series, found=found, free=free, unit=unit, longest=longest
     )
@@ -269,7 +240,7 @@ def _maximise(
         gradient = np.where(outside == 0, (pull / spread - slopes.sum(axis=0)) / n, outside)
         return loss, turn.T @ gradient
 
-    first = np.clip([_to_line(name, getattr(start, name), unit, start) for name in free], low, high)
+    first = np.clip([to_line(name, getattr(start, name), unit, start) for name in free], low, high)
     # Curvature is about the covariance of the patients' scores (Berndt, Hall, Hall & Hausman, 1974): as a metric, it
     # spares the optimiser most of its steps.
     here, slopes = heights_and_slopes(first)
@@ -278,69 +249,8 @@ def _maximise(
     at_start = (0.5 * (((first - centre) / spread) ** 2).sum() - here.sum()) / n  # so that the unit does not count
     options: Any = {"maxiter": iterations, "ftol": 1e-7, "gtol": 1e-5}
     result = minimize(loss_and_gradient, np.zeros(len(first)), jac=True, method="L-BFGS-B", options=options)
-    best = _unpack(start, np.clip(first + turn @ result.x, low, high), free, unit)
+    best = unpack(start, np.clip(first + turn @ result.x, low, high), free, unit)
     return best, float(heights_of(best, series, found, longest).sum()), bool(result.success)
-
-
-_LIMITS: dict[str, tuple[float, float]] = {
-    "autocorrelation": (-6.0, 6.0),
-    "state_share": (-6.0, 6.0),
-    "level_sd": (-4.0, 6.0),
-    "trend_sd": (-9.0, 2.0),
-    "rise_sd": (-5.0, 3.0),
-    "rise_time": (-0.7, 2.5),
-    "rise_lifts": (-1.0, 2.0),
-    "narrowing": (-1.0, 1.5),
-    "within_sd": (-6.0, 4.0),
-    "within_sd_df": (-4.0, 7.0),
-    "onset_rate": (-8.0, 0.0),
-    "repair_rate": (-5.0, 5.0),
-    "never_ends": (-6.0, 6.0),
-    "depth": (-1.5, 2.5),
-    "depth_cv": (-3.0, 0.3),
-}
-
-
-def _to_line(name: str, value: float, unit: float, other: LatentParameters) -> float:
-    """A parameter on the scale it is optimised on, where every real number is allowed."""
-    if name == "autocorrelation":
-        value = value / LONGEST_AUTOCORRELATION
-    if name in ("autocorrelation", "state_share", *RATES):
-        return float(np.log(value / (1 - value)))
-    if name in ("level_sd", "trend_sd", "rise_sd", "depth"):
-        return float(np.log(value / other.within_sd))
-    if name == "within_sd":
-        return float(np.log(value / unit))
-    if name == "within_sd_df":
-        return float(np.log(value - 2))
-    if name in ("depth_cv", "rise_time"):
-        return float(np.log(value))
-    if name in ("narrowing", "rise_lifts"):
-        return value
-    return (value - other.level) / unit if name == "level" else value / unit
-
-
-def _unpack(start: LatentParameters, vector: Floats, free: tuple[str, ...], unit: float) -> LatentParameters:
-    """The parameters at a point of the optimiser; those not free stay as in `start`."""
-    line = dict(zip(free, (float(value) for value in vector)))
-    value: dict[str, Any] = {}
-    sd = unit * float(np.exp(line["within_sd"])) if "within_sd" in line else start.within_sd
-    for name, x in line.items():
-        if name in ("autocorrelation", "state_share", *RATES):
-            value[name] = float(1 / (1 + np.exp(-x))) * (LONGEST_AUTOCORRELATION if name == "autocorrelation" else 1.0)
-        elif name in ("level_sd", "trend_sd", "rise_sd", "depth"):
-            value[name] = sd * float(np.exp(x))
-        elif name == "within_sd":
-            value[name] = sd
-        elif name == "within_sd_df":
-            value[name] = 2 + float(np.exp(x))
-        elif name in ("depth_cv", "rise_time"):
-            value[name] = float(np.exp(x))
-        elif name in ("narrowing", "rise_lifts"):
-            value[name] = x
-        else:
-            value[name] = x * unit + (start.level if name == "level" else 0.0)
-    return replace(start, **value)
 
 
 def mirror_statistic(null: LatentParameters, series: Courses, unit: float, longest: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, Pattern
 from alliance_stats.rupture.latent.draws import Bounds, gibbs_sweep
 from alliance_stats.rupture.latent.model import courses_of_patients, mean_course, residual, whitening
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.scan import Problem, Windows, problem_of, rupture_odds
+from alliance_stats.rupture.latent.scan import Problem, problem_of, rupture_odds
+from alliance_stats.rupture.latent.windows import Windows
 
 FALLS = 2
 """Most credible windows that are taken out of the series before others are weighed."""
@@ -107,77 +109,100 @@ def _spread_numbers(step: int, draws: int, sweeps: int, n_positions: int) -> Flo
     return np.moveaxis(numbers.reshape(draws, sweeps, 1 + n_positions), 1, 0)
 
 
+class _Block(NamedTuple):
+    """Some series, each repeated for its draws; the draws of what lies beyond the bounds are renewed in `values`."""
+
+    parameters: LatentParameters
+    series: Courses
+    found: Patterns
+    beyond: Bounds
+    factor: Floats
+    values: Floats
+    longest: int
+    draws: int
+
+    def mean(self, sums: Floats) -> Floats:
+        """The mean over each series' draws."""
+        return np.asarray(sums.reshape(-1, self.draws, *sums.shape[1:]).mean(axis=1))
+
+
 def _of_block(parameters: LatentParameters, series: Courses, longest: int, draws: int) -> Posterior:
     """One pass through the sessions for the filter, and one look at the whole for the smoother."""
     series = series.take(np.repeat(np.arange(len(series.n_rated)), draws))
-    n, n_positions = series.score.shape
     found, beyond = patterns(series), Bounds.of(parameters, series)
     factor, values = whitening(parameters, found), residual(parameters, series)
-    precision = np.zeros((len(factor), n_positions, n_positions))
-    filtered, so_far = np.zeros((n // draws, n_positions)), np.zeros((n // draws, n_positions))
-    reference, ended_so_far, past_so_far = (np.zeros_like(so_far) for _ in range(3))
+    block = _Block(parameters, series, found, beyond, factor, values, longest, draws)
     scores = np.where(series.score >= parameters.ceiling, np.inf, series.score)  # nothing higher can be scored
+    so_far, precision = _so_far(block, scores)
+    return Posterior(**so_far, **_of_the_whole(block, np.where(series.rated, scores, -np.inf), precision))
+
+
+def _so_far(block: _Block, scores: Floats) -> tuple[dict[str, Floats], Floats]:
+    """What is known at each session from the ratings up to it, and the precision at the last one."""
+    parameters, series, found, beyond, factor, values, longest, draws = block
+    n, n_positions = series.score.shape
+    precision = np.zeros((len(factor), n_positions, n_positions))
+    filtered, evidence, reference, ended, past = np.zeros((5, n // draws, n_positions))
     for t in range(n_positions):
         precision[:, : t + 1, : t + 1] += factor[:, t, : t + 1, None] * factor[:, t, None, : t + 1]
         active = np.flatnonzero(series.n_rated > t)
-        so_far_known = precision[:, : t + 1, : t + 1]
+        known = precision[:, : t + 1, : t + 1]
         if draws > 1:
             numbers = np.tile(_spread_numbers(t + 1, draws, 2, t + 1), (1, len(active) // draws, 1))
             some = beyond.take(active, t + 1)
             values[active, : t + 1] = _beyond_bounds(
-                parameters, values[active, : t + 1], some, so_far_known, found.of[active], t + 1, numbers
+                parameters, values[active, : t + 1], some, known, found.of[active], t + 1, numbers
             )
         seen = Patterns(found.time[:, : t + 1], np.minimum(found.n_rated, t + 1), found.of[active])
-        problem = problem_of(parameters, so_far_known, seen, values[active, : t + 1], longest)
+        problem = problem_of(parameters, known, seen, values[active, : t + 1], longest)
         odds = rupture_odds(problem, falls=FALLS)
-        total = odds.total.reshape(-1, draws).mean(axis=1)
-        last = odds.windows[:, problem.candidates.is_open].sum(axis=1).reshape(-1, draws).mean(axis=1)
+        total = block.mean(odds.total)
         patients = active[::draws] // draws
-        filtered[patients, t], so_far[patients, t] = last / total, np.log(total)
+        filtered[patients, t] = block.mean(odds.windows[:, problem.candidates.is_open].sum(axis=1)) / total
+        evidence[patients, t] = np.log(total)
         chance = np.repeat(filtered[patients, : t + 1], draws, axis=0)
         level = _level(parameters, series.time[active, : t + 1], problem, chance)
-        reference[patients, t] = level[:, -1].reshape(-1, draws).mean(axis=1)
+        reference[patients, t] = block.mean(level[:, -1])
         repaired = _first_above(scores[active, : t + 1], level, problem.candidates)
-        for sums, happened in ((ended_so_far, ~problem.candidates.is_open), (past_so_far, repaired <= t)):
-            mass = (odds.windows * happened).sum(axis=1).reshape(-1, draws).mean(axis=1)
-            sums[patients, t] = np.minimum(mass / total, 1.0)
+        for sums, happened in ((ended, ~problem.candidates.is_open), (past, repaired <= t)):
+            sums[patients, t] = np.minimum(block.mean((odds.windows * happened).sum(axis=1)) / total, 1.0)
+    told = {"filtered": filtered, "evidence_so_far": evidence, "baseline_so_far": reference}
+    return told | {"ended_so_far": ended, "past_so_far": past}, precision
+
+
+def _of_the_whole(block: _Block, scores: Floats, precision: Floats) -> dict[str, Floats]:
+    """What is known at each session from all ratings."""
+    parameters, series, found, beyond, factor, values, longest, draws = block
+    n, n_positions = series.score.shape
     if draws > 1:
         numbers = np.tile(_spread_numbers(0, draws, 8, n_positions), (1, n // draws, 1))
         values = _beyond_bounds(parameters, values, beyond, precision, found.of, series.n_rated, numbers)
     problem = problem_of(parameters, precision, found, values, longest)
-    odds = rupture_odds(problem, falls=FALLS)
-    total = odds.total.reshape(-1, draws).mean(axis=1)
-    by_session = [
-        np.where(series.rated[::draws], sums.reshape(-1, draws, n_positions).mean(axis=1) / total[:, None], 0.0)
-        for sums in (
-            odds.covered(problem.candidates, n_positions),
-            odds.begun(problem.candidates, n_positions),
-        )
-    ]
-    smoothed, begun = by_session
+    odds, candidates = rupture_odds(problem, falls=FALLS), problem.candidates
+    total = block.mean(odds.total)
+    smoothed, begun = (
+        np.where(series.rated[::draws], block.mean(sums) / total[:, None], 0.0)
+        for sums in (odds.covered(candidates, n_positions), odds.begun(candidates, n_positions))
+    )
     chance = np.repeat(smoothed, draws, axis=0)
     level = _level(parameters, series.time, problem, chance)
-    shares = odds.windows / odds.total[:, None]
-    repaired = _first_above(np.where(series.rated, scores, -np.inf), level, problem.candidates)
-    ended, past, outcomes = _endings(shares, repaired, problem.candidates, series.n_rated, n_positions)
-    own_sd = _own_sd(parameters, values, problem, chance)
-    errors = multiply(factor, found.of, values) / own_sd[:, None]
-    return Posterior(
-        smoothed=smoothed,
-        filtered=filtered,
-        begun=begun,
-        ended=_mean_of_draws(ended, odds.total, draws),
-        ended_so_far=ended_so_far,
-        past=_mean_of_draws(past, odds.total, draws),
-        past_so_far=past_so_far,
-        outcomes=_mean_of_draws(outcomes, odds.total, draws),
-        evidence=np.log(total),
-        evidence_so_far=so_far,
-        baseline=level.reshape(-1, draws, n_positions).mean(axis=1),
-        baseline_so_far=reference,
-        own_sd=np.sqrt((own_sd**2).reshape(-1, draws).mean(axis=1)),
-        residual=errors[::draws],
+    repaired = _first_above(scores, level, candidates)
+    ended, past, outcomes = (
+        _mean_of_draws(each, odds.total, draws)
+        for each in _endings(odds.windows / odds.total[:, None], repaired, candidates, series.n_rated, n_positions)
     )
+    own_sd = _own_sd(parameters, values, problem, chance)
+    return {
+        "smoothed": smoothed,
+        "begun": begun,
+        "ended": ended,
+        "past": past,
+        "outcomes": outcomes,
+        "evidence": np.log(total),
+        "baseline": block.mean(level),
+        "own_sd": np.sqrt(block.mean(own_sd**2)),
+        "residual": (multiply(factor, found.of, values) / own_sd[:, None])[::draws],
+    }
 
 
 def _mean_of_draws(values: Floats, total: Floats, draws: int) -> Floats:

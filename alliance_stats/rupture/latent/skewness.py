@@ -7,7 +7,8 @@ import numpy as np
 from alliance_stats.rupture.latent.courses import Courses, Floats, Ints, multiply, patterns
 from alliance_stats.rupture.latent.model import residual
 from alliance_stats.rupture.latent.parameters import LatentParameters
-from alliance_stats.rupture.latent.scan import running_sums, several, shared_by, single_odds, whole_problem
+from alliance_stats.rupture.latent.scan import running_sums, shared_by, single_odds, whole_problem
+from alliance_stats.rupture.latent.windows import several
 
 LEAST_CHANCE = 0.01
 """Windows less credible than this are left out."""

@@ -12,15 +12,8 @@ from alliance_stats.rupture.latent.endings import closed_factors
 from alliance_stats.rupture.latent.model import covariance
 from alliance_stats.rupture.latent.parameters import DEPTH_WEIGHTS, LatentParameters
 from alliance_stats.rupture.latent.posterior import posterior
-from alliance_stats.rupture.latent.scan import (
-    _paths,
-    rupture_odds,
-    several,
-    single_odds,
-    whole_problem,
-    window_prior,
-    windows,
-)
+from alliance_stats.rupture.latent.scan import _paths, rupture_odds, single_odds, whole_problem
+from alliance_stats.rupture.latent.windows import several, window_prior, windows
 
 PARAMETERS = LatentParameters(
     onset_rate=0.08,
