@@ -94,10 +94,8 @@ def endings_table(
     problem = f"{path.name}: {int(nobody.sum())} row(s) have no patient."
     refuse(table, nobody, problem, remedy="Fill in the id or remove the row.")
     words = {as_text(code): word for code, word in (codes or {}).items()}
-    text = table[ENDING].map(as_text, na_action="ignore")
-    table = table.assign(
-        **{PATIENT: as_ids(table[PATIENT]).values, ENDING: text.map(lambda word: words.get(word, word))}
-    )
+    meant = {cell: words.get(as_text(cell), as_text(cell)) for cell in table[ENDING].dropna().unique()}
+    table = table.assign(**{PATIENT: as_ids(table[PATIENT]).values, ENDING: table[ENDING].map(meant)})
     return table if sessions is None else _of_sessions(table, sessions)
 
 

@@ -115,12 +115,9 @@ def split_so_far(series: IntArray, values: FloatArray) -> Split:
     """
     there = ~np.isnan(values)
     centre = float(values[there].mean()) if there.any() else 0.0
-    total = np.cumsum(np.where(there, values - centre, 0.0))
-    count = np.cumsum(there)
-    first = np.flatnonzero(np.concatenate([[True], np.diff(series) > 0])) if len(series) else np.zeros(0, dtype=int)
-    before = np.maximum(first - 1, 0)
-    start_total = np.where(first > 0, total[before], 0.0)[series] if len(series) else total
-    start_count = np.where(first > 0, count[before], 0)[series] if len(series) else count
-    n = count - start_count
-    between = centre + (total - start_total) / np.where(n > 0, n, np.nan)
+    total = np.concatenate([[0.0], np.cumsum(np.where(there, values - centre, 0.0))])
+    count = np.concatenate([[0], np.cumsum(there)])
+    first = np.flatnonzero(np.diff(series, prepend=-1))
+    n = count[1:] - count[first][series]
+    between = centre + (total[1:] - total[first][series]) / np.where(n > 0, n, np.nan)
     return Split(values - between, between)
