@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.arrays import BoolArray
+from alliance_stats.tables.arrays import BoolArray, changes
 from alliance_stats.tables.schema import PATIENT
 
 FLOW = "flow"
@@ -58,7 +58,8 @@ def record(table: pd.DataFrame) -> Steps:
     steps = table.attrs.get(FLOW)
     if steps:
         return [dict(one) for one in steps]
-    patients = table[PATIENT].nunique() if (table.columns == PATIENT).sum() == 1 else None
+    once = (table.columns == PATIENT).sum() == 1
+    patients = table.loc[changes(table[PATIENT]), PATIENT].nunique() if once else None
     return [_step("at the start", patients, len(table))]
 
 

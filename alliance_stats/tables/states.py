@@ -200,7 +200,6 @@ class EpisodeStates(NamedTuple):
     n_closed: IntArray
     is_open: BoolArray  # Some episode has begun and not ended
     since_start: FloatArray  # Time since the latest start; NaN before the first
-    since_closed: FloatArray  # Time since the latest end; NaN before the first
 
 
 def episode_states(series: Any, time: Any, *, episode_series: Any, start: Any, end: Any) -> EpisodeStates:
@@ -216,17 +215,17 @@ def episode_states(series: Any, time: Any, *, episode_series: Any, start: Any, e
     owner, start = np.asarray(episode_series, dtype=np.int64), np.asarray(start, dtype=np.int64)
     end = np.asarray(end, dtype=np.float64)
     ended = ~np.isnan(end)
-    n_started, latest_start = _count_and_latest(series, time, owner, start)
-    n_closed, latest_end = _count_and_latest(series, time, owner[ended], end[ended].astype(np.int64))
-    return EpisodeStates(n_started, n_closed, n_started > n_closed, time - latest_start, time - latest_end)
+    n_started, latest = _count_and_latest(series, time, owner, start)
+    n_closed, _ = _count_and_latest(series, time, owner[ended], end[ended].astype(np.int64))
+    return EpisodeStates(n_started, n_closed, n_started > n_closed, np.where(n_started > 0, time - latest, np.nan))
 
 
-def _count_and_latest(series: IntArray, time: IntArray, owner: IntArray, when: IntArray) -> tuple[IntArray, FloatArray]:
-    """How many marks of its own series lie at or before each query, and the time of the last of them."""
+def _count_and_latest(series: IntArray, time: IntArray, owner: IntArray, when: IntArray) -> tuple[IntArray, IntArray]:
+    """How many marks of its own series lie at or before each query; and, with such marks, the time of the last."""
     if not len(when):
-        return np.zeros(len(time), dtype=np.int64), np.full(len(time), np.nan)
+        return np.zeros(len(time), dtype=np.int64), time
     order = np.lexsort((when, owner))
     owner, when = owner[order], when[order]
     until = rows_until(owner, when, series, time)
     count = until - np.searchsorted(owner, np.arange(series.max(initial=-1) + 1))[series]
-    return count, np.where(count > 0, when[until - 1], np.nan)
+    return count, when[until - 1]

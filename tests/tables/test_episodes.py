@@ -12,8 +12,7 @@ def by_definition(series, time, owner, start, end):
         starts = [a for o, a in zip(owner, start, strict=True) if o == s and a <= t]
         ends = [b for o, b in zip(owner, end, strict=True) if o == s and b <= t]
         since_start = t - max(starts) if starts else np.nan
-        since_closed = t - max(ends) if ends else np.nan
-        rows.append((len(starts), len(ends), len(starts) > len(ends), since_start, since_closed))
+        rows.append((len(starts), len(ends), len(starts) > len(ends), since_start))
     return [np.array(column) for column in zip(*rows, strict=True)]
 
 

@@ -104,8 +104,9 @@ def evaluate(
     for j, effect in same:
         w[:, j] = gram[:, effect]
     if white.cross is None:
-        seen = times(gram, coef)
-        left = white.total + paired(coef, seen)
+        for place, j in enumerate(products.moving):  # one by one: all at once need memory that is given back each time
+            w[:, j] = times(gram, coef[:, place, None])[:, 0]
+        left = white.total + paired(coef, w)[:, products.moving_columns]
     else:
         pulled = coef.copy()
         pulled[:a] -= apply(cov, white.cross[:a])
@@ -114,7 +115,7 @@ def evaluate(
         reach = coef.copy()
         reach[:a] -= apply(cov, seen[:a])
         left = white.total + paired(coef, seen) + paired(white.cross, reach)
-    w[:, products.moving_columns] = seen
+        w[:, products.moving_columns] = seen
     cross[products.moving_block] = left
     for j, effect in same:
         cross[j] = cross[:, j] = w[effect].sum(axis=-1)
