@@ -23,7 +23,7 @@ from alliance_stats.hazard.binary import LINKS
 from alliance_stats.hazard.clustered import ADJUSTMENTS
 from alliance_stats.hazard.cox import TIES
 from alliance_stats.tables.attenuation import WORDS, expected_attenuation
-from alliance_stats.tables.flow import Steps, record, with_step
+from alliance_stats.tables.flow import Steps, count_patients, record, with_step
 from alliance_stats.tables.schema import DROPOUT, ENDING, PATIENT, DataError, require_choice, require_columns
 from alliance_stats.tables.states import PROBABILITIES, distrust
 
@@ -273,7 +273,7 @@ def _diagnostics(
     return {
         "n_rows": len(data),
         "n_events": events,
-        "n_patients": int(data[PATIENT].nunique()),
+        "n_patients": count_patients(data),
         "n_dropped": len(table) - len(data),
         "events_dropped": int((table[ENDING] == ending).sum()) - events,
         "dropped": dict(design.dropped),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +44,8 @@ class Errors(NamedTuple):
     kind: str = "model"
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """What there is to fit."""
 
     formula: str
@@ -52,6 +55,11 @@ class Job(NamedTuple):
     event: Array
     settings: dict[str, Any]
     used: dict[str, Any]
+
+    @cached_property
+    def groups(self) -> tuple[Array, Any]:
+        """The cluster, or the group of the random effect, of each row, and the labels of all."""
+        return _codes(self.data, self.settings["cluster"] or self.settings["random"])
 
     def rows(self) -> tuple[Array, Array, Array, Any]:
         """Start, stop, event and stratum of each row."""
@@ -65,7 +73,7 @@ class Job(NamedTuple):
         """The fit with what was counted on the way."""
         names, covariance = self.design.names, errors.covariance
         group = self.settings["cluster"] or self.settings["random"]
-        states = events_by_state(self.design, self.event, None if group is None else _codes(self.data, group)[0])
+        states = events_by_state(self.design, self.event, None if group is None else self.groups[0])
         thin = thin_states(states)
         alone = [name for name, bad in zip(names, np.isnan(np.diag(covariance)), strict=True) if bad]
         if alone:
@@ -111,7 +119,7 @@ def _errors(
     cluster, adjust = job.settings["cluster"], job.settings["adjust"]
     if cluster is None:
         return Errors(bread, np.inf, "model-based", 0)
-    codes = _codes(job.data, cluster)[0]
+    codes = job.groups[0]
     n_clusters = require_clusters(codes)
     if adjust == "jackknife" or (adjust is None and n_clusters < MANY_CLUSTERS):
         kind, found = "jackknife", jackknife(bread, *left(codes, n_clusters))
@@ -168,7 +176,7 @@ def penalised_model(job: Job, model: str, link: str, ties: str) -> HazardFit:
 def mixed_model(job: Job, link: str, nodes: int) -> HazardFit:
     """Binary regression with a normal intercept per group."""
     group = job.settings["random"]
-    codes, levels = _codes(job.data, group)
+    codes, levels = job.groups
     fit = fit_mixed_binary(job.event, job.design.matrix, codes, link=link, nodes=nodes, names=job.design.names)
     latent = np.pi**2 / 3 if link == "logit" else np.pi**2 / 6
     words = f"model-based, with a normal intercept per {group} ({len(levels)} groups, {nodes}-node adaptive quadrature)"
@@ -178,7 +186,7 @@ def mixed_model(job: Job, link: str, nodes: int) -> HazardFit:
 def frailty_model(job: Job, ties: str, frailty: str, method: str) -> HazardFit:
     """Cox regression with a frailty per group."""
     group = job.settings["random"]
-    codes, levels = _codes(job.data, group)
+    codes, levels = job.groups
     sets = risk_sets(*job.rows())
     fit = fit_frailty(
         job.design.matrix, sets, codes, distribution=frailty, method=method, ties=ties, names=job.design.names
@@ -198,7 +206,7 @@ def _with_effects(
     from scipy.special import chdtrc
 
     group = job.settings["random"]
-    codes, levels = _codes(job.data, group)
+    codes, levels = job.groups
     between, within, sd_error = variance
     # The test of no variance between groups: half of chi-square with 1 df (Self & Liang 1987), at the ML maximum.
     gain = max(2 * (fit.log_likelihood - fit.null_log_likelihood), 0.0)

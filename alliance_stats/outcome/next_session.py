@@ -250,10 +250,8 @@ def _complete(
     table: pd.DataFrame, after: Any, outcome: str, needed: list[str], therapist: str | None
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """The rows that have all they need, and how many were lost for each reason (the first that holds)."""
-    patient = table[PATIENT].to_numpy()
-    final = np.concatenate([patient[1:] != patient[:-1], [True]])
     reasons: dict[str, Any] = {
-        "last session of a patient": final,
+        "last session of a patient": np.append(changes(table[PATIENT])[1:], True),
         "no row for the next session": after < 0,
         f"no {outcome}": table[outcome].isna(),
     }

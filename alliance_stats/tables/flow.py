@@ -59,8 +59,12 @@ def record(table: pd.DataFrame) -> Steps:
     if steps:
         return [dict(one) for one in steps]
     once = (table.columns == PATIENT).sum() == 1
-    patients = table.loc[changes(table[PATIENT]), PATIENT].nunique() if once else None
-    return [_step("at the start", patients, len(table))]
+    return [_step("at the start", count_patients(table) if once else None, len(table))]
+
+
+def count_patients(table: pd.DataFrame) -> int:
+    """How many patients a table has."""
+    return int(table[PATIENT][changes(table[PATIENT])].nunique())
 
 
 def with_step(
@@ -99,7 +103,7 @@ def rows_left(reasons: Mapping[str, Any]) -> tuple[BoolArray, dict[str, int]]:
 
 def counted(words: str, table: pd.DataFrame) -> dict[str, Any]:
     """A step whose counts are the patients and rows of `table`."""
-    return _step(words, table[PATIENT].nunique(), len(table))
+    return _step(words, count_patients(table), len(table))
 
 
 def carried(table: pd.DataFrame) -> dict[str, Any]:
