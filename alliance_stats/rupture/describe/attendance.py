@@ -93,8 +93,8 @@ def attendance_markers(
         found: BoolArray = np.logical_or.reduce([(row >= 0) & holds[row] for row in before])
         return found
 
-    seen = {name: any_before(attendance == name) for name in ATTENDANCES}
-    signals = {name: seen[name] for name in ATTENDANCES if name != ATTENDED}
+    signals = {name: any_before(attendance == name) for name in ATTENDANCES}
+    attended = signals.pop(ATTENDED)
     if by is not None:
         require_columns(sessions, [by], table_name="sessions")
         reason = table[by].to_numpy(dtype=object)
@@ -102,31 +102,26 @@ def attendance_markers(
             for why in sorted({str(one) for one in reason[attendance == name] if one is not None and one == one}):
                 signals[f"{name} by {why}"] = any_before((attendance == name) & (reason.astype(str) == why))
     signals["any"] = np.logical_or.reduce(list(signals.values()))
-    calm = seen[ATTENDED] & ~signals["any"]
-    rng = generator(seed)
-    weights = resampled(rng, n, draws)
+    calm = attended & ~signals["any"]
+    weights = resampled(generator(seed), n, draws)
     rows = []
     for name, mask in signals.items():
         counts = [np.bincount(who[m], minlength=n) for m in (mask & onset, mask, calm & onset, calm)]
-        estimate = _risk_ratio(*(count.sum() for count in counts))
-        boot = _risk_ratio(*(weights @ count for count in counts))
-        low, high = percentiles(boot, level)
-        after, n_after, otherwise, n_otherwise = (int(count.sum()) for count in counts)
-        rows.append(
-            {
-                "signal": name,
-                "n_after": n_after,
-                "onsets_after": after,
-                "rate_after": after / n_after if n_after else np.nan,
-                "n_otherwise": n_otherwise,
-                "onsets_otherwise": otherwise,
-                "rate_otherwise": otherwise / n_otherwise if n_otherwise else np.nan,
-                "risk_ratio": float(estimate),
-                "ci_low": low,
-                "ci_high": high,
-            }
-        )
+        low, high = percentiles(_risk_ratio(*(weights @ count for count in counts)), level)
+        rows.append({"signal": name, **_rates(*(int(count.sum()) for count in counts)), "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows)
+
+
+def _rates(after: int, n_after: int, otherwise: int, n_otherwise: int) -> dict[str, float]:
+    return {
+        "n_after": n_after,
+        "onsets_after": after,
+        "rate_after": after / n_after if n_after else np.nan,
+        "n_otherwise": n_otherwise,
+        "onsets_otherwise": otherwise,
+        "rate_otherwise": otherwise / n_otherwise if n_otherwise else np.nan,
+        "risk_ratio": float(_risk_ratio(after, n_after, otherwise, n_otherwise)),
+    }
 
 
 def _risk_ratio(after: Any, n_after: Any, otherwise: Any, n_otherwise: Any) -> Any:

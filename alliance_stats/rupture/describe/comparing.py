@@ -20,7 +20,7 @@ from alliance_stats.tables.schema import (
     check_sessions,
     generator,
     numeric,
-    plain,
+    refuse,
     require_allowed,
     require_columns,
     require_whole,
@@ -102,30 +102,14 @@ def coder_agreement(
     looked = pd.MultiIndex.from_arrays([placed.roll.rated[placed.series.owner], placed.series.session])
     codes_at = _located(codes, ids, "codes")
     if coded is not None:
-        listed = _located(coded, ids, "coded")
-        stray = ~codes_at.isin(listed)
-        if stray.any():
-            first = codes.iloc[int(np.flatnonzero(stray)[0])]
-            raise DataError(
-                "A code belongs to a session that `coded` does not list.",
-                remedy="Add the session to coded=.",
-                patient=first[PATIENT],
-                session=plain(first[SESSION]),
-            )
+        listed, problem = _located(coded, ids, "coded"), "A code belongs to a session that `coded` does not list."
+        refuse(codes, ~codes_at.isin(listed), problem, remedy="Add the session to coded=.", row=False)
         looked = looked[looked.isin(listed)]
     onsets = pd.MultiIndex.from_arrays([placed.owner, placed.series.session[placed.onset]])
     detected, marked = (_marks(index[index.isin(looked)]) for index in (onsets, codes_at))
-    sessions_looked = _marks(looked)
-    found = Agreement(
-        detected,
-        marked,
-        looked=sessions_looked,
-        possible=sessions_looked,
-        n_patients=len(ids),
-        margin=margin,
-        draws=draws,
-        rng=rng,
-    )
+    every = _marks(looked)
+    how = {"n_patients": len(ids), "margin": margin, "draws": draws}
+    found = Agreement(detected, marked, looked=every, possible=every, rng=rng, **how)
     calm = found.n_looked - found.n_second
     rows = {
         "sensitivity": found.seen(found.n_second),

@@ -107,13 +107,9 @@ def describe_ruptures(
     if placed.judged is not None:
         patients("patients with a rupture, of those in whom the rule can fire", int((ruptures > 0).sum()), able)
     patients("patients with a repaired rupture", int((per_patient[REPAIRED] > 0).sum()), n_rated)
-    risk = at_risk(placed)
-    exposed = np.zeros(n_patients)
-    exposed[roll.rated] = series.total(risk)
-    rated = np.zeros(n_patients)
-    rated[roll.rated] = series.length
-    open_sessions = np.zeros(n_patients)
-    open_sessions[roll.rated] = series.total(open_ratings(placed))
+    of_patients = np.zeros((3, n_patients))
+    of_patients[:, roll.rated] = series.total(at_risk(placed)), series.length, series.total(open_ratings(placed))
+    exposed, rated, open_sessions = of_patients
     clustered("onsets per session at risk", ruptures, exposed, "sessions")
     clustered("onsets per rated session", ruptures, rated, "sessions")
     clustered("rated sessions in an open rupture", open_sessions, rated, "sessions")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.describe.describe import place_events
+from alliance_stats.rupture.describe.describe import PlacedEvents, place_events
 from alliance_stats.rupture.rules.detect import source_of
 from alliance_stats.rupture.rules.limits import CANNOT_FIRE, NOT_RATED, cannot_fire
 from alliance_stats.tables.arrays import IntArray, changes
@@ -91,12 +91,7 @@ def summarise_patients(
         **{f"n_{name}": count for name, count in zip(STATUSES, of_status, strict=True)},
         "pattern": pd.Series(_pattern(n_ruptures, of_status[0], of_status[1]), dtype=object),
     }
-    columns["cannot_fire"] = pd.Series(np.full(n, None, dtype=object), dtype=object)
-    if placed.judged is not None:
-        reason = np.full(n, NOT_RATED)
-        reason[placed.roll.rated] = cannot_fire(placed.judged)
-        columns["cannot_fire"] = pd.Series(np.array(CANNOT_FIRE, dtype=object)[reason], dtype=object)
-    columns |= therapists
+    columns |= {"cannot_fire": pd.Series(_silent(placed, n), dtype=object), **therapists}
     for measure in measures:
         columns.update(_before_and_after(table, measure, codes, n))
     patients = pd.DataFrame(columns)
@@ -112,6 +107,15 @@ def _endings(endings: pd.DataFrame | None, ids: pd.Series) -> Any:
     if endings is None:
         return np.full(len(ids), None, dtype=object)
     return check_endings(endings, pd.Index(ids))[ENDING].to_numpy(dtype=object)
+
+
+def _silent(placed: PlacedEvents, n: int) -> Any:
+    """Why the rule could not have found a rupture in each patient; None where the events do not tell their rule."""
+    if placed.judged is None:
+        return np.full(n, None, dtype=object)
+    reason = np.full(n, NOT_RATED)
+    reason[placed.roll.rated] = cannot_fire(placed.judged)
+    return np.array(CANNOT_FIRE, dtype=object)[reason]
 
 
 def _pattern(n_ruptures: IntArray, n_repaired: IntArray, n_unrepaired: IntArray) -> Any:
