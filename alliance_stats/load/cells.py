@@ -34,21 +34,12 @@ class Numbers(NamedTuple):
 def as_numbers(
     column: pd.Series, codes: Iterable[object] = (), *, missing_text: Sequence[str] = ("",), decimal: str | None = None
 ) -> Numbers:
-    """A column as numbers.
+    """A column of any dtype as numbers.
 
-    Parameters
-    ----------
-    column : Series
-        Of any dtype.
-    codes : iterable
-        Values that mean missing, as numbers or text (``-9`` and ``"-9"`` are the same).
-    missing_text : list of str
-        Text that means missing.
-    decimal : {".", ",", None}
-        None: a decimal comma is read where the column has cells such as ``3,5`` and none with a decimal point.
+    `codes` are values that mean missing, as numbers or text (``-9`` and ``"-9"`` are the same), `missing_text` is text
+    that does. Without `decimal` a decimal comma is read where the column has cells such as ``3,5`` and none with a
+    decimal point.
 
-    Examples
-    --------
     >>> found = as_numbers(pd.Series(["3", " 4,5", "-9", "ill", None]), [-9])
     >>> found.values.tolist(), found.text.tolist(), found.coded.tolist()
     ([3.0, 4.5, nan, nan, nan], [False, False, False, True, False], [False, False, True, False, False])

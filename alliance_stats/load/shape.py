@@ -18,36 +18,16 @@ Wide = str | Sequence[str] | Mapping[str, str]
 def wide_to_long(table: pd.DataFrame, wide: Wide, *, kept: Sequence[str]) -> tuple[pd.DataFrame, list[str], list[str]]:
     """One row per file row and session number, the columns that fit the patterns becoming measures.
 
-    Parameters
-    ----------
-    table : DataFrame
-        One row per patient, the file row in the index.
-    wide : str, list of str, or dict
-        Patterns with ``{session}``. A pattern with ``{measure}`` names its measures itself
-        (``"{measure}_s{session}"``); a dict gives the name (``{"alliance": "wai_s{session}"}``), which may use the
-        pattern's other fields (``{"wai_{item}": "w{item}_t{session}"}``).
-    kept : list of str
-        Columns never taken for a measure (the patient).
+    `table` has one row per patient, the file row in its index. `wide` holds patterns with ``{session}``: one with
+    ``{measure}`` names its measures itself (``"{measure}_s{session}"``); a dict gives the name (``{"alliance":
+    "wai_s{session}"}``), which may use the pattern's other fields (``{"wai_{item}": "w{item}_t{session}"}``). Columns
+    in `kept` are never taken for a measure (the patient).
 
-    Returns
-    -------
-    DataFrame
-        With a column ``session``; every column without a session number is repeated on each row of its patient.
-    list of str
-        The measures, in the order of the file.
-    list of str
-        Sentences about session numbers that a measure lacks.
+    Returns the table with a column ``session``, every column without a session number repeated on each row of its
+    patient; the measures, in the order of the file; and sentences about session numbers that a measure lacks. Raises
+    ``DataError`` if a pattern fits no column, two columns give the same measure and session, or a column nearly fits,
+    such as ``wai_S3`` for ``wai_s{session}``; ``ValueError`` if a pattern lacks ``{session}`` or a name.
 
-    Raises
-    ------
-    DataError
-        If a pattern fits no column, two columns give the same measure and session, or a column nearly fits, such as
-        ``wai_S3`` for ``wai_s{session}``.
-    ValueError
-        If a pattern lacks ``{session}`` or a name.
-
-    Examples
-    --------
     >>> table = pd.DataFrame({"id": [1], "wai_s1": [5.0], "wai_s2": [4.0], "age": [30]})
     >>> wide_to_long(table, {"alliance": "wai_s{session}"}, kept=["id"])[0]
        id  age  session  alliance

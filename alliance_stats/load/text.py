@@ -39,22 +39,11 @@ def read_text(
     as_text: Iterable[str],
     missing_text: Sequence[str],
 ) -> Raw:
-    """A text file as a table; columns in `as_text`, and those with leading zeros, stay text.
+    """A text file as a table; columns in `as_text` (ids), and those with leading zeros, stay text.
 
-    Parameters
-    ----------
-    content : bytes
-        The whole file.
-    delimiter, encoding : str or None
-        None: found out. A UTF-8 or UTF-16 file is recognised; any other encoding must be named.
-    header_row : int
-        The line with the column names, from 1.
-    wanted : list of str
-        Column names that ought to be there; they tell one delimiter from another.
-    as_text : iterable of str
-        Columns that are ids.
-    missing_text : list of str
-        Cells that mean missing.
+    `content` is the whole file. Without `delimiter` it is found out, helped by the column names that are `wanted`;
+    without `encoding` a UTF-8 or UTF-16 file is recognised, and any other must be named. `header_row` is the line with
+    the column names, from 1; cells in `missing_text` mean missing.
     """
     data, encoding_found = as_utf8(content, encoding)
     if header_row > 1:
