@@ -20,43 +20,23 @@ PART_RATINGS = 16_000
 
 @dataclass(frozen=True)
 class Frame:
-    """What every draw shares with the data: who was rated when, the score's grid and bounds, and what is compared.
+    """What every draw shares with the data: who was rated when, the score's grid and bounds, and what is compared."""
 
-    Attributes
-    ----------
-    series : Series
-        The data.
-    bounds : (float, float)
-        Lowest and highest possible score.
-    step : float
-        Grid of the score; 0 for none.
-    scale : float
-        Robust within-patient SD of the data, a fixed yardstick.
-    lags : tuple of int
-        Session distances at which ratings are compared.
-    time : (n,) array
-        Sessions since the patient's mean session.
-    curves : (n, 2) array
-        What log t and log^2 t add to a straight line, from the patient's mean, with mean square 1.
-    shape : (n,) array
-        The curve that patients have more or less of: the mean course beyond its trend where there is one.
-    widths : (n, 2) array
-        log t, and what t adds to it, with mean 0 and SD 1 over ratings: what the spread may go with.
-    course, width : (n,) arrays
-        First estimates of the mean course and of the relative spread: a yardstick that data and draws are freed of
-        before they are compared, not a part of the model.
-    """
-
-    series: Series
-    bounds: tuple[float, float]
-    step: float
-    scale: float
-    lags: tuple[int, ...]
+    series: Series  # The data
+    bounds: tuple[float, float]  # Lowest and highest possible score
+    step: float  # Grid of the score; 0 for none
+    scale: float  # Robust within-patient SD of the data, a fixed yardstick
+    lags: tuple[int, ...]  # Session distances at which ratings are compared
     pairs: list[tuple[IntArray, IntArray]] = field(repr=False)
-    time: FloatArray = field(repr=False)
+    time: FloatArray = field(repr=False)  # (n,): Sessions since the patient's mean session
+    # (n, 2): What log t and log^2 t add to a straight line, from the patient's mean, with mean square 1
     curves: FloatArray = field(repr=False)
+    # (n,): The curve that patients have more or less of: the mean course beyond its trend where there is one
     shape: FloatArray = field(repr=False)
+    # (n, 2): log t, and what t adds to it, with mean 0 and SD 1 over ratings: what the spread may go with
     widths: FloatArray = field(repr=False)
+    # course, width: (n,): First estimates of the mean course and of the relative spread: a yardstick that data and
+    # draws are freed of before they are compared, not a part of the model
     course: FloatArray = field(repr=False)
     width: FloatArray = field(repr=False)
     steps: list[tuple[IntArray, IntArray]] = field(repr=False)

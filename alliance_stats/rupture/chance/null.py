@@ -32,48 +32,32 @@ DEPTH, LASTING, FOR_GOOD = 2.5, 3.0, 0.2
 
 
 class NullParameters(NamedTuple):
-    """What the null was estimated to be, on the scale of the score.
+    """What the null was estimated to be, on the scale of the score."""
 
-    Attributes
-    ----------
-    sd : float
-        Within-patient SD around the own line, root mean square over patients, before bounds and rounding.
-    ar : float
-        Autocorrelation of the state from one session number to the next; down to -.4, so that none is estimated fairly.
-    noise : float
-        Share of the within-patient variance that is measurement noise.
-    spread : float
-        SD of the logarithm of the patients' within SD.
-    slope, slope_sd : float
-        Mean and SD over patients of the change per session.
-    shift, stretch : float
-        What the patients' levels had to be moved, and stretched around their mean, to look as the data do.
-    reach : float
-        Over what distance the bounds are felt, in robust within-patient SD; 0: scores are cut at them.
-    tilt : float
-        How the logarithm of the within SD goes with the patient's level, per SD of the levels.
-    narrowing, narrowing_late : float
-        How the logarithm of the within SD changes over sessions: per SD of log t, and of what t adds to it.
-    curve_sd, together : float
-        SD over patients of the size of the curve, and its correlation with their slopes.
-    curve, curve_late : float
-        The mean course beyond its straight trend: how much of log t, and of what log^2 t adds to it.
-    """
-
-    sd: float
+    sd: float  # Within-patient SD around the own line, root mean square over patients, before bounds and rounding
+    # Autocorrelation of the state from one session number to the next; down to -.4, so that none is estimated
+    # fairly
     ar: float
-    noise: float
-    spread: float
+    noise: float  # Share of the within-patient variance that is measurement noise
+    spread: float  # SD of the logarithm of the patients' within SD
+    # slope, slope_sd: Mean and SD over patients of the change per session
     slope: float
     slope_sd: float
+    # shift, stretch: What the patients' levels had to be moved, and stretched around their mean, to look as the
+    # data do
     shift: float
     stretch: float
-    reach: float
-    tilt: float
+    reach: float  # Over what distance the bounds are felt, in robust within-patient SD; 0: scores are cut at them
+    tilt: float  # How the logarithm of the within SD goes with the patient's level, per SD of the levels
+    # narrowing, narrowing_late: How the logarithm of the within SD changes over sessions: per SD of log t, and of
+    # what t adds to it
     narrowing: float
     narrowing_late: float
+    # curve_sd, together: SD over patients of the size of the curve, and its correlation with their slopes
     curve_sd: float
     together: float
+    # curve, curve_late: The mean course beyond its straight trend: how much of log t, and of what log^2 t adds to
+    # it
     curve: float
     curve_late: float
 

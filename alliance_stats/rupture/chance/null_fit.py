@@ -65,23 +65,16 @@ class NullFit(NamedTuple):
 
 @dataclass(frozen=True)
 class Matching:
-    """What a search brings together, and what holds those parameters of which the data say little.
+    """What a search brings together, and what holds those parameters of which the data say little."""
 
-    Attributes
-    ----------
-    target, weight : (k,) and (k, k) arrays
-        The statistics of the data, and the inverse of their covariance over studies.
-    usual, loose : (17,) arrays, or (16,) without the rate
-        Ordinary values of the parameters, and how far from them is still ordinary (a normal penalty).
-    steps : (17,) array
-        Changes of the parameters that can be told from none.
-    """
-
+    # target, weight: (k,) and (k, k): The statistics of the data, and the inverse of their covariance over studies
     target: FloatArray
     weight: FloatArray
+    # usual, loose: (17,), or (16,) without the rate: Ordinary values of the parameters, and how far from them is
+    # still ordinary (a normal penalty)
     usual: FloatArray
     loose: FloatArray
-    steps: FloatArray
+    steps: FloatArray  # (17,): Changes of the parameters that can be told from none
 
     def loss(self, mean: FloatArray, parameters: FloatArray) -> float:
         """How far draws with the statistics `mean` are from the data, and the parameters from ordinary ones."""

@@ -14,20 +14,11 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Courses:
-    """Rated scores of n patients, padded on the right to T positions.
+    """Rated scores of n patients, padded on the right to T positions."""
 
-    Attributes
-    ----------
-    score : (n, T) float array
-        0 beyond a patient's last rating.
-    time : (n, T) float array
-        Session numbers; beyond the last rating they go on by one.
-    n_rated : (n,) int array
-    """
-
-    score: Floats
-    time: Floats
-    n_rated: Ints
+    score: Floats  # (n, T): 0 beyond a patient's last rating
+    time: Floats  # (n, T): Session numbers; beyond the last rating they go on by one
+    n_rated: Ints  # (n,)
 
     def take(self, rows: Any) -> Courses:
         """The series of some patients, cut to the longest of them."""

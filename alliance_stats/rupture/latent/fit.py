@@ -42,32 +42,19 @@ RUPTURES = (*RATES, "depth", "depth_cv")
 
 @dataclass(frozen=True)
 class Estimate:
-    """Parameters with the log-likelihoods that say whether ruptures are needed.
-
-    Attributes
-    ----------
-    parameters : LatentParameters
-    log_likelihood, log_likelihood_null : float
-        Of the model with ruptures, and of the same model without any.
-    mirror : float
-        z value for falls against *rises* of the same kind: noise with heavy tails lends itself to both.
-    skewness, skewness_z : float
-        Of the noise, ruptures apart, and its z value.
-    n_patients : int
-        Patients the estimates rest on.
-    converged : bool
-    inflation : float
-        How many times larger the variance of the (logit) onset rate is than if all else were known, from all patients.
-    """
+    """Parameters with the log-likelihoods that say whether ruptures are needed."""
 
     parameters: LatentParameters
+    # log_likelihood, log_likelihood_null: Of the model with ruptures, and of the same model without any
     log_likelihood: float
     log_likelihood_null: float
-    mirror: float
+    mirror: float  # z value for falls against *rises* of the same kind: noise with heavy tails lends itself to both
+    # skewness, skewness_z: Of the noise, ruptures apart, and its z value
     skewness: float
     skewness_z: float
-    n_patients: int
+    n_patients: int  # Patients the estimates rest on
     converged: bool
+    # How many times larger the variance of the (logit) onset rate is than if all else were known, from all patients
     inflation: float
 
 

@@ -24,47 +24,29 @@ CHUNK = 1_500_000
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the model says of each series; (n,) or padded (n, T) arrays, 0 beyond the last rating.
+    """What the model says of each series; (n,) or padded (n, T) arrays, 0 beyond the last rating."""
 
-    Attributes
-    ----------
-    smoothed, filtered : (n, T)
-        P(a rupture is open), given all ratings; given those up to the session.
-    begun : (n, T)
-        P(a rupture begins here), given all ratings.
-    ended, ended_so_far : (n, T)
-        P(a rupture has ended at or before the session), given all ratings; given those up to the session.
-    past, past_so_far : (n, T)
-        P(one has ended, and a score since then has exceeded the baseline at its onset); likewise.
-    outcomes : (n, 3)
-        Expected number of ruptures that were repaired past baseline, unrepaired, and censored.
-    evidence : (n,)
-        Natural log of the weight of all hypotheses over that of no rupture, given all ratings.
-    evidence_so_far : (n, T)
-        The same given the ratings up to the session.
-    baseline, baseline_so_far : (n, T)
-        The level the patient would have without a rupture: posterior mean of level and trend, in points; given all
-        ratings, and given those up to the session.
-    own_sd : (n,)
-        Posterior root mean square of the patient's within SD, in points.
-    residual : (n, T)
-        One-step prediction errors in units of `own_sd`, ruptures left in.
-    """
-
+    # smoothed, filtered: (n, T): P(a rupture is open), given all ratings; given those up to the session
     smoothed: Floats
     filtered: Floats
-    begun: Floats
+    begun: Floats  # (n, T): P(a rupture begins here), given all ratings
+    # ended, ended_so_far: (n, T): P(a rupture has ended at or before the session), given all ratings; given those
+    # up to the session
     ended: Floats
     ended_so_far: Floats
+    # past, past_so_far: (n, T): P(one has ended, and a score since then has exceeded the baseline at its onset);
+    # likewise
     past: Floats
     past_so_far: Floats
-    outcomes: Floats
-    evidence: Floats
-    evidence_so_far: Floats
+    outcomes: Floats  # (n, 3): Expected number of ruptures that were repaired past baseline, unrepaired, and censored
+    evidence: Floats  # (n,): Natural log of the weight of all hypotheses over that of no rupture, given all ratings
+    evidence_so_far: Floats  # (n, T): The same given the ratings up to the session
+    # baseline, baseline_so_far: (n, T): The level the patient would have without a rupture: posterior mean of level
+    # and trend, in points; given all ratings, and given those up to the session
     baseline: Floats
     baseline_so_far: Floats
-    own_sd: Floats
-    residual: Floats
+    own_sd: Floats  # (n,): Posterior root mean square of the patient's within SD, in points
+    residual: Floats  # (n, T): One-step prediction errors in units of `own_sd`, ruptures left in
 
 
 def posterior(parameters: LatentParameters, series: Courses) -> Posterior:

@@ -81,18 +81,10 @@ class Problem:
 
 
 class Odds(NamedTuple):
-    """Weights relative to "no rupture at all" (weight 1).
+    """Weights relative to "no rupture at all" (weight 1)."""
 
-    Attributes
-    ----------
-    total : (n,) float array
-        Sum over no rupture, one, and two.
-    windows : (n, W) float array
-        Sum over those that hold the window.
-    """
-
-    total: Floats
-    windows: Floats
+    total: Floats  # (n,): sum over no rupture, one, and two
+    windows: Floats  # (n, W): sum over those that hold the window
 
     def covered(self, candidates: Windows, n_positions: int) -> Floats:
         """Sum over those in which a rupture is open at the position, (n, T)."""

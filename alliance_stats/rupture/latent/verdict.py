@@ -42,21 +42,11 @@ SHORT = 8
 
 
 class Evidence(NamedTuple):
-    """What a verdict rests on, beside the fit.
+    """What a verdict rests on, beside the fit."""
 
-    Attributes
-    ----------
-    n_values : int
-        Values that it takes to hold 98 % of the scores.
-    step : float
-        Smallest distance between such values, in within-patient SD.
-    median_ratings : float
-        Per patient.
-    """
-
-    n_values: int
-    step: float
-    median_ratings: float
+    n_values: int  # Values that it takes to hold 98 % of the scores
+    step: float  # Smallest distance between such values, in within-patient SD
+    median_ratings: float  # Per patient
 
 
 def evidence_of(fit: Estimate, courses: Courses) -> Evidence:
