@@ -21,14 +21,23 @@ from alliance_stats.tables.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Fitted:
-    """The fitted pieces of a linear mixed model."""
+    """The fitted pieces of a linear mixed model.
 
-    model: Model  # the engine: design, sufficient statistics and criterion (internal units)
-    optimum: Optimum  # where the search ended (internal units)
-    # ``converged``, ``evaluations``, ``decrement`` (expected further fall of the deviance), ``gradient`` (largest
-    # absolute), ``boundary`` (which covariance matrices are singular), ``rows``, ``rows_dropped``, ``missing`` (by
-    # column), ``aliased``, ``groups``, ``df_method``, ``centred_scaled`` (column: centre and scale used inside),
-    # ``notes``, ``flow`` (who was kept, from the file to the rows used; `alliance_stats.flow` shows it as a table)
+    Attributes
+    ----------
+    model : Model
+        The engine: design, sufficient statistics and criterion (internal units).
+    optimum : Optimum
+        Where the search ended (internal units).
+    diagnostics : dict
+        ``converged``, ``evaluations``, ``decrement`` (expected further fall of the deviance), ``gradient`` (largest
+        absolute), ``boundary`` (which covariance matrices are singular), ``rows``, ``rows_dropped``, ``missing`` (by
+        column), ``aliased``, ``groups``, ``df_method``, ``centred_scaled`` (column: centre and scale used inside),
+        ``notes``, ``flow`` (who was kept, from the file to the rows used; `alliance_stats.flow` shows it as a table).
+    """
+
+    model: Model
+    optimum: Optimum
     diagnostics: dict[str, Any] = field(repr=False)
 
     @property
