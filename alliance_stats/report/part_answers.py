@@ -10,6 +10,7 @@ import pandas as pd
 
 from alliance_stats.report.page import Section, headings
 from alliance_stats.report.run import Run
+from alliance_stats.rupture.chance.fit_check import INSEPARABLE, MISFIT
 from alliance_stats.rupture.latent.verdict import ABSENT, AMBIGUOUS, LASTING
 from alliance_stats.tables.states import AT_BOUND
 
@@ -36,23 +37,30 @@ def _answers(run: Run) -> Iterator[dict[str, Any]]:
     states = "" if run.trusted is not None else _unsupported(run)
     capped = _at_ceiling(run)
     if asked("chance"):
-        unknown = "" if "chance" in run.tables and run.tables["chance"]["p_value"].notna().any() else "see the notes"
-        row = _row(run, "marked ruptures beyond chance, at least", "ruptures", "chance", "ruptures", unknown)
-        yield row | {"ci_low": row["estimate"], "ci_high": np.nan if unknown else np.inf}
+        verdict = run.tables["chance"]["verdict"].iloc[0] if "chance" in run.tables else ""
+        unknown = {MISFIT: "the model without ruptures does not fit", INSEPARABLE: "skewed, or near the ceiling"}
+        question = "marked ruptures beyond chance, at least"
+        row = _row(run, question, "ruptures", "chance", "ruptures", unknown.get(verdict, ""))
+        yield row | {"ci_low": row["estimate"], "ci_high": np.inf if row["estimate"] >= 0 else np.nan}
     share = "share of patients"
     yield _row(run, "patients with a rupture", share, "probable", "patients with a rupture", states)
     yield _row(run, "ruptures repaired in therapy", "share of ruptures", "rupture_endings", "repaired", states)
     if asked("dynamics") and not {"measures", "by"} & set(both := run.study.section("dynamics")):
-        remark = "ruptures that act beyond the alliance's fall are in it" + ("; too large: ceiling" if capped else "")
+        remark = "with what ruptures do beyond the alliance's fall" + ("; too large: ceiling" if capped else "")
         if run.error is None and "error" not in both:
             remark += "; too small: taken as measured without error"
         path = f"{both.get('alliance', run.score)} → later {both['symptom']}"
         yield _row(run, path, "points per point", "dynamics_paths", path, "", remark)
     if asked("next_session"):
         symptom = run.study.section("outcome")["symptom"]
-        question = f"open rupture → next {symptom}"
-        remark = "the alliance held fixed" + ("; too small: ceiling" if capped else "")
-        yield _row(run, question, "points", "next_session_terms", "rupture_open", states, remark)
+        for term, words, unit, fixed, way in (
+            (f"{run.score}_within", run.score, "points per point", "open and repaired ruptures", "large"),
+            ("rupture_open", "open rupture", "points", "the alliance", "small"),
+        ):
+            if states and term != "rupture_open":  # then ruptures cannot be held fixed
+                continue
+            remark = f"{fixed} held fixed" + (f"; too {way}: ceiling" if capped else "")
+            yield _row(run, f"{words} → next {symptom}", unit, "next_session_terms", term, states, remark)
     if asked("dropout"):
         model = run.study.section("dropout")
         discrete = (model.get("model", "discrete"), model.get("link", "logit")) == ("discrete", "logit")

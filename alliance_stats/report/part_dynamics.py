@@ -78,5 +78,6 @@ def _sentence(run: Run, fit: DynamicsFit, symptom: str) -> str:
     return (
         f"The measures of {sample(run, 'dynamics')} were modelled together: a mean course, each patient's own level, "
         "and deviations within patients that depend on those of the session before (random-intercept cross-lagged "
-        f"panel model; {method(run, 'dynamics')}): {'; '.join(phrase(path) for path in cross)}."
+        f"panel model; {method(run, 'dynamics')}): {'; '.join(phrase(path) for path in cross)}. What a rupture does "
+        f"to {symptom} beyond the fall of the alliance is in these effects; the model of the next session has it apart."
     )

@@ -132,7 +132,8 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     """The chance level beside what was found; returns it by session number."""
     options = {"bounds": score_range(run), **run.study.section("chance")}
     chance = chance_level(run.sessions, score=run.score, rule=study_rule(run.study), seed=run.seed, **options)
-    run.keep("chance", chance.table)
+    fits = chance.verdict != MISFIT
+    run.keep("chance", chance.table if fits else chance.table.assign(at_least=float("nan")))
     cite = run.citers("chance")
     some, anyone = "ruptures", "patients with a rupture"
     if chance.table["p_value"].isna().all():
@@ -146,14 +147,17 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
             f"By chance alone, the same rule finds on average {cite['expected'](some, one_decimal)} ruptures "
             f"(95% of {chance.draws:,} simulated studies without ruptures: {cite['chance_low'](some, tally)}–"
             f"{cite['chance_high'](some, tally)}); {cite['observed'](some)} were found "
-            f"({p_clause(cite['p_value'](some, p_value))}), at least {cite['at_least'](some, tally)} of them more than "
-            f"chance gives (95% sure). Patients with a rupture: {cite['observed'](anyone)} found, "
-            f"{cite['expected'](anyone, one_decimal)} expected by chance, at least {cite['at_least'](anyone, tally)} "
-            f"more than chance. {chance.verdict_words}"
+            f"({p_clause(cite['p_value'](some, p_value))})"
+            + (f", at least {cite['at_least'](some, tally)} of them more than chance gives (95% sure)" if fits else "")
+            + f". Patients with a rupture: {cite['observed'](anyone)} found, "
+            f"{cite['expected'](anyone, one_decimal)} expected by chance"
+            + (f", at least {cite['at_least'](anyone, tally)} more than chance. " if fits else ". ")
+            + ("" if fits else "How many are more than chance cannot be known. ")
+            + chance.verdict_words
         ).rstrip()
     if chance.verdict_words:
         run.keep("chance_fit", chance.fit)
-    if chance.verdict == MISFIT:
+    if not fits:
         run.notes.append(
             f"Chance level: {chance.verdict_words} Which checks, and by how much: tables/chance_fit.csv. Compare rules "
             "that measure from the score before."
@@ -164,7 +168,7 @@ def _chance(run: Run, section: Section) -> pd.DataFrame:
     section.paragraph(sentence)
     formats: dict[str, Format] = {"expected": one_decimal, "chance_low": tally, "chance_high": tally, "at_least": tally}
     known = chance.table["p_value"].notna().any()
-    shown = ["quantity", "of", "observed", *(["expected", "chance_", "at_least", "p_value"] if known else [])]
+    shown = ["quantity", "of", "observed", *(["expected", "chance_", *["at_least"][:fits], "p_value"] if known else [])]
     labels = headings(*shown, **_BY_CHANCE)
     run.show_table(section, "chance", "Observed and expected by chance.", labels=labels, formats=formats)
     section.notes(map(remark, chance.diagnostics))

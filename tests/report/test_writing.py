@@ -1,5 +1,6 @@
 """The report on the shipped study: the same bytes twice, every number from a table, every sentence from the fit."""
 
+import dataclasses
 import hashlib
 import html
 import json
@@ -16,7 +17,9 @@ import pytest
 import alliance_stats as als
 from alliance_stats.cli import main
 from alliance_stats.report import numbers as printing
+from alliance_stats.report import part_ruptures
 from alliance_stats.report.writing import demo_study
+from alliance_stats.rupture.chance.fit_check import MISFIT
 
 ROOT = Path(__file__).parents[2]
 DATA_FILES = ("simulated_sessions.csv", "simulated_endings.csv", "simulated_codes.csv")
@@ -153,6 +156,7 @@ def test_the_answers_lead_and_are_cells_of_the_tables(report):
         ("patients with a rupture", "probable", "patients with a rupture", "estimate"),
         ("ruptures repaired in therapy", "rupture_endings", "repaired", "estimate"),
         ("alliance → later phq9", "dynamics_paths", "alliance → later phq9", "estimate"),
+        ("alliance → next phq9", "next_session_terms", "alliance_within", "estimate"),
         ("open rupture → next phq9", "next_session_terms", "rupture_open", "estimate"),
         ("earlier repair → dropout", "dropout_ratios", "repaired_before", "ratio"),
     ):
@@ -165,8 +169,14 @@ def test_the_answers_lead_and_are_cells_of_the_tables(report):
     assert page.index("What this study answers") < page.index("Before you trust these numbers")
 
 
-def test_where_the_detector_vouches_for_nothing_no_number_passes_for_an_answer(tmp_path):
-    """The marks of the rule are in tables of their own name; what needs the probabilities says why it is unknown."""
+def test_where_nothing_is_vouched_for_no_number_passes_for_an_answer(tmp_path, monkeypatch):
+    """The marks of the rule are in tables of their own name; the other answers say why they are unknown."""
+
+    def misfitting(*args, **options):
+        chance = als.chance_level(*args, **options)
+        return dataclasses.replace(chance, verdict=MISFIT, table=chance.table.assign(verdict=MISFIT))
+
+    monkeypatch.setattr(part_ruptures, "chance_level", misfitting)
     world = {"rupture_rate": 0.0, "n_therapists": 5, "dropout": 0.4}
     study = als.simulate_study(n_patients=40, seed=4, **world)
     study.sessions.to_csv(tmp_path / "sessions.csv", index=False)
@@ -174,7 +184,8 @@ def test_where_the_detector_vouches_for_nothing_no_number_passes_for_an_answer(t
     (tmp_path / "study.toml").write_text(
         '[read]\nfile = "sessions.csv"\npatient = "patient"\nsession = "session"\ntherapist = "therapist"\n'
         '[endings]\nfile = "endings.csv"\n[detect]\nscore = "alliance"\nrule = "previous_2pooled"\n'
-        '[outcome]\nsymptom = "phq9"\n[next_session]\n[dropout]\nformula = "rupture_open + session"\n',
+        '[chance]\ndraws = 100\n[outcome]\nsymptom = "phq9"\n[next_session]\n'
+        '[dropout]\nformula = "rupture_open + session"\n',
         encoding="utf-8",
     )
     main(["report", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
@@ -186,10 +197,15 @@ def test_where_the_detector_vouches_for_nothing_no_number_passes_for_an_answer(t
     assert of_ruptures["note"].str.startswith("cannot be known. ").all()
     answers = tables["answers"].set_index("question")
     assert answers.index.tolist() == [
+        "marked ruptures beyond chance, at least",
         "patients with a rupture", "ruptures repaired in therapy", "open rupture → next phq9", "open rupture → dropout"
     ]  # fmt: skip
     assert answers["estimate"].isna().all()
-    assert (answers["remark"] == "cannot be known: no sign of ruptures").all()
+    why = "cannot be known: " + pd.Series(["the model without ruptures does not fit"] + 4 * ["no sign of ruptures"])
+    assert answers["remark"].tolist() == why.tolist()
+    assert tables["chance"]["at_least"].isna().all()
+    assert "How many are more than chance cannot be known." in methods(tmp_path / "out")
+    assert "95% sure" not in methods(tmp_path / "out")
     assert methods(tmp_path / "out").count("which show a part of an effect") == 2
 
 
