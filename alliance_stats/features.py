@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alliance_stats.tables.panel import (
-    Split,
-    earlier_rated,
-    lagged_rows,
-    series_means,
-    split_by_line,
-    split_by_mean,
-    split_so_far,
-)
+from alliance_stats.tables.panel import earlier_rated, lagged_rows, series_means, split
 from alliance_stats.tables.schema import (
     PATIENT,
     SESSION,
@@ -106,7 +98,7 @@ def split_within_between(
     ending = "_so_far" if centre == "so_far" else ""
     for name in names:
         values = table[name].to_numpy()
-        within, between = _split(series, table[SESSION].to_numpy(), values, detrend, centre)
+        within, between = split(series, table[SESSION].to_numpy(), values, "detrend" if detrend else centre)
         if therapist:
             above = _therapist_level(table[THERAPIST], series, between, values)
             between = between - above
@@ -219,15 +211,6 @@ def mark_ruptures(
         marked["verdict"] = found.attrs["verdict"]
     result.attrs = {**sessions.attrs, "marked": marked}
     return result
-
-
-def _split(series: Any, session: Any, values: Any, detrend: bool, centre: str) -> Split:
-    if centre == "so_far":
-        return split_so_far(series, values)
-    n_series = int(series.max()) + 1
-    if detrend:
-        return split_by_line(series, session, values, n_series)
-    return split_by_mean(series, values, n_series)
 
 
 def _therapist_level(therapist: pd.Series, series: Any, between: Any, values: Any) -> Any:

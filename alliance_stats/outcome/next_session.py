@@ -14,7 +14,7 @@ from alliance_stats.outcome.next_session_fit import STATES, NextSessionFit
 from alliance_stats.tables.arrays import changes
 from alliance_stats.tables.attenuation import WORDS, calibrated, expected_attenuation
 from alliance_stats.tables.flow import FLOW, record, rows_left, with_step
-from alliance_stats.tables.panel import Split, lagged_rows, split_by_line, split_by_mean, split_so_far
+from alliance_stats.tables.panel import lagged_rows, split
 from alliance_stats.tables.same_series import is_linear_function, same_series_error
 from alliance_stats.tables.schema import (
     PATIENT,
@@ -217,33 +217,25 @@ def _assembled(
     session, score = table[SESSION].to_numpy(), table[alliance].to_numpy()
     after = lagged_rows(series, session, -1)
     values = table[symptom].to_numpy()
-    split = _split(series, session, score, len(patients), centre)
+    parts = split(series, session, score, centre)
     states = {} if events is None else rupture_states(table, events)
-    within, reliability = split.within, None
+    within, reliability = parts.within, None
     if error is not None:
         about = {} if events is None else events.attrs
         expected, reliability = calibrate(series, score, states.get("rupture_open"), error, about)
-        within = _split(series, session, expected, len(patients), centre).within
+        within = split(series, session, expected, centre).within
     rated = np.flatnonzero(~np.isnan(values))
     begin = pd.Series(values[rated]).groupby(series[rated]).first().reindex(range(len(patients))).to_numpy()
     new: dict[str, Any] = {
         f"{symptom}_next": np.where(after >= 0, values[np.maximum(after, 0)], np.nan),
         f"{symptom}_first": begin[series],
         f"{alliance}_within": within,
-        f"{alliance}_between": split.between,
+        f"{alliance}_between": parts.between,
     }
     for name in [name for name in STATES if name in states]:
-        share = _split(series, session, states[name].astype(np.float64), len(patients), centre).between
+        share = split(series, session, states[name].astype(np.float64), centre).between
         new |= {name: states[name], f"{name}_between": share}
     return table.assign(**new), after, reliability
-
-
-def _split(series: Any, session: Any, values: Any, n_series: int, centre: str) -> Split:
-    if centre == "so_far":
-        return split_so_far(series, values)
-    if centre == "detrend":
-        return split_by_line(series, session, values, n_series)
-    return split_by_mean(series, values, n_series)
 
 
 def _complete(

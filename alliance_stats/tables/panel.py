@@ -84,6 +84,16 @@ def series_means(series: IntArray, values: FloatArray, n_series: int) -> FloatAr
         return np.asarray(centre + total / np.where(count > 0, count, np.nan))
 
 
+def split(series: IntArray, time: IntArray, values: FloatArray, centre: str) -> Split:
+    """Deviation from the series' own mean (``patient``), line (``detrend``) or mean so far (``so_far``)."""
+    if centre == "so_far":
+        return split_so_far(series, values)
+    n_series = int(series.max()) + 1
+    if centre == "detrend":
+        return split_by_line(series, time, values, n_series)
+    return split_by_mean(series, values, n_series)
+
+
 def split_by_mean(series: IntArray, values: FloatArray, n_series: int) -> Split:
     """Deviation from the series' own mean, and that mean."""
     between = series_means(series, values, n_series)[series]
