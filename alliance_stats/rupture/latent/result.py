@@ -226,8 +226,8 @@ class LatentRuptures:
 
         Notes
         -----
-        The model allows for two ruptures per patient. With N the expected number of ruptures and P that of any, two
-        have the probability N - P; their endings are taken to be independent.
+        As if a patient had two ruptures at most: with N the expected number of ruptures and P the probability of any,
+        two have the probability N - P. Their endings are taken to be independent.
         """
         return pattern_table(self._posterior, self._patients())
 

@@ -4,8 +4,8 @@ A series is written as patient level and trend (both random), AR(1) fluctuation,
 ``d`` while a rupture is open. Levels, trends and the patient's own variance are integrated out in closed form (the
 variance has an inverse-gamma distribution over patients, which makes the marginal density multivariate Student t), so
 that the Bayes factor of a fall over sessions ``first .. last`` needs only running sums of the precision matrix ``P``
-and of ``P r``. Summed over all windows, and over pairs of windows, weighted by a two-state Markov prior, these factors
-give the odds that a rupture is open at each session.
+and of ``P r``. Summed over all windows, and over sets of them, weighted by a two-state Markov prior, these factors give
+the odds that a rupture is open at each session.
 
 Positions count rated sessions from 0; session numbers (``time``) enter the autocorrelation and the prior, so holes are
 handled exactly. Rows are padded on the right to the longest series.
@@ -83,7 +83,7 @@ class Problem:
 class Odds(NamedTuple):
     """Weights relative to "no rupture at all" (weight 1)."""
 
-    total: Floats  # (n,): sum over no rupture, one, and two
+    total: Floats  # (n,): sum over no rupture and all sets of windows
     windows: Floats  # (n, W): sum over those that hold the window
 
     def covered(self, candidates: Windows, n_positions: int) -> Floats:
