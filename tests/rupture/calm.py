@@ -108,3 +108,19 @@ def flagged(series, rule):
     """Share of patients with a fall, and share of sessions."""
     fires = judge(series, rule).fires
     return (series.total(fires) > 0).mean(), fires.mean()
+
+
+def two_raters(seed=1, patients=60, t=12):
+    """Sudden falls in 8 of 100 sessions, seen by both raters."""
+    rng = np.random.default_rng(seed)
+    alliance = np.round(rng.normal(5, 0.4, (patients, t)), 1)
+    alliance[rng.random((patients, t)) < 0.08] -= 2.5
+    therapist = np.round(alliance + rng.normal(0, 0.5, (patients, t)), 1)
+    return pd.DataFrame(
+        {
+            "patient": np.repeat([f"p{number:02d}" for number in range(patients)], t),
+            "session": np.tile(np.arange(1, t + 1), patients),
+            "alliance": alliance.ravel(),
+            "alliance_therapist": therapist.ravel(),
+        }
+    )

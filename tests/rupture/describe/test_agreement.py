@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from calm import two_raters
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from alliance_stats.rupture.describe.agreement import gwet_ac1, kappa
@@ -12,21 +13,6 @@ from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.tables.schema import DataError
 
 RULE = Rule(name="points", reference="previous", unit="points", size=2.0, bridge=None)
-
-
-def study(seed=1, patients=60, t=12):
-    rng = np.random.default_rng(seed)
-    alliance = np.round(rng.normal(5, 0.4, (patients, t)), 1)
-    alliance[rng.random((patients, t)) < 0.08] -= 2.5
-    therapist = np.round(alliance + rng.normal(0, 0.5, (patients, t)), 1)
-    return pd.DataFrame(
-        {
-            "patient": np.repeat([f"p{number:02d}" for number in range(patients)], t),
-            "session": np.tile(np.arange(1, t + 1), patients),
-            "alliance": alliance.ravel(),
-            "alliance_therapist": therapist.ravel(),
-        }
-    )
 
 
 def test_kappa_and_ac1_by_hand():
@@ -76,7 +62,7 @@ def test_only_coded_sessions_count():
 
 
 def test_perfect_and_absent_agreement():
-    sessions = study()
+    sessions = two_raters()
     events = detect_ruptures(sessions, score="alliance", rule=RULE)
     codes = events[["patient", "onset"]].rename(columns={"onset": "session"})
     same = coder_agreement(sessions, events, codes, seed=1, draws=100).set_index("quantity")
@@ -97,7 +83,7 @@ def test_perfect_and_absent_agreement():
     ],
 )
 def test_codes_that_do_not_fit(codes, message):
-    sessions = study()
+    sessions = two_raters()
     events = detect_ruptures(sessions, score="alliance", rule=RULE)
     with pytest.raises(DataError, match=message):
         coder_agreement(sessions, events, pd.DataFrame(codes), seed=1)
@@ -125,7 +111,7 @@ def test_raters_who_saw_it_and_who_saw_it_first():
 
 
 def test_bootstrap_intervals_hold_the_estimate_and_repeat():
-    sessions = study()
+    sessions = two_raters()
     first = compare_raters(sessions, rule=RULE, seed=3, draws=200)
     again = compare_raters(sessions.sample(frac=1, random_state=2), rule=RULE, seed=3, draws=200)
     pd.testing.assert_frame_equal(first, again)
@@ -185,7 +171,7 @@ def test_p_values_of_pure_noise_are_uniform():
 
 
 def test_no_mark_at_all_has_no_p_value():
-    flat = study().assign(alliance=5.0, alliance_therapist=5.0)
+    flat = two_raters().assign(alliance=5.0, alliance_therapist=5.0)
     table = compare_raters(flat, rule=RULE, seed=1, draws=20)
     assert table["p_value"].isna().all()
 

@@ -3,26 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from calm import two_raters
 from naive_rules import POINTS as RULE
 
 from alliance_stats.rupture.describe.attendance import attendance_markers
 from alliance_stats.rupture.rules.detect import detect_ruptures
 from alliance_stats.tables.schema import DataError
-
-
-def study(seed=1, patients=60, t=12):
-    rng = np.random.default_rng(seed)
-    alliance = np.round(rng.normal(5, 0.4, (patients, t)), 1)
-    alliance[rng.random((patients, t)) < 0.08] -= 2.5
-    therapist = np.round(alliance + rng.normal(0, 0.5, (patients, t)), 1)
-    return pd.DataFrame(
-        {
-            "patient": np.repeat([f"p{number:02d}" for number in range(patients)], t),
-            "session": np.tile(np.arange(1, t + 1), patients),
-            "alliance": alliance.ravel(),
-            "alliance_therapist": therapist.ravel(),
-        }
-    )
 
 
 def test_attendance_by_hand():
@@ -47,7 +33,7 @@ def test_attendance_by_hand():
 
 def test_attendance_that_announces_ruptures_is_found():
     rng = np.random.default_rng(2)
-    sessions = study(patients=150, t=14)
+    sessions = two_raters(patients=150, t=14)
     sessions["alliance"] = np.round(rng.normal(5, 0.2, len(sessions)), 1)
     signal = rng.random(len(sessions)) < 0.1
     follows = np.r_[False, signal[:-1]] & (sessions["session"] > 1).to_numpy()
