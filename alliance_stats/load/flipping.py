@@ -42,5 +42,12 @@ def flip(sessions: pd.DataFrame, *, column: str, into: str, low: float, high: fl
     values = numeric(sessions, column)
     outside = (values < low) | (values > high)
     problem = f"{column!r} holds {int(outside.sum())} value(s) outside {low:g} to {high:g}."
-    refuse(sessions, outside, problem, remedy="Correct the cell, or low= and high=.", column=column, row=False)
+    refuse(
+        sessions,
+        outside,
+        problem,
+        remedy="Correct the cell, or the ends of the scale, low= and high=.",
+        column=column,
+        row=False,
+    )
     return sessions.assign(**{into: low + high - values})

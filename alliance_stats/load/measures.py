@@ -22,7 +22,7 @@ def read_measures(
     """Declared measures as numbers; every other column as numbers where it holds nothing else."""
     declared = _declared(table, layout, wide_measures)
     replaced: dict[str, Any] = {}
-    measures = []
+    measures, commas = [], []
     for name in table.columns:
         if name in (*ROLES, layout.patient):
             continue
@@ -41,12 +41,15 @@ def read_measures(
         if n_text:
             checks.text_in_numbers(table, name, found.text, problems, declared=strict)
         if found.comma:
-            problems.add(NOTE, "decimal comma", f"{name!r}: decimal commas were read as such.", remedy="", column=name)
+            commas.append(name)
         checks.codes_inside_range(name, codes, layout.range_for(name))
         checks.out_of_range(table, name, found.values, layout.range_for(name), problems)
         checks.infinite(table, name, found.values, problems)
         replaced[name] = pd.Series(found.values, index=table.index, copy=False)
         measures.append(name)
+    if commas:
+        shown = ", ".join(map(repr, commas[:5])) + (", ..." if len(commas) > 5 else "")
+        problems.add(NOTE, "decimal comma", f"Decimal commas were read as such: {shown}.", remedy="", column=commas[0])
     return table.assign(**replaced), measures
 
 

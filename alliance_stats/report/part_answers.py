@@ -12,6 +12,7 @@ from alliance_stats.report.page import Section, headings
 from alliance_stats.report.run import Run
 from alliance_stats.rupture.chance.fit_check import INSEPARABLE, MISFIT
 from alliance_stats.rupture.latent.verdict import ABSENT, AMBIGUOUS, LASTING
+from alliance_stats.tables.schema import numeric
 from alliance_stats.tables.states import AT_BOUND
 
 _NUMBERS = ("estimate", "ci_low", "ci_high", "p_value")
@@ -60,7 +61,12 @@ def _answers(run: Run) -> Iterator[dict[str, Any]]:
             if states and term != "rupture_open":  # then ruptures cannot be held fixed
                 continue
             remark = f"{fixed} held fixed" + (f"; too {way}: ceiling" if capped else "")
-            yield _row(run, f"{words} → next {symptom}", unit, "next_session_terms", term, states, remark)
+            row = _row(run, f"{words} → next {symptom}", unit, "next_session_terms", term, states, remark)
+            too_wide = term == "rupture_open" and row["ci_high"] - row["ci_low"] > 2 * np.ptp(
+                _values(run, symptom).to_numpy()
+            )
+            why = f"the interval is wider than all that {symptom} can change" if too_wide else states
+            yield _row(run, row["question"], unit, "next_session_terms", term, why, remark)
     if asked("dropout"):
         model = run.study.section("dropout")
         discrete = (model.get("model", "discrete"), model.get("link", "logit")) == ("discrete", "logit")
@@ -91,5 +97,9 @@ def _unsupported(run: Run) -> str:
 
 def _at_ceiling(run: Run) -> bool:
     """Whether more of the scores are at the ceiling than the models bear."""
-    rows = run.sessions[run.score].dropna()
-    return len(rows) > 0 and float((rows == rows.max()).mean()) > AT_BOUND
+    scores = _values(run, run.score)
+    return len(scores) > 0 and float((scores == scores.max()).mean()) > AT_BOUND
+
+
+def _values(run: Run, column: str) -> pd.Series:
+    return pd.Series(numeric(run.sessions, column)).dropna()

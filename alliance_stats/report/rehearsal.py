@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from alliance_stats.coding.recognition import noticed
@@ -276,6 +277,7 @@ def _place(cell: Any) -> str:
     """Where a cell is, in words: ``row 4 (patient p1, session 3): 'n/q'``."""
     there = {name: cell[name] for name in ("row", PATIENT, SESSION, "value") if not _missing(cell.get(name))}
     value = there.pop("value", None)
+    value = value.item() if isinstance(value, np.generic) else value  # 31.0, not np.float64(31.0)
     row = there.pop("row", None)
     who = ", ".join(f"{name} {value}" for name, value in there.items())
     place = " ".join(

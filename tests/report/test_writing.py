@@ -10,14 +10,16 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import alliance_stats as als
 from alliance_stats.cli import main
 from alliance_stats.report import numbers as printing
-from alliance_stats.report import part_ruptures
+from alliance_stats.report import part_answers, part_ruptures
 from alliance_stats.report.writing import demo_study
 from alliance_stats.rupture.chance.fit_check import MISFIT
 
@@ -167,6 +169,22 @@ def test_the_answers_lead_and_are_cells_of_the_tables(report):
     assert unknown["remark"] == "cannot be known: too few dropouts in that state"
     page = html.unescape((report / "report.html").read_text(encoding="utf-8"))
     assert page.index("What this study answers") < page.index("Before you trust these numbers")
+
+
+def test_an_interval_wider_than_the_symptoms_is_no_answer():
+    """As in a study of 43 patients with seven sessions in a rupture: -309 points of a scale of 63."""
+    terms = pd.DataFrame({"term": ["rupture_open"], "estimate": [-309.0], "ci_low": [-905.0], "ci_high": [287.0]})
+    sections = {"outcome": {"symptom": "bdi"}, "next_session": {}}
+    study = SimpleNamespace(has=sections.__contains__, section=sections.__getitem__)
+    sessions = pd.DataFrame({"alliance": [1.0, 2.0, 3.0], "bdi": [0.0, np.nan, 63.0]})
+    run = SimpleNamespace(study=study, tables={"next_session_terms": terms}, sessions=sessions)
+    run.score, run.trusted = "alliance", True
+    found = pd.DataFrame(part_answers._answers(run)).set_index("question").loc["open rupture → next bdi"]
+    assert np.isnan(found["estimate"])
+    assert found["remark"] == "cannot be known: the interval is wider than all that bdi can change"
+    terms["ci_low"], terms["ci_high"] = -5.0, 3.0
+    found = pd.DataFrame(part_answers._answers(run)).set_index("question").loc["open rupture → next bdi"]
+    assert found["estimate"] == -309
 
 
 def test_where_nothing_is_vouched_for_no_number_passes_for_an_answer(tmp_path, monkeypatch):
