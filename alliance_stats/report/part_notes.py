@@ -64,7 +64,7 @@ def _first_section(run: Run) -> None:
         tiles["ruptures expected (probabilities)"] = expected if run.latent.supported else "not known"
     tiles["ruptures marked by the rule"] = ruptures["count"]("onsets per session at risk")
     if "chance" in run.tables:
-        known = run.tables["chance"]["p_value"].notna().any()
+        known = run.tables["chance"]["at_least"].notna().any()
         by_chance = run.citer("chance", "expected")("ruptures", one_decimal)
         tiles["marked by chance alone, at most"] = by_chance if known else "not known"
     if "endings" in run.tables:

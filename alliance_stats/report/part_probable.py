@@ -150,7 +150,7 @@ def beside_the_rule(run: Run, section: Section) -> None:
     expected = run.tables["probable"].set_index("quantity")["count"]
     marked = run.tables["ruptures"].set_index("quantity")["count"]
     chance = pd.Series(dtype=float)
-    if "chance" in run.tables and run.tables["chance"]["p_value"].notna().any():  # else it cannot be known
+    if "chance" in run.tables and run.tables["chance"]["at_least"].notna().any():  # else it cannot be known
         chance = run.tables["chance"].set_index("quantity")["expected"]
     anyone, unknown = "patients with a rupture", float("nan")
     names = {"ruptures": ("onsets per rated session", "onsets per session at risk"), anyone: (anyone, anyone)}

@@ -224,6 +224,9 @@ def test_where_nothing_is_vouched_for_no_number_passes_for_an_answer(tmp_path, m
     assert tables["chance"]["at_least"].isna().all()
     assert "How many are more than chance cannot be known." in methods(tmp_path / "out")
     assert "95% sure" not in methods(tmp_path / "out")
+    assert tables["ruptures_beside"]["by_chance"].isna().all()
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert page.count("<dd>not known</dd>") == 2, "neither the expected ruptures nor what chance gives"
     assert methods(tmp_path / "out").count("which show a part of an effect") == 2
 
 
