@@ -66,36 +66,29 @@ def lay_grid(table: pd.DataFrame, patient: Array, last_session: Array) -> Grid:
     return Grid(owner, np.arange(total, dtype=np.int64) + offset[owner], row, begin)
 
 
-def missed_cells(table: pd.DataFrame, grid: Grid) -> Array:
-    """Where a session was missed: it has no row, or was cancelled or a no-show. An empty attendance is not."""
-    missed = grid.row < 0
-    if ATTENDANCE in table:
-        away = table[ATTENDANCE].isin([CANCELLED, NO_SHOW]).to_numpy()
-        missed = missed | away[grid.row]  # row -1 reads the last entry, and is missed anyway
-    return np.asarray(missed)
+def attendance_on_grid(table: pd.DataFrame, grid: Grid) -> dict[str, Array]:
+    """Which sessions were missed (1 or 0, NaN where nobody noted it) and, with attendance, to which patients came late.
+
+    A session number without a row is a missed one.
+    """
+    recorded = grid.row >= 0
+    if ATTENDANCE not in table:
+        return {"missed": (~recorded).astype(np.float64)}
+    codes, levels = pd.factorize(table[ATTENDANCE])
+    unknown = np.isin(codes, np.flatnonzero(~pd.Index(levels).isin(ATTENDANCES)))
+    problem = f"'attendance' must be one of {', '.join(ATTENDANCES)}."
+    refuse(table, unknown, problem, remedy="Recode the column.", column=ATTENDANCE, row=False)
+    found = {}
+    for name, which in (("missed", (CANCELLED, NO_SHOW)), ("late", (LATE,))):
+        # The last entry, reached by code -1, is the attendance that nobody noted.
+        value_of = np.r_[np.asarray(pd.Index(levels).isin(which), dtype=np.float64), np.nan]
+        found[name] = value_of[codes][grid.row]
+        found[name][~recorded] = 1.0 if name == "missed" else 0.0
+    return found
 
 
-def attendance_columns(table: pd.DataFrame, grid: Grid, known: Array, has: Array) -> dict[str, Any]:
-    """Missed and late sessions: a session number without a row is a missed one, an empty attendance is not known."""
-    missed = (grid.row < 0).astype(np.float64)
-    columns: dict[str, Any] = {}
-    if ATTENDANCE in table:
-        codes, levels = pd.factorize(table[ATTENDANCE])
-        unknown = np.isin(codes, np.flatnonzero(~pd.Index(levels).isin(ATTENDANCES)))
-        problem = f"'attendance' must be one of {', '.join(ATTENDANCES)}."
-        refuse(table, unknown, problem, remedy="Recode the column.", column=ATTENDANCE, row=False)
-        recorded = grid.row >= 0
-        for name, which in (("missed", (CANCELLED, NO_SHOW)), ("late", (LATE,))):
-            # The last entry, reached by code -1, is the attendance that nobody noted.
-            value_of = np.r_[np.asarray(pd.Index(levels).isin(which), dtype=np.float64), np.nan]
-            on_grid = value_of[codes][grid.row]
-            on_grid[~recorded] = 1.0 if name == "missed" else 0.0
-            columns |= _signal(name, on_grid, grid, known, has)
-        return columns
-    return _signal("missed", missed, grid, known, has)
-
-
-def _signal(name: str, on_grid: Array, grid: Grid, known: Array, has: Array) -> dict[str, Any]:
+def signal(name: str, on_grid: Array, grid: Grid, known: Array, has: Array) -> dict[str, Any]:
+    """The last session's value and the number of sessions so far, as known at the cells `known`."""
     running = np.cumsum(on_grid == 1.0)
     before = np.r_[0, running][grid.begin[:-1]]
     count = running - before[grid.patient]

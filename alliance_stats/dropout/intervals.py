@@ -16,11 +16,11 @@ import pandas as pd
 
 from alliance_stats.dropout.grid import (
     Grid,
-    attendance_columns,
+    attendance_on_grid,
     fixed_column,
     lay_grid,
     measure_columns,
-    missed_cells,
+    signal,
     value_at,
 )
 from alliance_stats.tables.arrays import Array, changes
@@ -166,15 +166,17 @@ def dropout_intervals(
         columns[THERAPIST] = value_at(table, THERAPIST, grid, cells, np.ones(len(cells), dtype=bool), None)
     columns[SESSION] = grid.session[cells]
     columns["start"], columns["stop"] = _clock(table, grid, cells, ends, time)
-    columns["ending"] = _ending_column(ends, owner, grid.session[cells])
-    columns["at_risk"] = _at_risk(ends, owner, missed_cells(table, grid)[cells], columns["ending"].codes > 0)
+    columns["ending"] = _ending_column(ends, owner, columns[SESSION])
+    attendance = attendance_on_grid(table, grid)
+    columns["at_risk"] = _at_risk(ends, owner, attendance["missed"][cells] == 1.0, columns["ending"].codes > 0)
     rule, about = None, {}
     if events is not None:
         found = events_or_states(events, so_far=True)
         rule, about = check_one_rule(found), found.attrs
         require_prospective(found, allow_lookahead=allow_lookahead)
-        columns |= states_at(index, owner, grid.session[cells] - (lag - 1), found)
-    columns |= attendance_columns(table, grid, known, has)
+        columns |= states_at(index, owner, columns[SESSION] - (lag - 1), found)
+    for name, on_grid in attendance.items():
+        columns |= signal(name, on_grid, grid, known, has)
     for measure in measures:
         columns |= measure_columns(numeric(table, measure), measure, grid, known, has, carry)
     for column in covariates:
