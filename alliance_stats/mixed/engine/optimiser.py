@@ -20,7 +20,7 @@ from alliance_stats.mixed.engine.model import Deviance, Model
 from alliance_stats.mixed.engine.search_space import gradient_matrix, search_space, square_root
 from alliance_stats.tables.arrays import FloatArray
 
-TOLERANCE = 1e-12  # Stop when a full step would lower the deviance by less than this, or than its last digit
+TOLERANCE = 1e-12  # Stop when a full step would lower the deviance by less than this, or than a tenth of its last digit
 START_INTERCEPT, START_SLOPE, START_OUTER = 0.35, 0.1, 0.02
 MAX_EVALUATIONS = 500
 _TRUST = 10.0
@@ -130,7 +130,7 @@ class _Search:
             step = np.zeros(len(self.x))
             step[free] = -_solve_positive(hessian[free][:, free], gradient[free])
             self.decrement = float(-gradient @ step) / 2
-            if self.decrement < max(TOLERANCE, np.spacing(abs(value))):
+            if self.decrement < max(TOLERANCE, 0.1 * np.spacing(abs(value))):
                 self.done = True
                 return
             step[self.space.residual] = self.space.residual_step(self.x, step[self.space.residual])
