@@ -1,9 +1,9 @@
 """Dropout at scale, side by side: building the intervals, the discrete hazard, and the Cox model.
 
-Bars, our own goals: intervals at most half of reading the CSV; the discrete hazard with clustered errors at most a third
-of statsmodels' `Logit` (not reached on a busy machine: .37 to .50, for the formula and the checks count and statsmodels
-is handed arrays); Cox (Efron ties, clustered) at least twice as fast as R's `coxph`. Times are processor seconds, so
-that what else the machine does counts less, the best of several runs taken in turn; for one thread set
+Bars, our own goals: intervals at most half of reading the CSV; the discrete hazard with clustered errors at most a
+third of statsmodels' `Logit` (not reached on a busy machine: .37 to .50, for the formula and the checks count, and
+statsmodels is handed arrays); Cox (Efron ties, clustered) at least twice as fast as R's `coxph`. Times are processor
+seconds, so that what else the machine does counts less, the best of several runs taken in turn; for one thread set
 OMP_NUM_THREADS=1. R is left out where it is not installed.
 """
 
