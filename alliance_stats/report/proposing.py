@@ -188,6 +188,9 @@ def _scores(made: Proposal, table: pd.DataFrame, measures: dict[str, str]) -> No
         made.section("outcome")
         made.key("symptom", symptoms[0], _or("guess", symptoms[1:]))
         made.section("next_session")
+        made.section("dynamics", "which comes first")
+        for key, value in {"symptom": symptoms[0], "trend": "random", "start": "stationary"}.items():
+            made.key(key, value)
     made.lines += [
         "",
         "# For a model of dropout: how each therapy ended, in a file of its own with one row per patient.",

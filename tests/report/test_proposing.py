@@ -37,6 +37,7 @@ def test_the_shipped_study_is_guessed_from_any_kind_of_file(name, tmp_path):
     assert read["ranges"] == {"phq9": [0, 27]}
     assert toml["score"] == [{"instrument": "WAI-SR", "items": "wai_{item}", "into": "alliance"}]
     assert (toml["detect"]["score"], toml["outcome"]["symptom"]) == ("alliance", "phq9")
+    assert toml["dynamics"] == {"symptom": "phq9", "trend": "random", "start": "stationary"}
 
 
 def test_the_command_writes_checks_and_never_replaces(tmp_path, capsys, monkeypatch):
