@@ -253,7 +253,8 @@ def _repair(run: Run, section: Section) -> None:
     words = {r"\b1 session\(s\)": "1 session", r"session\(s\)": "sessions"}
     section.table(
         chance.loc[percents].assign(quantity=chance["quantity"].replace(words, regex=True)),
-        "Repair beside what chance alone gives as many marks in scores without ruptures."
+        "Repair beside what chance alone gives as many marks in scores without ruptures. Where many ruptures are long, "
+        "chance takes a part of them for slow swings, and the share of those decided cannot be compared."
         + (f" Of {chance.attrs['part']}." if chance.attrs["part"] else ""),
         labels=headings(*shown, n="ruptures", **_BY_CHANCE),
         formats=dict.fromkeys(("observed", "expected", "chance_low", "chance_high"), percent),

@@ -8,9 +8,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.chance import NULLS, ChanceLevel, chance_level, rated_series, stated_bounds
+from alliance_stats.rupture.chance.chance import NULLS, ChanceLevel, chance_level, study_frame
 from alliance_stats.rupture.chance.draws import block_sizes, draw_null, draw_shuffled, each_block
-from alliance_stats.rupture.chance.frame import frame_of, random_part, stream_of
 from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.members import as_rule
@@ -131,11 +130,8 @@ def calibrate(
     if rule.run_rules:
         raise ValueError(f"rule {rule.name!r} signals by run rules too, which have no size: it cannot be calibrated.")
     rng = generator(seed)
-    whole, _ = rated_series(sessions, score)
-    bounds = stated_bounds(whole, rule, bounds)
-    stream = stream_of(whole)
-    series = whole.of_patients(random_part(whole, stream))
-    frame = frame_of(series, bounds=bounds, step=step)
+    whole, _, _, frame, stream = study_frame(sessions, score, rule, bounds=bounds, step=step)
+    series = frame.series
     draw = partial(draw_shuffled, series)
     if null == "fitted":
         draw = partial(draw_null, frame, fit_null(frame, stream).exact())

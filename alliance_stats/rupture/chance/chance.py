@@ -13,24 +13,22 @@ from alliance_stats.rupture.chance.counted import false_discovery, main_table, p
 from alliance_stats.rupture.chance.draws import (
     QUANTITIES,
     Counts,
-    adjust,
+    Drawn,
     block_sizes,
     count_draws,
     count_study,
-    draw_null,
+    draw_fitted,
     draw_shuffled,
 )
-from alliance_stats.rupture.chance.fit_check import check_fit
 from alliance_stats.rupture.chance.frame import Frame, frame_of, part_words, random_part, stream_of
 from alliance_stats.rupture.chance.null import NullParameters
-from alliance_stats.rupture.chance.null_fit import NullFit, fit_null
-from alliance_stats.rupture.rules.criterion import Judged
+from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.detect import events_table, label
 from alliance_stats.rupture.rules.members import as_rule
 from alliance_stats.rupture.rules.rule import Rule
 from alliance_stats.rupture.rules.series import Roll, Series, read_series
 from alliance_stats.rupture.rules.vocabulary import REFERENCES, UNITS
-from alliance_stats.tables.arrays import FloatArray
+from alliance_stats.tables.arrays import FloatArray, IntArray
 from alliance_stats.tables.progress import bar
 from alliance_stats.tables.rendering import as_html
 from alliance_stats.tables.schema import DataError, Seed, generator, require_choice
@@ -206,15 +204,11 @@ def chance_level(
         raise ValueError(f"draws={draws!r} must be a whole number, 100 or more.")
     normal_quantile(level)
     rng = generator(seed)
-    whole, roll = rated_series(sessions, score)
-    bounds = stated_bounds(whole, rule, bounds)
+    whole, roll, who, frame, stream = study_frame(sessions, score, rule, bounds=bounds, step=step)
+    series = frame.series
     of_whole, judged, ruptures = count_study(whole, rule)
     events = label(events_table(judged, ruptures, roll, score=score), rule, score=score)
-    stream = stream_of(whole)
-    who = random_part(whole, stream)
-    series = whole.of_patients(who)
     observed, judged, _ = count_study(series, rule, judged.of_study)
-    frame = frame_of(series, bounds=bounds, step=step)
     n_blocks = len(block_sizes(len(series.score), draws)) + len(block_sizes(len(series.score), draws // 2))
     with bar("Drawing studies without ruptures", n_blocks, show=progress):
         if null == "fitted":
@@ -255,69 +249,35 @@ def chance_level(
     )
 
 
-def rated_series(sessions: pd.DataFrame, score: str) -> tuple[Series, Roll]:
-    """The rated sessions, of which there must be some."""
-    series, roll = read_series(sessions, score)
-    if not len(series.score):
+class Read(NamedTuple):
+    """The rated sessions of a study, who of them is judged, and the frame of those.
+
+    `stream` is of random numbers that depend on the data alone; what is drawn first from it is the part.
+    """
+
+    whole: Series
+    roll: Roll
+    who: IntArray
+    frame: Frame
+    stream: np.random.Generator
+
+
+def study_frame(
+    sessions: pd.DataFrame, score: str, rule: Rule, *, bounds: tuple[float, float] | None, step: float | None
+) -> Read:
+    """The rated sessions, of which there must be some, within the bounds: stated, the rule's, or the scores seen."""
+    whole, roll = read_series(sessions, score)
+    if not len(whole.score):
         raise DataError(f"No session has a rating of {score!r}.", remedy="Name the column that holds the scores.")
-    return series, roll
-
-
-def stated_bounds(series: Series, rule: Rule, bounds: tuple[float, float] | None) -> tuple[float, float]:
-    """The bounds stated, or the rule's, or the lowest and highest score seen."""
-    seen = float(series.score.min()), float(series.score.max())
+    seen = float(whole.score.min()), float(whole.score.max())
     low, high = bounds or rule.bounds or seen
     if not (low <= seen[0] and seen[1] <= high):
         raise ValueError(
             f"bounds={(low, high)!r}, but the scores run from {seen[0]:g} to {seen[1]:g}: state the scale's own bounds."
         )
-    return low, high
-
-
-class Drawn(NamedTuple):
-    """What a rule found in draws.
-
-    Attributes
-    ----------
-    found : Counts
-        In draws with the estimated parameters (or in shuffled scores).
-    totals : (draws, q) array
-        Given the data's statistics, with the uncertainty of the parameters, as p-values need them.
-    expected : (q,) array
-        Their mean.
-    """
-
-    found: Counts
-    totals: FloatArray
-    expected: FloatArray
-    parameters: NullParameters | None
-    warnings: list[str]
-    fit: pd.DataFrame
-    verdict: str
-    words: str
-
-
-def draw_fitted(
-    fit: NullFit,
-    judged: Judged,
-    frame: Frame,
-    draws: int,
-    rng: np.random.Generator,
-    stream: np.random.Generator,
-    *,
-    n_jobs: int | None = None,
-) -> Drawn:
-    """What the rule finds in draws under the fitted null; `stream` is for the check of the fit."""
-    warnings = list(fit.warnings)
-    parameters = NullParameters(*(float(value) for value in fit.parameters))
-    table, verdict, words = check_fit(frame, fit, stream)
-    found = count_draws(frame, judged, partial(draw_null, frame, fit.exact()), draws // 2, rng, n_jobs=n_jobs)
-    around = count_draws(frame, judged, partial(draw_null, frame, fit), draws, rng, n_jobs=n_jobs)
-    if not fit.estimator.size:
-        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
-    return Drawn(
-        found, *adjust(around, found, fit, crowding=frame.crowding), parameters, warnings, table, verdict, words
-    )
+    stream = stream_of(whole)
+    who = random_part(whole, stream)
+    return Read(whole, roll, who, frame_of(whole.of_patients(who), bounds=(low, high), step=step), stream)
 
 
 def _about(series: Series, observed: Counts, expected: FloatArray) -> list[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from alliance_stats.rupture.chance.compared import statistics
+from alliance_stats.rupture.chance.fit_check import check_fit
 from alliance_stats.rupture.chance.frame import Frame
-from alliance_stats.rupture.chance.null import draw_normals, draw_scores
+from alliance_stats.rupture.chance.null import NullParameters, draw_normals, draw_scores
 from alliance_stats.rupture.chance.null_fit import NullFit
 from alliance_stats.rupture.rules.criterion import Judged, judge
 from alliance_stats.rupture.rules.follow import Ruptures, follow
@@ -206,3 +208,49 @@ def adjust(
     residual *= (1.0 + WIDER * crowding) * np.sqrt(len(design) / max(len(design) - design.shape[1], 1))
     moved = residual + at_estimate.total.mean(axis=0)
     return np.maximum(np.rint(moved), 0.0), np.maximum(moved, 0.0).mean(axis=0)
+
+
+class Drawn(NamedTuple):
+    """What a rule found in draws.
+
+    Attributes
+    ----------
+    found : Counts
+        In draws with the estimated parameters (or in shuffled scores).
+    totals : (draws, q) array
+        Given the data's statistics, with the uncertainty of the parameters, as p-values need them.
+    expected : (q,) array
+        Their mean.
+    """
+
+    found: Counts
+    totals: FloatArray
+    expected: FloatArray
+    parameters: NullParameters | None
+    warnings: list[str]
+    fit: pd.DataFrame
+    verdict: str
+    words: str
+
+
+def draw_fitted(
+    fit: NullFit,
+    judged: Judged,
+    frame: Frame,
+    draws: int,
+    rng: np.random.Generator,
+    stream: np.random.Generator,
+    *,
+    n_jobs: int | None = None,
+) -> Drawn:
+    """What the rule finds in draws under the fitted null; `stream` is for the check of the fit."""
+    warnings = list(fit.warnings)
+    parameters = NullParameters(*(float(value) for value in fit.parameters))
+    table, verdict, words = check_fit(frame, fit, stream)
+    found = count_draws(frame, judged, partial(draw_null, frame, fit.exact()), draws // 2, rng, n_jobs=n_jobs)
+    around = count_draws(frame, judged, partial(draw_null, frame, fit), draws, rng, n_jobs=n_jobs)
+    if not fit.estimator.size:
+        return Drawn(found, around.total, found.total.mean(axis=0), parameters, warnings, table, verdict, words)
+    return Drawn(
+        found, *adjust(around, found, fit, crowding=frame.crowding), parameters, warnings, table, verdict, words
+    )

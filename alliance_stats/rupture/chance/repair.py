@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from alliance_stats.rupture.chance.chance import rated_series, stated_bounds
+from alliance_stats.rupture.chance.chance import study_frame
 from alliance_stats.rupture.chance.draws import block_sizes, draw_null, each_block
-from alliance_stats.rupture.chance.frame import frame_of, part_words, random_part, stream_of
+from alliance_stats.rupture.chance.frame import part_words
 from alliance_stats.rupture.chance.null_fit import fit_null
 from alliance_stats.rupture.rules.criterion import judge
 from alliance_stats.rupture.rules.follow import follow
@@ -92,16 +92,13 @@ def chance_of_repair(
     for sessions_after in within:
         require_whole(sessions_after, name="within", low=1)
     rule, rng = as_rule(rule), generator(seed)
-    whole, _ = rated_series(sessions, score)
-    bounds, of_study = stated_bounds(whole, rule, bounds), judge(whole, rule).of_study
-    stream = stream_of(whole)
-    who = random_part(whole, stream)
-    series = whole.of_patients(who)
-    find = partial(_outcomes, rule, of_study, after)
+    whole, _, who, frame, stream = study_frame(sessions, score, rule, bounds=bounds, step=step)
+    series = frame.series
+    find = partial(_outcomes, rule, judge(whole, rule).of_study, after)
     seen = find(series, series.score)
     if not len(seen.time):
         raise DataError("The rule finds no rupture.", remedy="Choose another rule, or a smaller size.")
-    frame, sizes = frame_of(series, bounds=bounds, step=step), block_sizes(len(series.score), draws)
+    sizes = block_sizes(len(series.score), draws)
     with bar("Drawing studies without ruptures", len(sizes), show=progress):
         draw = partial(draw_null, frame, fit_null(frame, stream).exact())
         parts = each_block(find, series, draw, draws, rng, n_jobs=n_jobs)

@@ -63,6 +63,13 @@ def test_near_a_ceiling_nothing_is_told_apart():
     assert result.table["p_value"].isna().all()
 
 
+def test_below_that_the_verdict_says_what_cut_items_add():
+    frame = frame_of(world(np.random.default_rng(1), items=12, level=6.2, sd=0.4), bounds=(1.0, 7.0), step=None)
+    _, verdict, words = check_fit(frame, fit_null(frame, np.random.default_rng(1)), np.random.default_rng(1))
+    assert verdict == FITS
+    assert words.endswith("finds up to an eighth more than expected without any rupture.")
+
+
 def test_what_does_not_fit_is_named():
     """A step in the middle of therapy is no smooth course."""
     series = world(np.random.default_rng(1), patients=200, fixed=True, missing=0.0, bounds=(-50.0, 60.0), step=0.0)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from calm import FIVE_POINTS, world
 
-from alliance_stats.rupture.chance.chance import draw_fitted
-from alliance_stats.rupture.chance.draws import count_study
+from alliance_stats.rupture.chance.draws import count_study, draw_fitted
 from alliance_stats.rupture.chance.fit_check import INSEPARABLE
 from alliance_stats.rupture.chance.frame import frame_of
 from alliance_stats.rupture.chance.null_fit import fit_null
