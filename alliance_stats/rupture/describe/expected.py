@@ -14,7 +14,10 @@ from alliance_stats.tables.schema import PATIENT
 from alliance_stats.tables.shares import clustered_share, wilson
 from alliance_stats.tables.states import check_states, events_or_states, rupture_states
 
-NOTE = "a sum of probabilities: within 10 % of the truth in most simulated worlds, 25 % too high with rare ruptures"
+NOTE = (
+    "a sum of probabilities: within 10 % of the truth in most simulated worlds, up to 25 % too high where ruptures are "
+    "rare or shallow, or often fall on sessions without a rating"
+)
 
 
 class Expected(NamedTuple):
