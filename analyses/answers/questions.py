@@ -151,6 +151,7 @@ def by_practice(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Cal
 
 def by_truth(study: Study, asked: tuple[str, ...]) -> Iterator[tuple[str, Callable[[], Answer]]]:
     """The same models given the true states and the true error: what the best detector could reach."""
+    asked = tuple(question for question in asked if question != PREVALENCE)  # the truth itself
     both = study.sessions.merge(study.truth.sessions, on=["patient", "session"], suffixes=("", "_true"))
     error = float((both[SCORE] - both["expected_score"]).var())
     yield from _models(study, study.events, asked, error=error)
