@@ -15,7 +15,7 @@ def main(out: Path = ROOT / "figures") -> None:
     )
     sessions = als.score_items(sessions, "WAI-SR", items="wai_{item}", into=SCORE)
     test = als.multiverse.joint_test(sessions, score=SCORE, question="outcome", symptom=SYMPTOM, seed=1)
-    test.joint.to_csv(out / "multiverse_joint.csv", index=False, lineterminator="\n")
+    test.joint.round(6).to_csv(out / "multiverse_joint.csv", index=False, lineterminator="\n")
     label = "Last PHQ-9, repaired minus no rupture, points (95% CI)"
     als.save_figure(als.figures.plot_multiverse(test.table, term=TERM, xlabel=label), out / "multiverse")
 
