@@ -14,7 +14,7 @@ from alliance_stats.outcome.reciprocal_fit import DynamicsFit
 from alliance_stats.outcome.reciprocal_words import diagnose
 from alliance_stats.tables.flow import record, with_step
 from alliance_stats.tables.schema import DataError, check_sessions, require_choice, require_columns
-from alliance_stats.tables.states import AT_BOUND, PROBABILITIES, distrust
+from alliance_stats.tables.states import AT_BOUND, PROBABILITIES, distrust, share_at_highest
 
 TRENDS, STARTS = ("none", "random"), ("free", "stationary")
 UNCALIBRATED = (
@@ -128,7 +128,7 @@ def fit_dynamics(
     )
     settings = {"means": means, "trend": trend, "start": start, "error": error, "by": by, "therapist": therapist}
     diagnostics = diagnose(fit, study, steps)
-    highest = {name: float((table[name] == table[name].max()).sum() / table[name].count()) for name in names}
+    highest = {name: share_at_highest(table[name]) for name in names}
     diagnostics["at_bound"] = {name: share for name, share in highest.items() if share > AT_BOUND}
     diagnostics["notes"] += _notes(table, inputs, sessions.attrs.get("marked") or {}, diagnostics["at_bound"])
     return DynamicsFit(fit, study, settings, table, diagnostics)

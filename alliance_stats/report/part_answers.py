@@ -13,7 +13,7 @@ from alliance_stats.report.run import Run
 from alliance_stats.rupture.chance.fit_check import INSEPARABLE, MISFIT
 from alliance_stats.rupture.latent.verdict import ABSENT, AMBIGUOUS, LASTING
 from alliance_stats.tables.schema import numeric
-from alliance_stats.tables.states import AT_BOUND
+from alliance_stats.tables.states import AT_BOUND, share_at_highest
 
 _NUMBERS = ("estimate", "ci_low", "ci_high", "p_value")
 _COLUMNS = headings("question", "estimate", "ci_", "p_value", "unit", "remark", question="", remark="")
@@ -62,11 +62,11 @@ def _answers(run: Run) -> Iterator[dict[str, Any]]:
                 continue
             remark = f"{fixed} held fixed" + (f"; too {way}: ceiling" if capped else "")
             row = _row(run, f"{words} → next {symptom}", unit, "next_session_terms", term, states, remark)
-            too_wide = term == "rupture_open" and row["ci_high"] - row["ci_low"] > 2 * np.ptp(
-                _values(run, symptom).to_numpy()
-            )
-            why = f"the interval is wider than all that {symptom} can change" if too_wide else states
-            yield _row(run, row["question"], unit, "next_session_terms", term, why, remark)
+            possible = 2 * np.ptp(_values(run, symptom).to_numpy())
+            if term == "rupture_open" and row["ci_high"] - row["ci_low"] > possible:
+                why = f"the interval is wider than all that {symptom} can change"
+                row = _row(run, row["question"], unit, "next_session_terms", term, why)
+            yield row
     if asked("dropout"):
         model = run.study.section("dropout")
         discrete = (model.get("model", "discrete"), model.get("link", "logit")) == ("discrete", "logit")
@@ -98,7 +98,7 @@ def _unsupported(run: Run) -> str:
 def _at_ceiling(run: Run) -> bool:
     """Whether more of the scores are at the ceiling than the models bear."""
     scores = _values(run, run.score)
-    return len(scores) > 0 and float((scores == scores.max()).mean()) > AT_BOUND
+    return len(scores) > 0 and share_at_highest(scores) > AT_BOUND
 
 
 def _values(run: Run, column: str) -> pd.Series:

@@ -174,6 +174,11 @@ def require_prospective(ruptures: pd.DataFrame, *, allow_lookahead: bool) -> boo
     )
 
 
+def share_at_highest(values: pd.Series) -> float:
+    """The share of the known values that are the highest one."""
+    return float((values == values.max()).sum() / values.count())
+
+
 def distrust(attrs: Mapping[Any, Any]) -> list[str]:
     """A sentence for each reason why the detector behind STATES does not vouch for them in a model; else none."""
     verdict, at_bound = attrs.get("verdict"), attrs.get("at_bound") or 0.0
